@@ -1,0 +1,64 @@
+"""The event bus (Amazon EventBridge)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from call_recorder.aws.queue import reason
+from call_recorder.recording.errors import BusUnavailable
+from call_recorder.recording.events import SOURCE, Event
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+MOST_ENTRIES = 10
+"""Entries that one PutEvents takes. Ten of ours, at most 8 KB each, stay well below its 256 KB."""
+
+
+class RecordingsBus:
+    """Publishes events to the recordings bus."""
+
+    def __init__(self, client: EventBridgeClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def publish(self, events: Sequence[Event]) -> set[str]:
+        """Publish events, ten to a call, and return the ids of those that EventBridge took.
+
+        It may refuse single entries inside an answer of 200; the others are out and must not go again.
+
+        Raises:
+            BusUnavailable: a call failed before any event was out.
+        """
+        published: set[str] = set()
+        for start in range(0, len(events), MOST_ENTRIES):
+            chunk = events[start : start + MOST_ENTRIES]
+            try:
+                published |= self._put(chunk)
+            except (ClientError, BotoCoreError) as error:
+                if not published:
+                    raise BusUnavailable(f"PutEvents: {reason(error)}") from error
+                break
+        return published
+
+    def _put(self, chunk: Sequence[Event]) -> set[str]:
+        answer = self._client.put_events(
+            Entries=[
+                {
+                    "EventBusName": self._name,
+                    "Source": SOURCE,
+                    "DetailType": event.detail_type,
+                    "Time": event.metadata.occurred_at,
+                    "Detail": event.detail(),
+                }
+                for event in chunk
+            ]
+        )
+        return {
+            event.id
+            for event, entry in zip(chunk, answer["Entries"], strict=True)
+            if "EventId" in entry and not entry.get("ErrorCode")
+        }

@@ -1,0 +1,269 @@
+"""CallbackFunction: the one door that all of Sinch's callbacks come through."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Protocol
+
+from call_recorder.aws import clients
+from call_recorder.aws.parameters import Applications
+from call_recorder.aws.queue import RecordingQueue
+from call_recorder.handlers.settings import CallbackSettings
+from call_recorder.handlers.telemetry import Telemetry, masked
+from call_recorder.recording.application import Application
+from call_recorder.recording.errors import ParametersUnavailable, QueueUnavailable, UnknownApplication
+from call_recorder.recording.facts import Fact, Notified, fact_of
+from call_recorder.recording.policy import Answer, answer_continue, answer_degraded, answer_ice
+from call_recorder.sinch.callbacks import (
+    AceCallback,
+    Callback,
+    IceCallback,
+    MalformedCallback,
+    PieCallback,
+    UnknownCallback,
+    parse,
+)
+from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
+
+_STATUS: Mapping[type[Exception], int] = {
+    SignatureError: 401,
+    UnknownApplication: 401,
+    MalformedCallback: 400,
+    ParametersUnavailable: 503,
+    QueueUnavailable: 503,
+}
+
+
+class _Applications(Protocol):
+    def get(self, key: str) -> Application: ...
+
+
+class _Queue(Protocol):
+    def send(self, fact: Fact) -> None: ...
+
+
+@dataclass(slots=True)
+class _Trail:
+    """What the log and the metrics will say of one callback."""
+
+    event: str = "unreadable"
+    outcome: str = "refused"
+    application_key: str | None = None
+    recording_id: str | None = None
+    rule: str | None = None
+    to: str | None = None
+    problem: str | None = None
+
+
+class FrontDoor:
+    """Answers one callback: verify, parse, decide, answer.
+
+    Args:
+        settings: the function's settings.
+        applications: finds an application by its key.
+        facts: takes call facts while a caller waits; its failure costs the fact, never the call.
+        notifications: takes what Sinch sends once and nobody waits for; its failure is told to Sinch.
+        telemetry: log and metrics.
+        clock: the time in UTC.
+    """
+
+    def __init__(
+        self,
+        settings: CallbackSettings,
+        *,
+        applications: _Applications,
+        facts: _Queue,
+        notifications: _Queue,
+        telemetry: Telemetry,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._applications = applications
+        self._facts = facts
+        self._notifications = notifications
+        self._telemetry = telemetry
+        self._clock = clock
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer an API Gateway HTTP API event (payload 2.0); never raises."""
+        trail = _Trail()
+        request = self._request(event)
+        try:
+            status, body = 200, self._answer(request, event.get("headers") or {}, trail)
+        except tuple(_STATUS) as error:
+            status, body = self._refused(error, trail)
+        except Exception:  # noqa: BLE001 - the edge: a caller waits for an answer whatever is broken here
+            status, body = self._broken(request, trail)
+        self._report(trail)
+        return {"statusCode": status, "headers": {"content-type": "application/json"} if body else {}, "body": body}
+
+    def _answer(self, request: SignedRequest, headers: Mapping[str, str], trail: _Trail) -> str:
+        claimed = Authorization.parse(headers.get("authorization"))
+        trail.application_key = claimed.application_key
+        signed_at = check_age(request.timestamp, now=self._clock(), window=self._settings.signature_window)
+        try:
+            application = self._applications.get(claimed.application_key)
+        except ParametersUnavailable as error:
+            return self._answer_unverified(request, trail, error)
+        verify(request, claimed.signature, application.secrets)
+        callback = parse(request.body)
+        _note(callback, trail)
+        if callback.application_key not in (None, application.key):
+            raise SignatureError("applicationKey in the body is not the one that signed")
+        match callback:
+            case IceCallback():
+                trail.problem = application.problem
+                answer = answer_ice(callback, application, now=signed_at, degraded=self._settings.degraded_answer)
+                return self._decided(answer, trail)
+            case AceCallback() | PieCallback():
+                return self._decided(answer_continue(), trail)
+            case _:
+                fact = fact_of(callback, application_key=application.key, at=signed_at, body=request.body)
+                self._remember(fact, trail)
+                return ""
+
+    def _answer_unverified(self, request: SignedRequest, trail: _Trail, error: ParametersUnavailable) -> str:
+        """Connect a call that cannot be verified for want of its parameters; the answer holds nothing secret."""
+        callback = parse(request.body)
+        _note(callback, trail)
+        if not isinstance(callback, IceCallback):
+            raise error
+        trail.problem = str(error)
+        return self._decided(answer_degraded(callback, self._settings.degraded_answer), trail)
+
+    def _decided(self, answer: Answer, trail: _Trail) -> str:
+        trail.outcome, trail.rule = answer.outcome, answer.rule
+        if answer.fact is not None:
+            trail.recording_id = answer.fact.recording_id
+            try:
+                self._facts.send(answer.fact)
+            except QueueUnavailable as error:
+                trail.problem = str(error)
+                self._telemetry.count("FactsNotQueued")
+        return answer.svaml.to_json()
+
+    def _remember(self, fact: Fact, trail: _Trail) -> None:
+        trail.recording_id = fact.recording_id
+        if isinstance(fact, Notified):
+            self._telemetry.count("UnknownCallbacks")
+        try:
+            self._notifications.send(fact)
+            trail.outcome = "queued"
+        except QueueUnavailable as error:
+            self._telemetry.count("FactsNotQueued")
+            if trail.event == "notify":
+                raise
+            trail.outcome, trail.problem = "not-queued", str(error)
+
+    def _refused(self, error: Exception, trail: _Trail) -> tuple[int, str]:
+        trail.outcome, trail.problem = "refused", str(error)
+        status = _STATUS[type(error)]
+        if status == 401:
+            self._telemetry.count("SignatureFailures")
+        return status, ""
+
+    def _broken(self, request: SignedRequest, trail: _Trail) -> tuple[int, str]:
+        self._telemetry.exception("callback broke", event=trail.event, recordingId=trail.recording_id)
+        trail.outcome = "broken"
+        try:
+            callback = parse(request.body)
+        except MalformedCallback:
+            return 500, ""
+        if not isinstance(callback, IceCallback):
+            return 500, ""
+        return 200, self._decided(answer_degraded(callback, self._settings.degraded_answer), trail)
+
+    def _request(self, event: Mapping[str, Any]) -> SignedRequest:
+        headers = event.get("headers") or {}
+        return SignedRequest(
+            path=self._settings.callback_path,
+            content_type=headers.get("content-type", ""),
+            timestamp=headers.get("x-timestamp", ""),
+            body=_raw_body(event),
+        )
+
+    def _report(self, trail: _Trail) -> None:
+        if trail.outcome == "degraded":
+            self._telemetry.count("DegradedAnswers")
+        elif trail.outcome == "no-route":
+            self._telemetry.count("CallsWithoutRoute")
+        self._telemetry.count("Callbacks")
+        write = self._telemetry.warning if trail.problem else self._telemetry.info
+        write(
+            "callback",
+            event=trail.event,
+            outcome=trail.outcome,
+            applicationKey=trail.application_key,
+            recordingId=trail.recording_id,
+            rule=trail.rule,
+            to=trail.to,
+            problem=trail.problem,
+        )
+        self._telemetry.flush(event=trail.event, outcome=trail.outcome)
+
+
+def _raw_body(event: Mapping[str, Any]) -> bytes:
+    body = (event.get("body") or "").encode("utf-8", "surrogatepass")
+    if not event.get("isBase64Encoded"):
+        return body
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:
+        return body
+
+
+def _note(callback: Callback, trail: _Trail) -> None:
+    # The name of an unknown event is the sender's choice, and each would be a metric of its own.
+    trail.event = "unknown" if isinstance(callback, UnknownCallback) else callback.event or "unknown"
+    trail.recording_id = callback.conference_id or callback.call_id
+    if isinstance(callback, IceCallback) and callback.to:
+        trail.to = f"{callback.to.type}:{masked(callback.to.endpoint)}"
+
+
+def compose(environment: Mapping[str, str]) -> FrontDoor:
+    """Build the function from its environment.
+
+    Raises:
+        SettingsRefused: the environment is incomplete.
+    """
+    settings = CallbackSettings.read(environment)
+    telemetry = Telemetry()
+
+    def stale(problem: str) -> None:
+        telemetry.warning("parameters not refreshed; the last good value serves", problem=problem)
+        telemetry.count("StaleParameters")
+
+    applications = Applications(
+        clients.parameters(),
+        prefix=settings.parameter_prefix,
+        own_bucket=settings.recordings_bucket,
+        ttl_seconds=settings.parameters_ttl_seconds,
+        stale=stale,
+    )
+    return FrontDoor(
+        settings,
+        applications=applications,
+        facts=RecordingQueue(clients.facts(), settings.recording_queue_url),
+        notifications=RecordingQueue(clients.notifications(), settings.recording_queue_url),
+        telemetry=telemetry,
+    )
+
+
+@cache
+def _front_door() -> FrontDoor:
+    return compose(os.environ)
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Lambda entry point: answer one callback."""
+    return _front_door()(event)
+
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
+    _front_door()

@@ -1,0 +1,65 @@
+"""What the functions are told by their environment, read once where they are composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from call_recorder.recording.policy import DegradedAnswer
+
+
+class SettingsRefused(Exception):
+    """An environment variable is missing or wrong; the text names it and the mend."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings from environment variables named like the fields, in capitals.
+
+        Raises:
+            SettingsRefused: a variable is missing or has a value that cannot be used.
+        """
+        try:
+            return cls.model_validate(dict(environment))
+        except ValidationError as error:
+            problems = [f"{each['loc'][0]}: {each['msg']}" for each in error.errors(include_input=False)]
+            raise SettingsRefused(f"set the environment variable {'; '.join(problems)}") from None
+
+
+class CallbackSettings(_Settings):
+    """Settings of CallbackFunction.
+
+    ``callback_path`` is the path of the URL given to Sinch, which Sinch signs.
+    """
+
+    callback_path: Annotated[str, Field(pattern=r"^/[!-~]*$")]
+    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "call-recorder"
+    parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    signature_window_seconds: Annotated[int, Field(ge=30, le=900)] = 300
+    recording_queue_url: Annotated[str, Field(min_length=1)]
+    recordings_bucket: Annotated[str, Field(min_length=3)]
+    degraded_answer: DegradedAnswer = "connect"
+
+    @property
+    def signature_window(self) -> timedelta:
+        """How far ``x-timestamp`` may be from now."""
+        return timedelta(seconds=self.signature_window_seconds)
+
+
+class NotifySettings(_Settings):
+    """Settings of NotifyFunction."""
+
+    recordings_table: Annotated[str, Field(min_length=3)]
+    recordings_bus: Annotated[str, Field(min_length=1)]
+    retention_days: Annotated[int, Field(ge=1, le=36_500)]
+
+    @property
+    def retention(self) -> timedelta:
+        """How long an item is kept."""
+        return timedelta(days=self.retention_days)

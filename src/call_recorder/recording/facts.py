@@ -1,0 +1,262 @@
+"""Call facts: what is worth remembering of a callback, as it travels on the queue.
+
+A fact says which recording it is about and stands alone, so that facts may arrive in any order, more than
+once, and long after the callback. It never carries a credential.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from call_recorder.sinch.callbacks import (
+    Callback,
+    DiceCallback,
+    IceCallback,
+    Money,
+    NotifyCallback,
+    To,
+    UnknownCallback,
+)
+
+LONGEST_ID = 128
+"""Longest call or conference id, in bytes, that is recorded under. Sinch's own take 36 to 64."""
+
+_LONGEST_NAME = 256
+_LONGEST_TEXT = 1024  # the vendor's own limit for custom
+_LONGEST_URL = 1200  # an S3 key takes 1024 bytes, its bucket 63
+
+
+class MalformedFact(ValueError):
+    """A queue message is no call fact of a version known here."""
+
+
+class Model(BaseModel):
+    """A strict, frozen domain model with camel-case names outside."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        hide_input_in_errors=True,
+    )
+
+
+class CallStart(Model):
+    """A call as its ICE describes it. Numbers, usernames and addresses as Sinch gives them."""
+
+    at: AwareDatetime
+    from_: str | None = Field(None, alias="from")
+    to: str | None = None
+    to_type: str | None = None
+    domain: str | None = None
+    origination_type: str | None = None
+    custom: str | None = None
+
+    @classmethod
+    def of(cls, ice: IceCallback, at: datetime) -> CallStart:
+        """Describe the call that an ICE announces."""
+        to = ice.to or To()
+        return cls(
+            at=at,
+            from_=_clipped(ice.caller, _LONGEST_NAME),
+            to=_clipped(to.endpoint, _LONGEST_NAME),
+            to_type=to.type,
+            domain=ice.domain,
+            origination_type=ice.origination_type,
+            custom=_clipped(ice.custom, _LONGEST_TEXT),
+        )
+
+
+class CallEnd(Model):
+    """How a call ended, as its DiCE says. ``duration`` in seconds, absent if the call was not answered."""
+
+    at: AwareDatetime
+    result: str | None = None
+    reason: str | None = None
+    duration: int | None = None
+    charge: str | None = None
+    charge_currency: str | None = None
+
+    @classmethod
+    def of(cls, dice: DiceCallback, at: datetime) -> CallEnd:
+        """Describe the end that a DiCE reports."""
+        debit = dice.debit or Money()
+        return cls(
+            at=dice.timestamp or at,
+            result=_clipped(dice.result, _LONGEST_NAME),
+            reason=_clipped(dice.reason, _LONGEST_NAME),
+            duration=dice.duration,
+            charge=_clipped(debit.amount, _LONGEST_NAME),
+            charge_currency=_clipped(debit.currency_id, _LONGEST_NAME),
+        )
+
+
+class RecordingRequest(Model):
+    """What Sinch was asked to record, by which rule, and where to."""
+
+    at: AwareDatetime
+    rule: str
+    destination_url: str
+    format: str
+    notification_events: bool
+    transcription: bool
+    locale: str | None = None
+
+
+class Notification(Model):
+    """A notification of a type without a meaning here, kept as it came."""
+
+    at: AwareDatetime
+    type: str
+    destination: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class _Fact(Model):
+    recording_id: Annotated[str, Field(min_length=1)]
+    application_key: str
+    call_id: str | None = None
+    conference_id: str | None = None
+
+
+class _CallFact(_Fact):
+    call_id: str
+
+
+class CallRecordingRequested(_CallFact):
+    """A call was answered with recording on."""
+
+    fact: Literal["recording-requested"] = "recording-requested"
+    call: CallStart
+    request: RecordingRequest
+
+
+class CallEnded(_CallFact):
+    """A call is over. Sent for every call: only the table knows which were recorded."""
+
+    fact: Literal["call-ended"] = "call-ended"
+    end: CallEnd
+
+
+class RecordingFinished(_Fact):
+    """Sinch stopped recording; the file is not stored yet."""
+
+    fact: Literal["recording-finished"] = "recording-finished"
+    at: AwareDatetime
+
+
+class RecordingAvailable(_Fact):
+    """Sinch stored the file."""
+
+    fact: Literal["recording-available"] = "recording-available"
+    at: AwareDatetime
+    destination: str | None = None
+
+
+class TranscriptionAvailable(_Fact):
+    """Sinch stored the transcript."""
+
+    fact: Literal["transcription-available"] = "transcription-available"
+    at: AwareDatetime
+    destination: str | None = None
+
+
+class Notified(_Fact):
+    """A notification, or an event, without a meaning here."""
+
+    fact: Literal["notified"] = "notified"
+    notification: Notification
+
+
+Fact = CallRecordingRequested | CallEnded | RecordingFinished | RecordingAvailable | TranscriptionAvailable | Notified
+
+_FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="fact")])
+
+
+def read(message: str) -> Fact:
+    """Read a queue message's body.
+
+    Raises:
+        MalformedFact: it is no fact; the text names the fields at fault and quotes none of their values.
+    """
+    try:
+        return _FACT.validate_json(message)
+    except ValidationError as error:
+        fields = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)}
+        raise MalformedFact(f"not a call fact: {', '.join(sorted(fields))}") from None
+
+
+def write(fact: Fact) -> str:
+    """Return a fact as the body of a queue message: JSON in ASCII, absent fields left out."""
+    return fact.model_dump_json(exclude_none=True)
+
+
+def fact_of(
+    callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: str, at: datetime, body: bytes
+) -> Fact:
+    """Return what is worth remembering of a callback that asks no question.
+
+    A conference's callbacks are about the conference's recording. One that names neither call nor conference
+    is kept under a name made from its ``body``, so that delivering it again makes no second item.
+
+    Args:
+        callback: the parsed callback.
+        application_key: whose signature it carries.
+        at: when Sinch signed it; a notification has no time of its own.
+        body: its raw bytes.
+    """
+    about: dict[str, Any] = {
+        "recording_id": _recording_id(callback, body),
+        "application_key": application_key,
+        "call_id": callback.call_id,
+        "conference_id": callback.conference_id,
+    }
+    match callback:
+        case NotifyCallback():
+            return _notified(callback, about, at)
+        case DiceCallback() if callback.call_id:
+            return CallEnded(**about, end=CallEnd.of(callback, at))
+        case _:
+            event = _clipped(callback.event, _LONGEST_NAME) or "unknown"
+            return Notified(**about, notification=Notification(at=at, type=event))
+
+
+def _notified(notify: NotifyCallback, about: dict[str, Any], at: datetime) -> Fact:
+    destination = _clipped(notify.destination, _LONGEST_URL)
+    match (notify.type or "").lower():
+        case "recording_finished":
+            return RecordingFinished(**about, at=at)
+        case "recording_available":
+            return RecordingAvailable(**about, at=at, destination=destination)
+        case "transcription_available":
+            return TranscriptionAvailable(**about, at=at, destination=destination)
+        case _:
+            notification = Notification(
+                at=at,
+                type=_clipped(notify.type, _LONGEST_NAME) or "unknown",
+                destination=destination,
+                error_code=_clipped(notify.error_code, _LONGEST_NAME),
+                error_message=_clipped(notify.error_message, _LONGEST_TEXT),
+            )
+            return Notified(**about, notification=notification)
+
+
+def _recording_id(callback: Callback, body: bytes) -> str:
+    named = callback.conference_id or callback.call_id
+    if named and len(named.encode()) <= LONGEST_ID:
+        return named
+    return f"unattributed-{hashlib.sha256(body).hexdigest()[:32]}"
+
+
+def _clipped(text: str | None, longest: int) -> str | None:
+    """Cut a text to so many bytes, so that messages, items and events keep within their limits."""
+    return None if text is None else text.encode()[:longest].decode(errors="ignore")

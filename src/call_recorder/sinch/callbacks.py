@@ -1,0 +1,212 @@
+"""Callbacks that Sinch sends: wire models, tolerant of what the vendor leaves out, adds or spells otherwise.
+
+Every field but ``event`` may be missing; one of an unexpected type counts as missing. Field names are the
+vendor's (https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks); the call id is ``callid``
+on the wire and ``callId`` in older documents, so both are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
+
+from call_recorder.sinch.timestamps import parse_timestamp
+
+# Longest values that are kept, in characters; the vendor documents 1024 bytes for custom and for each header.
+_SHORT = 256
+_LONG = 2048
+
+
+class MalformedCallback(Exception):
+    """The body is not a JSON object with an ``event``."""
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        text = str(value)
+        text.encode()
+    except ValueError:  # a lone surrogate, or an integer too long to print
+        return None
+    return text[:_LONG] or None
+
+
+def _word(value: Any) -> str | None:
+    text = _text(value)
+    return None if text is None else text[:_SHORT].strip().lower() or None
+
+
+def _seconds(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value) if 0 <= value < 10**9 else None
+
+
+def _mapping(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else None
+
+
+def _headers(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        return []
+    return [header for header in value[:64] if isinstance(header, Mapping)]
+
+
+def _timestamp(value: Any) -> datetime | None:
+    try:
+        return parse_timestamp(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+"""A string of at most 2048 characters; numbers are read as strings."""
+
+Word = Annotated[str | None, BeforeValidator(_word)]
+"""A vendor's keyword in lower case, since the vendor's own case varies."""
+
+Seconds = Annotated[int | None, BeforeValidator(_seconds)]
+Timestamp = Annotated[datetime | None, BeforeValidator(_timestamp)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class To(_Wire):
+    """Where a call goes. ``type`` is ``number``, ``username``, ``sip``, ``did`` or ``conference``."""
+
+    type: Word = None
+    endpoint: Text = None
+
+
+class CallHeader(_Wire):
+    """A key and value that the calling Sinch SDK client set."""
+
+    key: Text = None
+    value: Text = None
+
+
+class Money(_Wire):
+    """An amount in a currency; the amount is kept as the text it came as."""
+
+    currency_id: Text = Field(None, alias="currencyId")
+    amount: Text = None
+
+
+class MenuResult(_Wire):
+    """What a menu ended with. ``type``: return, sequence, timeout, hangup, invalidinput or error."""
+
+    menu_id: Text = Field(None, alias="menuId")
+    type: Word = None
+    value: Text = None
+    input_method: Word = Field(None, alias="inputMethod")
+
+
+class _Callback(_Wire):
+    event: Word = None
+    call_id: Text = Field(default=None, validation_alias=AliasChoices("callid", "callId"))
+    conference_id: Text = Field(None, alias="conferenceId")
+    application_key: Text = Field(None, alias="applicationKey")
+    timestamp: Timestamp = None
+    custom: Text = None
+
+
+class IceCallback(_Callback):
+    """Incoming Call Event: a call reached Sinch and waits to be told where to go."""
+
+    cli: Text = None
+    user: Text = None
+    to: Annotated[To | None, BeforeValidator(_mapping)] = None
+    domain: Word = None
+    origination_type: Word = Field(None, alias="originationType")
+    call_headers: Annotated[tuple[CallHeader, ...], BeforeValidator(_headers)] = Field((), alias="callHeaders")
+
+    @property
+    def caller(self) -> str | None:
+        """The caller's number, or in an in-app call the caller's username."""
+        return self.cli or self.user
+
+
+class AceCallback(_Callback):
+    """Answered Call Event: the callee picked up. Not sent for ``username`` destinations."""
+
+
+class PieCallback(_Callback):
+    """Prompt Input Event: a menu ended. Not sent for in-app calls."""
+
+    menu_result: Annotated[MenuResult | None, BeforeValidator(_mapping)] = Field(None, alias="menuResult")
+
+
+class DiceCallback(_Callback):
+    """Disconnected Call Event: the call is over. ``duration`` is in seconds and absent if not answered."""
+
+    reason: Text = None
+    result: Text = None
+    duration: Seconds = None
+    debit: Annotated[Money | None, BeforeValidator(_mapping)] = None
+
+
+class NotifyCallback(_Callback):
+    """A notification; ``type`` says of what and is open-ended. Carries no timestamp of its own."""
+
+    type: Text = None
+    destination: Text = None
+    error_code: Text = Field(None, alias="errorCode")
+    error_message: Text = Field(None, alias="errorMsg")
+
+
+class UnknownCallback(_Callback):
+    """An event that this version does not know; ``event`` is its name, in lower case."""
+
+
+Callback = IceCallback | AceCallback | PieCallback | DiceCallback | NotifyCallback | UnknownCallback
+
+_KNOWN = frozenset({"ice", "ace", "pie", "dice", "notify"})
+
+
+def _kind(body: Any) -> str | None:
+    event = _word(body.get("event")) if isinstance(body, Mapping) else None
+    if event is None:
+        return None
+    return event if event in _KNOWN else "unknown"
+
+
+_CALLBACK: TypeAdapter[Callback] = TypeAdapter(
+    Annotated[
+        Annotated[IceCallback, Tag("ice")]
+        | Annotated[AceCallback, Tag("ace")]
+        | Annotated[PieCallback, Tag("pie")]
+        | Annotated[DiceCallback, Tag("dice")]
+        | Annotated[NotifyCallback, Tag("notify")]
+        | Annotated[UnknownCallback, Tag("unknown")],
+        Discriminator(_kind),
+    ]
+)
+
+
+def parse(body: bytes) -> Callback:
+    """Read a callback's raw body.
+
+    Raises:
+        MalformedCallback: it is not a JSON object, or has no ``event``.
+    """
+    try:
+        return _CALLBACK.validate_json(body)
+    except ValidationError:
+        raise MalformedCallback("the body is not a JSON object with an event") from None

@@ -1,0 +1,22 @@
+"""Timestamps as Sinch writes them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+_TIMESTAMP = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?Z?")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Read a Sinch timestamp to the second: always UTC, any number of fraction digits, with or without ``Z``.
+
+    The vendor's documents show all these forms.
+
+    Raises:
+        ValueError: the text is not such a timestamp.
+    """
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        raise ValueError("not a Sinch timestamp")
+    return datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
