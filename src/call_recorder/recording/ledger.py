@@ -104,9 +104,8 @@ class Ledger:
             stored = self._table.load({group[0].fact.recording_id for group in groups})
         except TableUnavailable as error:
             return Report((), {message.id: str(error) for message in messages})
-        entries = list(
-            self._executor.map(lambda group: self._merge(group, stored.get(group[0].fact.recording_id)), groups)
-        )
+        known = [stored.get(group[0].fact.recording_id) for group in groups]
+        entries = list(self._executor.map(self._merge, groups, known))
         published, problem = self._publish(entries)
         entries = list(self._executor.map(lambda entry: self._mark(entry, published, problem), entries))
         return Report(
@@ -115,23 +114,31 @@ class Ledger:
         )
 
     def _merge(self, messages: tuple[Message, ...], stored: Recording | None) -> _Entry:
-        """Merge one recording's facts and claim what is due, again from what is stored after a conflict."""
+        """Merge one recording's facts and claim what is due."""
+        claim = Claim(by=messages[0].id, until=self._clock() + CLAIM)
+
+        def merged(stored: Recording | None) -> Recording:
+            recording = self._own(messages[0].fact, stored).merge_all(message.fact for message in messages)
+            return recording.claimed((event.id for event in self._unclaimed(recording, messages)), claim)
+
         try:
-            for _ in range(_MOST_CONFLICTS):
-                known = self._own(messages[0].fact, stored)
-                merged = known.merge_all(message.fact for message in messages)
-                due = self._unclaimed(merged, messages)
-                claim = Claim(by=messages[0].id, until=self._clock() + CLAIM)
-                claimed = merged.claimed((event.id for event in due), claim)
-                if claimed == known:
-                    return _Entry(messages, known)
-                try:
-                    return _Entry(messages, self._table.save(claimed), due)
-                except Conflict as conflict:
-                    stored = conflict.current
+            recording = self._changed(stored, merged)
         except (TableUnavailable, AlreadyUnderWay) as error:
             return _Entry(messages, problem=str(error))
-        return _Entry(messages, problem="the item kept changing")
+        due = tuple(event for event in events.due(recording) if recording.claims.get(event.id) == claim)
+        return _Entry(messages, recording, due)
+
+    def _changed(self, stored: Recording | None, change: Callable[[Recording | None], Recording]) -> Recording:
+        """Store what ``change`` makes of the stored recording; made again of what is stored after a conflict."""
+        for _ in range(_MOST_CONFLICTS):
+            changed = change(stored)
+            if changed == stored:
+                return changed
+            try:
+                return self._table.save(changed)
+            except Conflict as conflict:
+                stored = conflict.current
+        raise TableUnavailable("the item kept changing")
 
     def _own(self, fact: Fact, stored: Recording | None) -> Recording:
         """Return the recording that the fact's application may write to.
@@ -172,18 +179,12 @@ class Ledger:
     def _mark(self, entry: _Entry, published: Collection[str], problem: str) -> _Entry:
         """Mark what went out as published; what did not keeps the messages in the queue."""
         out = [event.id for event in entry.due if event.id in published]
-        recording = entry.recording
-        try:
-            for _ in range(_MOST_CONFLICTS):
-                if not out or recording is None:
-                    break
-                try:
-                    self._table.save(recording.with_published(out, self._clock()))
-                    break
-                except Conflict as conflict:
-                    recording = conflict.current
-        except TableUnavailable as error:
-            return replace(entry, problem=str(error))
+        merged = entry.recording
+        if out and merged:
+            try:
+                self._changed(merged, lambda stored: (stored or merged).with_published(out, self._clock()))
+            except TableUnavailable as error:
+                return replace(entry, problem=str(error))
         return entry if len(out) == len(entry.due) else replace(entry, problem=problem)
 
 
