@@ -1,0 +1,114 @@
+"""Puts what a function needs at run time into one folder: its dependencies and the package itself.
+
+`sam build` calls this through the Makefile beside it. It runs on any Python from 3.11 on, whatever the
+functions run on, because it installs ready-made wheels only and compiles nothing. Both functions get the same
+folder, and the same sources and requirements always give the same one, so that unchanged code is not deployed
+again.
+
+Environment:
+    RECORDER_ARCH: ``arm64`` (default) or ``x86_64`` for AWS Lambda, the same as the stack's Architecture
+        parameter; ``host`` for this machine and the Python that runs this, as a local emulator needs it.
+    RECORDER_PYTHON: The version of Python on AWS Lambda, ``3.13`` by default. ``host`` takes no notice of it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from importlib.util import find_spec
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent
+PACKAGE = "call_recorder"
+
+# Lambda's names for processors, and the wheel world's. Amazon Linux 2023 (glibc 2.34) runs both generations.
+MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
+PLATFORMS = ("manylinux_2_28", "manylinux2014")
+
+# What no function reads: type stubs, and the scripts and lists of installed files, which name the Python that
+# installed them and so differ between machines. The other metadata stays: scanners for known vulnerabilities
+# go by it.
+UNUSED = ("bin", "*.dist-info/RECORD", "**/*.pyi")
+
+
+class BuildError(Exception):
+    """The build cannot be done as asked; the message says what to change."""
+
+
+def target(arch: str, python: str) -> list[str]:
+    """Give the options that have pip choose wheels for ``arch`` and ``python`` (such as ``3.13``).
+
+    Raises:
+        BuildError: ``arch`` is not one that can be built for.
+    """
+    if arch == "host":
+        return []
+    if arch not in MACHINES:
+        raise BuildError(f"RECORDER_ARCH is {arch!r}: make it arm64, x86_64 or host.")
+    platforms = [f"--platform={platform}_{MACHINES[arch]}" for platform in PLATFORMS]
+    return ["--implementation=cp", f"--python-version={python}", *platforms]
+
+
+def install(folder: Path, options: list[str]) -> None:
+    """Install the pinned dependencies into ``folder``: no other file than the hashes allow, and wheels only.
+
+    Raises:
+        BuildError: pip failed; it has said why.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        python = sys.executable
+        if find_spec("pip") is None:
+            # Debian's python3 comes without pip, but can make an environment that has it.
+            venv.create(scratch, with_pip=True)
+            python = str(Path(scratch, "bin", "python"))
+        command = [
+            *(python, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", "install"),
+            *("--requirement", str(SOURCE / "requirements.txt"), "--require-hashes", "--no-deps"),
+            *("--only-binary=:all:", "--no-compile", "--target", str(folder), *options),
+        ]
+        if subprocess.run(command, check=False).returncode:
+            raise BuildError("The dependencies could not be installed: pip's message is above.")
+
+
+def prune(folder: Path) -> None:
+    """Take away what no function reads."""
+    for path in [path for pattern in UNUSED for path in folder.glob(pattern)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def build(folder: Path, arch: str, python: str) -> None:
+    """Fill ``folder``, which must be there and empty, with everything one function needs.
+
+    Raises:
+        BuildError: It cannot be done as asked.
+    """
+    if any(folder.iterdir()):
+        raise BuildError(f"{folder} is not empty: name a new folder.")
+    install(folder, target(arch, python))
+    prune(folder)
+    shutil.copytree(SOURCE / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def main() -> int:
+    """Build into the folder that the command line names; give the exit status."""
+    # Without a name, which is what an unset ARTIFACTS_DIR comes to, it would be the folder of the sources.
+    if len(sys.argv) != 2 or not sys.argv[1] or not Path(sys.argv[1]).is_dir():
+        print("usage: build.py FOLDER (one that is there and empty)", file=sys.stderr)
+        return 2
+    arch = os.environ.get("RECORDER_ARCH", "arm64")
+    python = os.environ.get("RECORDER_PYTHON", "3.13")
+    try:
+        build(Path(sys.argv[1]), arch, python)
+    except BuildError as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

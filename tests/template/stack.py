@@ -1,0 +1,114 @@
+"""The stack as CloudFormation would make it: template.yaml after the SAM transform, with parameters filled in.
+
+References are shown by name: ``!Ref RecordingQueue`` becomes ``RecordingQueue`` and its ARN becomes
+``RecordingQueue.Arn``, so that a test reads like the promise it checks.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
+from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+ROOT: Final = Path(__file__).parents[2]
+
+REGION: Final = "eu-west-1"
+
+_NO_VALUE: Final = object()
+_PSEUDO_PARAMETERS: Final = {
+    "AWS::AccountId": "123456789012",
+    "AWS::NoValue": _NO_VALUE,
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    "AWS::StackName": "the-stack",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+
+
+def read_template() -> dict[str, Any]:
+    """Read template.yaml as it is written; short forms such as ``!Ref`` become the long ones."""
+    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    return template
+
+
+class Stack:
+    """What a deployment with these parameters consists of; parameters that are not given have their defaults."""
+
+    def __init__(self, **parameters: str | int) -> None:
+        template = read_template()
+        defaults = {name: declared["Default"] for name, declared in template["Parameters"].items()}
+        unknown = parameters.keys() - defaults.keys()
+        assert not unknown, f"the template has no parameter {unknown}"
+        values = defaults | parameters
+
+        # The transform takes only code that is packaged already, as it is by `sam deploy`.
+        template["Globals"]["Function"]["CodeUri"] = "s3://bucket/package"
+        session = boto3.Session(region_name=REGION)
+        transformed = Translator({}, Parser(), boto_session=session).translate(template, values)
+        self._values: dict[str, Any] = values | _PSEUDO_PARAMETERS
+        self._conditions: dict[str, Any] = transformed["Conditions"]
+
+        self.resources: dict[str, dict[str, Any]] = self._present(transformed["Resources"])
+        self.outputs: dict[str, dict[str, Any]] = self._present(transformed["Outputs"])
+
+    def properties(self, logical_id: str) -> dict[str, Any]:
+        """Give the properties of one resource."""
+        properties: dict[str, Any] = self.resources[logical_id]["Properties"]
+        return properties
+
+    def of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
+        """Give the properties of every resource of a type, by logical id."""
+        return {
+            name: resource["Properties"]
+            for name, resource in self.resources.items()
+            if resource["Type"] == resource_type
+        }
+
+    def _present(self, section: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: self._resolved(entry)
+            for name, entry in section.items()
+            if "Condition" not in entry or self._holds({"Condition": entry["Condition"]})
+        }
+
+    def _resolved(self, node: Any) -> Any:
+        match node:
+            case {"Ref": name}:
+                return self._values.get(name, name)
+            case {"Fn::GetAtt": [name, attribute]}:
+                return f"{name}.{attribute}"
+            case {"Fn::Sub": [text, names]}:
+                return self._substituted(text, self._resolved(names))
+            case {"Fn::Sub": text}:
+                return self._substituted(text, {})
+            case {"Fn::If": [condition, yes, no]}:
+                return self._resolved(yes if self._holds({"Condition": condition}) else no)
+            case {"Fn::Join": [separator, parts]}:
+                return separator.join(self._resolved(parts))
+            case dict():
+                items = {key: self._resolved(value) for key, value in node.items()}
+                return {key: value for key, value in items.items() if value is not _NO_VALUE}
+            case list():
+                return [value for value in map(self._resolved, node) if value is not _NO_VALUE]
+            case _:
+                return node
+
+    def _substituted(self, text: str, names: dict[str, Any]) -> str:
+        values = self._values | names
+        return re.sub(r"\$\{([^!}]+)\}", lambda found: str(values.get(found[1], found[1])), text)
+
+    def _holds(self, condition: Any) -> bool:
+        match condition:
+            case {"Condition": name}:
+                return self._holds(self._conditions[name])
+            case {"Fn::Equals": [left, right]}:
+                return bool(self._resolved(left) == self._resolved(right))
+            case {"Fn::Not": [inner]}:
+                return not self._holds(inner)
+            case {"Fn::And": inner}:
+                return all(map(self._holds, inner))
+            case _:
+                raise AssertionError(f"this test does not know the condition {condition}")

@@ -1,0 +1,58 @@
+import json
+from typing import Any
+
+import pytest
+
+from tests.template.stack import Stack
+
+
+@pytest.fixture
+def stage(stack: Stack) -> dict[str, Any]:
+    [stage] = stack.of_type("AWS::ApiGatewayV2::Stage").values()
+    return stage
+
+
+def test_the_api_listens_to_post_callbacks_and_to_nothing_else(stack: Stack) -> None:
+    [api] = stack.of_type("AWS::ApiGatewayV2::Api").values()
+    routes = {(path, method) for path, methods in api["Body"]["paths"].items() for method in methods}
+
+    assert routes == {("/callbacks", "post")}
+    integration = api["Body"]["paths"]["/callbacks"]["post"]["x-amazon-apigateway-integration"]
+    assert integration["payloadFormatVersion"] == "2.0"
+    assert "CallbackFunction.Arn" in integration["uri"]
+
+
+def test_the_url_has_no_stage_in_front_of_the_signed_path(stage: dict[str, Any]) -> None:
+    assert stage["StageName"] == "$default"
+    assert stage["AutoDeploy"] is True
+
+
+def test_callbacks_are_throttled() -> None:
+    limited = Stack(ThrottlingRateLimit=7, ThrottlingBurstLimit=9)
+    [stage] = limited.of_type("AWS::ApiGatewayV2::Stage").values()
+
+    assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": 7, "ThrottlingBurstLimit": 9}
+
+
+def test_the_access_log_tells_what_happened_and_nothing_of_what_was_said(stack: Stack, stage: dict[str, Any]) -> None:
+    """Every variable is listed, because one more may be a header, a body or a query string."""
+    settings = stage["AccessLogSettings"]
+
+    assert settings["DestinationArn"] == "CallbackApiLogGroup.Arn"
+    assert "\n" not in settings["Format"]
+    assert set(json.loads(settings["Format"]).values()) == {
+        "$context.requestId",
+        "$context.requestTime",
+        "$context.identity.sourceIp",
+        "$context.httpMethod",
+        "$context.path",
+        "$context.routeKey",
+        "$context.status",
+        "$context.responseLength",
+        "$context.responseLatency",
+        "$context.integration.status",
+        "$context.integration.latency",
+        "$context.error.message",
+        "$context.integrationErrorMessage",
+    }
+    assert stack.properties("CallbackApiLogGroup")["RetentionInDays"] == 30

@@ -1,0 +1,123 @@
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.template.stack import ROOT, Stack, read_template
+
+FUNCTIONS = ("CallbackFunction", "NotifyFunction")
+POWERTOOLS = {
+    "POWERTOOLS_SERVICE_NAME": "call-recorder",
+    "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
+    "POWERTOOLS_LOG_LEVEL": "INFO",
+}
+
+
+def test_there_are_two_functions_and_each_has_its_handler(stack: Stack) -> None:
+    handlers = {name: function["Handler"] for name, function in stack.of_type("AWS::Lambda::Function").items()}
+
+    assert handlers == {
+        "CallbackFunction": "call_recorder.handlers.callback.handler",
+        "NotifyFunction": "call_recorder.handlers.notify.handler",
+    }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_runs_on_python_3_13_and_arm64_and_is_traced(stack: Stack, name: str) -> None:
+    function = stack.properties(name)
+
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == ["arm64"]
+    assert function["TracingConfig"] == {"Mode": "Active"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_architecture_parameter_moves_both_functions(name: str) -> None:
+    assert Stack(Architecture="x86_64").properties(name)["Architectures"] == ["x86_64"]
+
+
+def test_callback_function_knows_exactly_what_it_needs(stack: Stack) -> None:
+    assert stack.properties("CallbackFunction")["Environment"]["Variables"] == POWERTOOLS | {
+        "CALLBACK_PATH": "/callbacks",
+        "PARAMETER_PREFIX": "call-recorder",
+        "PARAMETERS_TTL_SECONDS": 300,
+        "SIGNATURE_WINDOW_SECONDS": 300,
+        "RECORDING_QUEUE_URL": "RecordingQueue",
+        "RECORDINGS_BUCKET": "RecordingsBucket",
+        "DEGRADED_ANSWER": "connect",
+    }
+
+
+def test_notify_function_knows_exactly_what_it_needs(stack: Stack) -> None:
+    assert stack.properties("NotifyFunction")["Environment"]["Variables"] == POWERTOOLS | {
+        "RECORDINGS_TABLE": "RecordingsTable",
+        "RECORDINGS_BUS": "RecordingsBus",
+        "RETENTION_DAYS": 365,
+    }
+
+
+def test_parameters_reach_the_functions() -> None:
+    stack = Stack(
+        CallbackPath="/voice/callbacks",
+        ParameterPrefix="calls/test",
+        ParametersTtlSeconds=60,
+        SignatureWindowSeconds=30,
+        DegradedAnswer="hangup",
+        RecordingsBucketName="their-bucket",
+        RetentionDays=10,
+        LogLevel="DEBUG",
+    )
+    callback: dict[str, Any] = stack.properties("CallbackFunction")["Environment"]["Variables"]
+    notify: dict[str, Any] = stack.properties("NotifyFunction")["Environment"]["Variables"]
+
+    assert callback["CALLBACK_PATH"] == "/voice/callbacks"
+    assert callback["PARAMETER_PREFIX"] == "calls/test"
+    assert callback["PARAMETERS_TTL_SECONDS"] == 60
+    assert callback["SIGNATURE_WINDOW_SECONDS"] == 30
+    assert callback["DEGRADED_ANSWER"] == "hangup"
+    assert callback["RECORDINGS_BUCKET"] == "their-bucket"
+    assert notify["RETENTION_DAYS"] == 10
+    assert callback["POWERTOOLS_LOG_LEVEL"] == notify["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+
+
+def test_callback_function_gives_up_no_later_than_sinch_does(stack: Stack) -> None:
+    assert 3 < stack.properties("CallbackFunction")["Timeout"] <= 5
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_logs_to_a_group_of_its_own_that_forgets(stack: Stack, name: str) -> None:
+    group = stack.properties(name)["LoggingConfig"]["LogGroup"]
+
+    assert group == f"{name}LogGroup"
+    assert stack.properties(group)["RetentionInDays"] == 30
+
+
+def test_every_log_group_has_a_name_of_its_own_and_a_retention() -> None:
+    groups = Stack(LogRetentionDays=7).of_type("AWS::Logs::LogGroup").values()
+
+    assert len({group["LogGroupName"] for group in groups}) == len(groups) == 3
+    assert {group["RetentionInDays"] for group in groups} == {7}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_sam_build_finds_a_rule_for_each_function(name: str) -> None:
+    """A phony target without a rule would build an empty function and succeed."""
+    resource = read_template()["Resources"][name]
+    assert resource["Metadata"]["BuildMethod"] == "makefile"
+
+    plan = subprocess.run(  # noqa: S603 - fixed arguments
+        ["make", "--no-print-directory", "--dry-run", f"build-{name}", "ARTIFACTS_DIR=/artifacts"],  # noqa: S607
+        cwd=ROOT / "src",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert 'build.py "/artifacts"' in plan.stdout
+
+
+def test_the_package_is_built_for_the_python_of_the_template(stack: Stack) -> None:
+    build = (ROOT / "src" / "build.py").read_text()
+
+    assert 'os.environ.get("RECORDER_PYTHON", "3.13")' in build
+    assert 'os.environ.get("RECORDER_ARCH", "arm64")' in build

@@ -1,0 +1,123 @@
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.template.stack import ROOT, Stack, read_template
+
+PARAMETERS: dict[str, dict[str, Any]] = read_template()["Parameters"]
+OUTPUTS = {
+    "CallbackUrl",
+    "CallbackPath",
+    "CallbackApiId",
+    "ParameterPrefix",
+    "RecordingsBusName",
+    "RecordingsBusArn",
+    "RecordingsTableName",
+    "RecordingsTableArn",
+    "RecordingsBucketName",
+    "RecordingQueueUrl",
+    "RecordingQueueName",
+    "RecordingQueueArn",
+    "RecordingDeadLetterQueueUrl",
+    "RecordingDeadLetterQueueName",
+    "RecordingDeadLetterQueueArn",
+    "UploaderUserName",
+    "CallbackFunctionName",
+    "CallbackFunctionArn",
+    "NotifyFunctionName",
+    "NotifyFunctionArn",
+    "CallbackFunctionLogGroupName",
+    "NotifyFunctionLogGroupName",
+    "CallbackApiLogGroupName",
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_described_and_refuses_what_cannot_work(name: str) -> None:
+    declared = PARAMETERS[name]
+
+    assert declared["Description"]
+    assert "Default" in declared, "a deployment must not have to name it"
+    assert (
+        "AllowedValues" in declared
+        or {"AllowedPattern", "ConstraintDescription"} <= declared.keys()
+        or {"MinValue", "MaxValue"} <= declared.keys()
+    )
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameters_default_is_one_it_allows(name: str) -> None:
+    declared = PARAMETERS[name]
+    default = declared["Default"]
+
+    assert default in declared.get("AllowedValues", [default])
+    assert re.fullmatch(declared.get("AllowedPattern", ".*"), str(default))
+    assert declared.get("MinValue", default) <= default <= declared.get("MaxValue", default)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("CallbackPath", ["", "/", "callbacks", "/callbacks/", "/call backs", "/callbacks?a=b", "/callbäcks"]),
+        ("ParameterPrefix", ["", "/call-recorder", "call-recorder/", "a//b", "a b", "aws-calls", "ssm/calls"]),
+        ("RecordingsBucketName", ["ab", "Upper", "s3://bucket", "bucket/recordings", "-bucket"]),
+        ("ParametersKmsKeyArn", ["alias/aws/ssm", "arn:aws:kms:eu-west-1:123456789012:alias/mine"]),
+        ("AlarmTopicArn", ["on-call", "arn:aws:sqs:eu-west-1:123456789012:on-call"]),
+    ],
+)
+def test_a_pattern_refuses_what_cannot_work(name: str, refused: list[str]) -> None:
+    pattern = PARAMETERS[name]["AllowedPattern"]
+
+    assert [value for value in refused if re.fullmatch(pattern, value)] == []
+
+
+def test_the_signature_window_is_between_30_and_900_seconds() -> None:
+    window = PARAMETERS["SignatureWindowSeconds"]
+
+    assert (window["MinValue"], window["MaxValue"]) == (30, 900)
+
+
+def test_the_console_shows_every_parameter_in_a_group() -> None:
+    groups = read_template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [name for group in groups for name in group["Parameters"]]
+
+    assert sorted(shown) == sorted(PARAMETERS)
+
+
+def test_every_name_a_user_needs_is_an_output_with_a_description(stack: Stack) -> None:
+    assert stack.outputs.keys() == OUTPUTS
+    assert all(output["Description"] for output in stack.outputs.values())
+
+
+def test_the_callback_url_is_the_route_of_the_api(stack: Stack) -> None:
+    assert stack.outputs["CallbackUrl"]["Value"] == (
+        "https://CallbackApi.execute-api.eu-west-1.amazonaws.com/callbacks"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "stack_name", "asks"),
+    [("default", "call-recorder-development", False), ("production", "call-recorder", True)],
+)
+def test_sam_deploy_asks_only_before_it_changes_production(environment: str, stack_name: str, asks: bool) -> None:
+    deploy = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
+
+    assert deploy["stack_name"] == stack_name
+    assert deploy["capabilities"] == "CAPABILITY_IAM"
+    assert deploy["resolve_s3"] is True
+    assert deploy["confirm_changeset"] is asks
+
+
+@pytest.mark.parametrize("environment", ["default", "production"])
+def test_an_environment_overrides_parameters_with_values_they_allow(environment: str) -> None:
+    deploy = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
+
+    for override in deploy.get("parameter_overrides", []):
+        name, _, value = override.partition("=")
+        declared = PARAMETERS[name]
+        if "AllowedValues" in declared:
+            assert value in map(str, declared["AllowedValues"])
+        else:
+            assert declared["MinValue"] <= int(value) <= declared["MaxValue"]
