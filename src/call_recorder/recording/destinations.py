@@ -8,7 +8,6 @@ refused here, when the profile is read, and not found out when a recording is mi
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,7 +168,7 @@ def check_credentials(scheme: Scheme, credentials: str) -> None:
 def _is_base64(text: str) -> bool:
     try:
         return bool(base64.b64decode(text, validate=True))
-    except binascii.Error:
+    except ValueError:  # not Base64, or not even ASCII
         return False
 
 

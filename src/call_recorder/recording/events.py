@@ -25,7 +25,11 @@ _NAMESPACE: Final = uuid.UUID("8f6f2f0e-6a0e-5a8e-9d3b-3d6f1c2b7a41")
 Time = Annotated[
     AwareDatetime,
     PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
-    Field(description="UTC, to the second", examples=["2026-11-23T09:30:00Z"]),
+    Field(
+        description="UTC, to the second",
+        examples=["2026-11-23T09:30:00Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
 ]
 
 

@@ -7,8 +7,9 @@ once, and long after the callback. It never carries a credential.
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
@@ -24,8 +25,9 @@ from call_recorder.sinch.callbacks import (
 )
 
 LONGEST_ID = 128
-"""Longest call or conference id, in bytes, that is recorded under. Sinch's own take 36 to 64."""
+"""Longest call or conference id, in bytes of JSON, that is recorded under. Sinch's own take 36 to 64."""
 
+_LONGEST_WORD = 64
 _LONGEST_NAME = 256
 _LONGEST_TEXT = 1024  # the vendor's own limit for custom
 _LONGEST_URL = 1200  # an S3 key takes 1024 bytes, its bucket 63
@@ -68,9 +70,9 @@ class CallStart(Model):
             at=at,
             from_=_clipped(ice.caller, _LONGEST_NAME),
             to=_clipped(to.endpoint, _LONGEST_NAME),
-            to_type=to.type,
-            domain=ice.domain,
-            origination_type=ice.origination_type,
+            to_type=_clipped(to.type, _LONGEST_WORD),
+            domain=_clipped(ice.domain, _LONGEST_WORD),
+            origination_type=_clipped(ice.origination_type, _LONGEST_WORD),
             custom=_clipped(ice.custom, _LONGEST_TEXT),
         )
 
@@ -196,8 +198,11 @@ def read(message: str) -> Fact:
 
 
 def write(fact: Fact) -> str:
-    """Return a fact as the body of a queue message: JSON in ASCII, absent fields left out."""
-    return fact.model_dump_json(exclude_none=True)
+    """Return a fact as the body of a queue message: JSON, absent fields left out.
+
+    It is all ASCII, since SQS refuses a message with a character that XML does not know.
+    """
+    return fact.model_dump_json(exclude_none=True, ensure_ascii=True)
 
 
 def fact_of(
@@ -217,8 +222,8 @@ def fact_of(
     about: dict[str, Any] = {
         "recording_id": _recording_id(callback, body),
         "application_key": application_key,
-        "call_id": callback.call_id,
-        "conference_id": callback.conference_id,
+        "call_id": _clipped(callback.call_id, LONGEST_ID),
+        "conference_id": _clipped(callback.conference_id, LONGEST_ID),
     }
     match callback:
         case NotifyCallback():
@@ -252,11 +257,30 @@ def _notified(notify: NotifyCallback, about: dict[str, Any], at: datetime) -> Fa
 
 def _recording_id(callback: Callback, body: bytes) -> str:
     named = callback.conference_id or callback.call_id
-    if named and len(named.encode()) <= LONGEST_ID:
+    if is_recordable(named):
         return named
     return f"unattributed-{hashlib.sha256(body).hexdigest()[:32]}"
 
 
+def is_recordable(identifier: str | None) -> TypeGuard[str]:
+    """Tell whether there is a call or conference id, and short enough to record under."""
+    return bool(identifier) and _clipped(identifier, LONGEST_ID) == identifier
+
+
 def _clipped(text: str | None, longest: int) -> str | None:
-    """Cut a text to so many bytes, so that messages, items and events keep within their limits."""
-    return None if text is None else text.encode()[:longest].decode(errors="ignore")
+    """Cut a text to so many bytes of JSON, so that messages, items and events keep within their limits.
+
+    In JSON a quotation mark takes two bytes and a control character six.
+    """
+    if text is None or _json_bytes(text) <= longest:
+        return text
+    size = 0
+    for end, char in enumerate(text):
+        size += _json_bytes(char)
+        if size > longest:
+            return text[:end]
+    return text
+
+
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode()) - len('""')

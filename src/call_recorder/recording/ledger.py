@@ -18,7 +18,7 @@ from call_recorder.recording import events
 from call_recorder.recording.errors import BusUnavailable, TableUnavailable
 from call_recorder.recording.events import Event
 from call_recorder.recording.facts import Fact
-from call_recorder.recording.recording import Claim, Recording
+from call_recorder.recording.recording import Claim, ForeignFact, Recording
 
 CLAIM = timedelta(seconds=30)
 """How long an event stays claimed. More than the function's timeout, less than the queue's visibility timeout:
@@ -123,7 +123,7 @@ class Ledger:
 
         try:
             recording = self._changed(stored, merged)
-        except (TableUnavailable, AlreadyUnderWay) as error:
+        except (TableUnavailable, AlreadyUnderWay, ForeignFact) as error:
             return _Entry(messages, problem=str(error))
         due = tuple(event for event in events.due(recording) if recording.claims.get(event.id) == claim)
         return _Entry(messages, recording, due)

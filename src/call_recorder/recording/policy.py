@@ -8,7 +8,7 @@ from typing import Literal
 
 from call_recorder.recording.application import Application, Recorder
 from call_recorder.recording.destinations import DestinationRefused, Naming
-from call_recorder.recording.facts import LONGEST_ID, CallRecordingRequested, CallStart, Fact, RecordingRequest
+from call_recorder.recording.facts import CallRecordingRequested, CallStart, Fact, RecordingRequest, is_recordable
 from call_recorder.recording.profile import Rule
 from call_recorder.sinch.callbacks import IceCallback
 from call_recorder.sinch.svaml import (
@@ -105,7 +105,7 @@ def _recorded(
     try:
         naming = Naming(
             call_id=_traceable(ice.call_id),
-            conference_id=conference_id,
+            conference_id=conference_id and _traceable(conference_id),
             application_key=application_key,
             at=ice.timestamp or now,
             format=recorder.profile.format,
@@ -134,7 +134,7 @@ def _recorded(
     return Answer(Svaml(action=action.recorded(recorder.options(url))), "recorded", rule.name, fact)
 
 
-def _traceable(call_id: str | None) -> str:
-    if call_id is None or len(call_id.encode()) > LONGEST_ID:
+def _traceable(identifier: str | None) -> str:
+    if not is_recordable(identifier):
         raise DestinationRefused("the call has no id to find its recording by")
-    return call_id
+    return identifier

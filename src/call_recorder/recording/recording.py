@@ -140,7 +140,7 @@ class Recording(Model):
             ForeignFact: the fact comes from another application.
         """
         if fact.application_key != self.application_key:
-            raise ForeignFact(self.recording_id)
+            raise ForeignFact("the recording is another application's")
         merged = self.model_copy(update=self._merged(fact))
         return self if merged == self else merged
 

@@ -7,7 +7,6 @@ on the wire and ``callId`` in older documents, so both are read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -52,7 +51,7 @@ def _word(value: Any) -> str | None:
 
 
 def _seconds(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value < 10**9 else None
 

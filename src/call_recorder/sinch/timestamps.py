@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-_TIMESTAMP = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?Z?")
+_TIMESTAMP = re.compile(r"(2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?Z?")
 
 
 def parse_timestamp(text: str) -> datetime:
     """Read a Sinch timestamp to the second: always UTC, any number of fraction digits, with or without ``Z``.
 
-    The vendor's documents show all these forms.
+    The vendor's documents show all these forms. A year outside 2000 to 2999 is none: nothing that is reckoned
+    from a timestamp can then run off the calendar.
 
     Raises:
         ValueError: the text is not such a timestamp.
