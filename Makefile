@@ -1,0 +1,127 @@
+# `make help` says what there is to make.
+
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+# The environments, one set for each minor version of Python. The emulator and the SAM CLI each pin another
+# botocore than the functions use, so they cannot share one.
+ENVIRONMENTS := .venv/$(VERSION)
+DEV := $(ENVIRONMENTS)/dev
+EMULATOR := $(ENVIRONMENTS)/emulator
+SAM := $(ENVIRONMENTS)/sam
+UV := $(ENVIRONMENTS)/uv
+INSTALLED := installed.txt
+
+CHECKED := src local tests
+COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
+	--python-version 3.11 --no-header $(if $(UPGRADE),--upgrade)
+
+# Nothing here may reach a real AWS account by what this shell is set to.
+unexport $(filter-out AWS_PORT,$(filter AWS_%,$(.VARIABLES)))
+export AWS_CONFIG_FILE := /dev/null
+export AWS_SHARED_CREDENTIALS_FILE := /dev/null
+export SAM_CLI_TELEMETRY := 0
+export PYTHONPATH := src
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help
+help: ## Show this list
+	@echo "make run [ONCE=1] [AWS_PORT=4566]"
+	@echo "    plays a recorded call on a local AWS and stays up; with ONCE=1 it ends after the call"
+	@echo "make test"
+	@echo "    runs every check"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "PYTHON=python3.13 chooses another Python (3.11 or newer). Environments are made in .venv when needed."
+
+.PHONY: run call sam-local events schemas
+run: environments ## Deploy to a local AWS, play one call, stay up until Ctrl-C
+	@exec $(DEV)/bin/python -m local run $(if $(ONCE),--once) $(if $(TO),--to '$(TO)')
+
+call: $(DEV)/$(INSTALLED) ## Play one more call against what `make run` keeps up; TO=username:alice
+	@exec $(DEV)/bin/python -m local call $(if $(TO),--to '$(TO)')
+
+sam-local: environments ## Invoke events/ with `sam local` (needs Docker)
+	@SAM=$(CURDIR)/$(SAM)/bin/sam PYTHON=$(CURDIR)/$(DEV)/bin/python local/sam_local.sh
+
+events: $(DEV)/$(INSTALLED) ## Sign events/ afresh
+	@$(DEV)/bin/python -m local.sample_events
+
+schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
+	@$(DEV)/bin/python -m local.schemas
+
+.PHONY: test lint types template-lint unit coverage template contract integration fmt
+test: environments ## Run every check
+	@for check in lint types template-lint coverage contract template integration; do \
+		echo "== $$check"; \
+		$(MAKE) --no-print-directory $$check || exit 1; \
+	done
+	@echo "Every check passed on Python $(VERSION)."
+
+lint: $(DEV)/$(INSTALLED) ## ruff: style, likely bugs, format
+	@$(DEV)/bin/python -m ruff check
+	@$(DEV)/bin/python -m ruff format --check
+
+types: $(DEV)/$(INSTALLED) ## mypy, strict
+	@$(DEV)/bin/python -m mypy
+
+template-lint: $(DEV)/$(INSTALLED) $(SAM)/$(INSTALLED) ## cfn-lint with the serverless rules, sam validate --lint
+	@$(DEV)/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@$(SAM)/bin/python -m samcli validate --lint --template-file template.yaml --region us-east-1
+
+unit: $(DEV)/$(INSTALLED) ## Unit tests, without any network
+	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto tests/unit
+
+coverage: $(DEV)/$(INSTALLED) ## The unit tests, slower, and whether they cover 90 % of the functions' branches
+	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto --cov --cov-fail-under=90 tests/unit
+
+contract: $(DEV)/$(INSTALLED) ## Contract tests: what goes to Sinch and to subscribers, and comes from them
+	@$(DEV)/bin/python -m pytest --quiet tests/contract
+
+template: $(DEV)/$(INSTALLED) ## Tests of what the template promises and the emulator does not enforce
+	@$(DEV)/bin/python -m pytest --quiet tests/template
+
+integration: environments ## Calls through the real template, deployed on the emulator
+	@$(DEV)/bin/python -m pytest --quiet tests/integration
+
+fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
+	@$(DEV)/bin/python -m ruff check --fix-only --quiet
+	@$(DEV)/bin/python -m ruff format
+
+.PHONY: environments requirements clean python
+environments: python
+	@$(MAKE) --silent --no-print-directory --jobs=3 $(DEV)/$(INSTALLED) $(EMULATOR)/$(INSTALLED) $(SAM)/$(INSTALLED)
+
+# The lists are complete, so pip need not resolve anything, and most modules are never imported, so it need not
+# compile them. Its output is kept beside the environment.
+$(ENVIRONMENTS)/%/$(INSTALLED): requirements/%.txt | python
+	@set -e; \
+	if cmp -s $< $@; then touch $@; exit; fi; \
+	echo "Installing the $* environment: $$(grep -c == $<) packages for Python $(VERSION) ..."; \
+	rm -rf $(@D); \
+	$(PYTHON) -m venv $(@D); \
+	$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --no-deps --no-compile \
+		--require-hashes --requirement $< >$(@D)/pip.log 2>&1 || { tail -n 5 $(@D)/pip.log; \
+		echo "The $* environment could not be installed; the whole story is in $(@D)/pip.log."; exit 1; }; \
+	cp $< $@; \
+	echo "Installed the $* environment."
+
+python:
+	@test -n "$(VERSION)" || { \
+		echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name one with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is Python $(VERSION), and 3.11 or newer is needed: name one with PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make environments: install its venv module (on Debian: python$(VERSION)-venv)."; exit 1; }
+
+requirements: $(UV)/$(INSTALLED) ## Compile the requirements again; UPGRADE=1 takes newer versions
+	@$(COMPILE) src/requirements.in --output-file src/requirements.txt
+	@for name in dev emulator sam uv; do \
+		$(COMPILE) requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	done
+
+clean: ## Remove environments, caches and build results
+	rm -rf .venv .aws-sam .local .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(CHECKED) -type d -name __pycache__ -prune -exec rm -rf {} +
