@@ -1,0 +1,158 @@
+"""Invokes every sample event with `sam local invoke` and compares what the functions answer, in the container and here.
+
+Both see the same environment and, each by its own address, the same local AWS: with the samples' parameters, a
+queue, a table and a bus.
+`local/sam_local.sh` builds first and then runs this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.aws import Aws
+from local.emulator import ADMINISTRATOR, REGION, LocalError, emulator, free_port
+from local.relay import reachable_from_containers
+from local.sample_events import APPLICATION, EVENTS, NAMES, PARAMETERS, Event, sample
+
+_STATE = EVENTS.parent / ".local" / "sam-local"
+_FUNCTIONS = {
+    "callback": ("CallbackFunction", "call_recorder.handlers.callback"),
+    "notify": ("NotifyFunction", "call_recorder.handlers.notify"),
+}
+_INVOKED_WITHIN = 120
+
+Environment = dict[str, dict[str, str]]
+"""Environment variables by function, as `sam local` takes them."""
+
+
+def main() -> int:
+    """Compare all; return 0 if every answer is the same in both places."""
+    options = _parser().parse_args()
+    try:
+        with emulator(free_port(), _STATE) as endpoint, reachable_from_containers(endpoint) as reachable:
+            return _compare(options, _environment(Aws(endpoint), reachable), endpoint)
+    except LocalError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _compare(options: argparse.Namespace, environment: Environment, endpoint: str) -> int:
+    """Invoke everything twice: ``environment`` is for the containers, ``endpoint`` is where its AWS is from here."""
+    template = _STATE / "build" / "with-endpoint.json"
+    template.write_text(json.dumps(_with_variables(options.template, environment)), "utf-8")
+    variables = _STATE / "env.json"
+    variables.write_text(json.dumps(environment), "utf-8")
+    command = [options.sam, "local", "invoke", "--template", str(template), "--env-vars", str(variables)]
+    command += ["--region", REGION, "--parameter-overrides", f"Architecture={options.architecture}"]
+    command += ["--skip-pull-image"] if options.skip_pull_image else []
+
+    different = 0
+    for name in NAMES:
+        event = sample(name, datetime.now(UTC))
+        function, module = _FUNCTIONS[name.partition("-")[0]]
+        there = _in_container([*command, function], name, event)
+        here = _in_process(module, event, environment[function] | {"AWS_ENDPOINT_URL": endpoint})
+        same = there == here
+        different += not same
+        print(f"  {'same     ' if same else 'DIFFERENT'} {name}: {_summary(there)}", flush=True)
+        if not same:
+            print(f"            here: {_summary(here)}", flush=True)
+    print(f"{len(NAMES) - different} of {len(NAMES)} events are answered alike.")
+    return 1 if different else 0
+
+
+def _environment(aws: Aws, endpoint: str) -> Environment:
+    """Set up what the functions use, and return ``events/env.json`` with that in it."""
+    environment: Environment = json.loads((EVENTS / "env.json").read_text("utf-8"))
+    callback, notify = environment["CallbackFunction"], environment["NotifyFunction"]
+    for name, value in PARAMETERS.items():
+        path = f"/{callback['PARAMETER_PREFIX']}/{APPLICATION.key}/{name}"
+        aws.ssm.put_parameter(Name=path, Value=value, Type="SecureString")
+    queue = aws.sqs.create_queue(QueueName="call-facts")["QueueUrl"]
+    callback["RECORDING_QUEUE_URL"] = endpoint + queue.removeprefix(aws.endpoint)
+    aws.dynamodb.create_table(
+        TableName=notify["RECORDINGS_TABLE"],
+        AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    aws.events.create_event_bus(Name=notify["RECORDINGS_BUS"])
+    for variables in environment.values():
+        variables["AWS_ENDPOINT_URL"] = endpoint
+    return environment
+
+
+def _with_variables(template: Path, environment: Environment) -> Any:
+    """Return the built template with every variable declared: `sam local` passes no others on."""
+    document = yaml.safe_load(template.read_text("utf-8"))
+    for function, variables in environment.items():
+        properties = document["Resources"][function]["Properties"]
+        declared = properties.setdefault("Environment", {}).setdefault("Variables", {})
+        for name in variables:
+            declared.setdefault(name, "")
+    return document
+
+
+def _in_container(command: list[str], name: str, event: Event) -> Any:
+    file = _STATE / "event.json"
+    file.write_text(json.dumps(event), "utf-8")
+    access_key, secret_key = ADMINISTRATOR
+    try:
+        done = subprocess.run(
+            [*command, "--event", str(file)],
+            env=os.environ | {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key},
+            capture_output=True,
+            timeout=_INVOKED_WITHIN,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LocalError(f"`sam local invoke` took more than {_INVOKED_WITHIN} s for {name}.") from None
+    (_STATE / f"{name}.log").write_bytes(done.stderr)
+    lines = done.stdout.decode().strip().splitlines()
+    if done.returncode or not lines:
+        raise LocalError(f"`sam local invoke` failed for {name}: see {_STATE / name}.log.")
+    return json.loads(lines[-1])
+
+
+def _in_process(module: str, event: Event, environment: dict[str, str]) -> Any:
+    access_key, secret_key = ADMINISTRATOR
+    os.environ |= environment | {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        return json.loads(json.dumps(importlib.import_module(module).handler(event, None)))
+
+
+def _summary(answer: Any) -> str:
+    """Tell what was answered without what is secret in it: status and the name of the action."""
+    if not isinstance(answer, dict) or "statusCode" not in answer:
+        return json.dumps(answer)
+    action = json.loads(answer["body"])["action"]["name"] if answer["body"] else "no body"
+    return f"{answer['statusCode']}, {action}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local.sam_local", description=__doc__)
+    parser.add_argument("--sam", default="sam", help="the SAM CLI")
+    parser.add_argument("--template", type=Path, required=True, help="the built template")
+    parser.add_argument("--architecture", required=True, help="what it was built for")
+    parser.add_argument("--skip-pull-image", action="store_true", help="use the Lambda image that is there already")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

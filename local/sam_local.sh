@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs every event of events/ through the built functions in SAM's Lambda container, and compares the answers
+# with those of the same handlers in this machine's Python. Needs a running Docker engine; `make sam-local`
+# brings the rest.
+#   SAM              the SAM CLI                                       sam
+#   PYTHON           a Python with the development environment         python3
+#   SKIP_PULL_IMAGE  1: use the Lambda image that is there already     empty
+set -euo pipefail
+cd "$(dirname "$0")/.."
+SAM=${SAM:-sam}
+PYTHON=${PYTHON:-python3}
+
+docker info >/dev/null 2>&1 || {
+  echo "sam-local needs a running Docker engine, and \`docker info\` finds none: start it, or set DOCKER_HOST." >&2
+  exit 1
+}
+
+# The container runs on this machine's processor, whatever the stack is deployed for.
+case $(uname -m) in
+  aarch64 | arm64) export RECORDER_ARCH=arm64 ;;
+  *) export RECORDER_ARCH=x86_64 ;;
+esac
+export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1
+state=.local/sam-local
+mkdir -p "$state"
+echo "Building the functions for $RECORDER_ARCH ..."
+PYTHON=$PYTHON "$SAM" build --build-dir "$state/build" --parameter-overrides "Architecture=$RECORDER_ARCH" \
+  >"$state/build.log" 2>&1 || { tail -n 20 "$state/build.log" >&2; exit 1; }
+
+exec "$PYTHON" -m local.sam_local --sam "$SAM" --template "$state/build/template.yaml" \
+  --architecture "$RECORDER_ARCH" ${SKIP_PULL_IMAGE:+--skip-pull-image}

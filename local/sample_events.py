@@ -1,0 +1,341 @@
+"""The events in ``events/``: one file per case, as API Gateway and SQS hand it to the functions.
+
+They serve `sam local invoke` and the tests. A signature holds for minutes only, so a file says when it was
+received, and whoever uses it either sets the clock to ``received_at(event)`` or takes it afresh from
+``sample(name, now)``. `make events` writes all of them afresh.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from pydantic import SecretStr
+
+from call_recorder.recording import application as recorder
+from call_recorder.recording.facts import Fact, fact_of, write
+from call_recorder.recording.policy import answer_ice
+from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
+from local.simulator.calls import (
+    Application,
+    Body,
+    End,
+    IncomingCall,
+    app_to_app,
+    app_to_conference,
+    app_to_phone,
+    app_to_sip,
+    encoded,
+    phone_to_number,
+)
+
+EVENTS = Path(__file__).resolve().parent.parent / "events"
+"""Where the files are."""
+
+Event = dict[str, Any]
+
+PUBLIC_PATH = "/callbacks"
+BUCKET = "call-recorder-recordings"
+
+APPLICATION = Application(
+    "5a3c1e70-0b1d-4c55-9d7e-2f6a8b9c0d1e",
+    SecretStr(base64.b64encode(b"it signs samples and nothing else").decode()),
+)
+"""The Sinch application of every sample. Its secret protects nothing."""
+
+PARAMETERS: Mapping[str, str] = {
+    recorder.SECRETS: APPLICATION.secret.get_secret_value(),
+    recorder.CREDENTIALS: "SAMPLEACCESSKEY:sample-secret-key:us-east-1",
+    recorder.PROFILE: json.dumps(
+        {
+            "destination": f"s3://{BUCKET}/recordings/{{date}}/{{callId}}.{{format}}",
+            "transcription": {"enabled": True, "locale": "en-US"},
+            "rules": [{"name": "everything", "record": True}],
+            "routes": [
+                {
+                    "to": "+12025550100",
+                    "action": {"name": "connectPstn", "number": "+46700000001", "cli": "+12025550100"},
+                }
+            ],
+        }
+    ),
+}
+"""What the samples take to be stored in SSM for their application, by the parameters' names."""
+
+_STRANGER = Application("0e9d8c7b-6a5f-4e3d-8c2b-1a0f9e8d7c6b", APPLICATION.secret)
+_IMPOSTOR = replace(APPLICATION, secret=SecretStr(base64.b64encode(b"the secret of somebody else").decode()))
+
+_HOST = "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
+_ACCOUNT = "123456789012"
+_QUEUE_ARN = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:call-recorder-call-facts"
+_TALKED = End("ANSWERED", "CALLERHANGUP")
+
+
+def _call(call: IncomingCall, name: str) -> IncomingCall:
+    """Give a call an id that is the same in every run."""
+    return replace(call, call_id=str(uuid5(NAMESPACE_URL, name)))
+
+
+_TO_APP = _call(replace(app_to_app("alice"), call_headers={"consent": "yes"}, custom="order 4711"), "app")
+_TO_PHONE = _call(app_to_phone("+46700000001"), "phone")
+_TO_SIP = _call(app_to_sip("alice@example.com"), "sip")
+_TO_CONFERENCE = _call(app_to_conference("team-meeting"), "conference")
+_TO_DID = _call(phone_to_number("+12025550100"), "did")
+_TO_DID_WITHOUT_ROUTE = _call(phone_to_number("+12025550199"), "did without a route")
+
+
+def _file_of(call: IncomingCall, at: datetime, ending: str = ".mp3") -> str:
+    return f"s3://{BUCKET}/recordings/{at:%Y/%m/%d}/{call.call_id}{ending}"
+
+
+def _ice(call: IncomingCall, at: datetime) -> Body:
+    return call.ice(APPLICATION.key, at)
+
+
+def _dice(call: IncomingCall, at: datetime) -> Body:
+    return call.dice(APPLICATION.key, at, _TALKED, seconds=42)
+
+
+def _available(call: IncomingCall, at: datetime, conference_id: str | None = None) -> Body:
+    return call.notify("recording_available", conference_id=conference_id, destination=_file_of(call, at))
+
+
+def _transcribed(call: IncomingCall, at: datetime) -> Body:
+    return call.notify("transcription_available", destination=_file_of(call, at, "-transcript.json"))
+
+
+def _pie(at: datetime) -> Body:
+    result = {"menuId": "main", "type": "return", "value": "yes", "inputMethod": "dtmf"}
+    return _TO_DID.pie(APPLICATION.key, at, result)
+
+
+def _unknown_notification() -> Body:
+    return _TO_APP.notify("recording_paused", destination="s3://elsewhere/file.mp3", reason="unknown here")
+
+
+@dataclass(frozen=True)
+class _Callback:
+    """A callback, and what is wrong with it.
+
+    Attributes:
+        body: makes the body of a callback that is sent at a given time; a mapping becomes JSON.
+        application: whose key and secret sign it.
+        age: how long ago it was signed when it arrives.
+        base64: whether API Gateway hands the body on in Base64.
+        content_type: signed as it stands.
+        unsigned: whether it has no signature at all.
+    """
+
+    body: Callable[[datetime], Body | bytes]
+    application: Application = APPLICATION
+    age: timedelta = timedelta()
+    base64: bool = False
+    content_type: str = "application/json"
+    unsigned: bool = False
+
+
+def _ice_to_app(at: datetime) -> Body:
+    return _ice(_TO_APP, at)
+
+
+_CALLBACKS: Mapping[str, _Callback] = {
+    "ice-username": _Callback(_ice_to_app),
+    "ice-number": _Callback(lambda at: _ice(_TO_PHONE, at)),
+    "ice-sip": _Callback(lambda at: _ice(_TO_SIP, at)),
+    "ice-conference": _Callback(lambda at: _ice(_TO_CONFERENCE, at)),
+    "ice-did": _Callback(lambda at: _ice(_TO_DID, at)),
+    "ice-did-without-route": _Callback(lambda at: _ice(_TO_DID_WITHOUT_ROUTE, at)),
+    "ice-older-spelling": _Callback(
+        lambda at: _ice(replace(_TO_APP, call_id_field="callId", to_type="Username", domain="MXP"), at),
+        content_type="application/json; charset=utf-8",
+    ),
+    "ice-base64": _Callback(_ice_to_app, base64=True),
+    "ice-bad-signature": _Callback(_ice_to_app, application=_IMPOSTOR),
+    "ice-unsigned": _Callback(_ice_to_app, unsigned=True),
+    "ice-stale": _Callback(_ice_to_app, age=timedelta(hours=1)),
+    "ice-unknown-application": _Callback(lambda at: _TO_APP.ice(_STRANGER.key, at), application=_STRANGER),
+    "ice-of-another-application": _Callback(lambda at: _TO_APP.ice(_STRANGER.key, at)),
+    "ace": _Callback(lambda at: _TO_PHONE.ace(APPLICATION.key, at)),
+    "pie": _Callback(_pie),
+    "dice": _Callback(lambda at: _dice(_TO_PHONE, at)),
+    "notify-recording-finished": _Callback(lambda _: _TO_APP.notify("recording_finished")),
+    "notify-recording-available": _Callback(lambda at: _available(_TO_APP, at)),
+    "notify-transcription-available": _Callback(lambda at: _transcribed(_TO_APP, at)),
+    "notify-conference": _Callback(lambda at: _available(_TO_CONFERENCE, at, "team-meeting")),
+    "notify-unknown-type": _Callback(lambda _: _unknown_notification()),
+    "unknown-event": _Callback(lambda at: _ice_to_app(at) | {"event": "teleport"}),
+    "no-event": _Callback(lambda _: {"callid": _TO_APP.call_id}),
+    "not-json": _Callback(lambda _: b'{"event": "ice"'),
+    "empty": _Callback(lambda _: b""),
+}
+
+
+def _fact(body: Body, at: datetime) -> str:
+    """Return what CallbackFunction would put on the queue for a callback, by its own code."""
+    content = encoded(body)
+    callback = parse(content)
+    fact: Fact | None = None
+    match callback:
+        case IceCallback():
+            known = recorder.Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
+            fact = answer_ice(callback, known, now=at, degraded="connect").fact
+        case DiceCallback() | NotifyCallback():
+            fact = fact_of(callback, application_key=APPLICATION.key, at=at, body=content)
+        case _:
+            pass
+    if fact is None:
+        raise ValueError("nothing of this callback goes on the queue")
+    return write(fact)
+
+
+def _recorded(at: datetime) -> list[str]:
+    bodies = [
+        _ice_to_app(at),
+        _dice(_TO_APP, at),
+        _TO_APP.notify("recording_finished"),
+        _available(_TO_APP, at),
+        _transcribed(_TO_APP, at),
+    ]
+    return [_fact(body, at) for body in bodies]
+
+
+_BATCHES: Mapping[str, Callable[[datetime], list[str]]] = {
+    "recording-requested": lambda at: [_fact(_ice(_TO_PHONE, at), at)],
+    "whole-call": _recorded,
+    "whole-call-backwards": lambda at: _recorded(at)[::-1],
+    "delivered-twice": lambda at: _recorded(at)[:1] * 2,
+    "conference": lambda at: [
+        _fact(_ice(_TO_CONFERENCE, at), at),
+        _fact(_available(_TO_CONFERENCE, at, "team-meeting"), at),
+    ],
+    "call-not-recorded": lambda at: [_fact(_dice(_TO_DID_WITHOUT_ROUTE, at), at)],
+    "unknown-type": lambda at: [_fact(_unknown_notification(), at)],
+    "one-malformed": lambda at: [_recorded(at)[0], '{"fact": "nonsense"}', "not JSON"],
+}
+
+NAMES = (*(f"callback-{name}" for name in _CALLBACKS), *(f"notify-{name}" for name in _BATCHES))
+"""Every sample. ``callback-...`` is for CallbackFunction, ``notify-...`` for NotifyFunction."""
+
+
+def sample(name: str, now: datetime) -> Event:
+    """Return a sample as if it had come at ``now``, which counts to the second."""
+    at = now.astimezone(UTC).replace(microsecond=0)
+    function, _, case = name.partition("-")
+    if function == "callback":
+        return _api_event(name, _CALLBACKS[case], at)
+    return {"Records": [_sqs_record(name, number, body, at) for number, body in enumerate(_BATCHES[case](at))]}
+
+
+def load(name: str) -> Event:
+    """Return a sample as its file has it."""
+    event: Event = json.loads((EVENTS / f"{name}.json").read_text("utf-8"))
+    return event
+
+
+def received_at(event: Event) -> datetime:
+    """Return when an event came, which is what the clock must say for its signature to be of the right age."""
+    if "Records" in event:
+        milliseconds = int(event["Records"][0]["attributes"]["SentTimestamp"])
+    else:
+        milliseconds = event["requestContext"]["timeEpoch"]
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _api_event(name: str, case: _Callback, at: datetime) -> Event:
+    """Wrap a callback as an HTTP API does (payload format 2.0)."""
+    body = case.body(at - case.age)
+    content = body if isinstance(body, bytes) else encoded(body)
+    signed = case.application.signed_headers(
+        content, path=PUBLIC_PATH, content_type=case.content_type, at=at - case.age
+    )
+    if case.unsigned:
+        del signed["Authorization"]
+    own = {header.lower(): value for header, value in signed.items()}
+    transit = {
+        "accept": "application/json",
+        "content-length": str(len(content)),
+        "host": _HOST,
+        "user-agent": "sinch-simulator",
+        "x-amzn-trace-id": f"Root=1-{int(at.timestamp()):08x}-{_digest(name)[:24]}",
+        "x-forwarded-for": "192.0.2.10",
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    }
+    event: Event = {
+        "version": "2.0",
+        "routeKey": f"POST {PUBLIC_PATH}",
+        "rawPath": PUBLIC_PATH,
+        "rawQueryString": "",
+        "headers": dict(sorted((own | transit).items())),
+        "requestContext": {
+            "accountId": _ACCOUNT,
+            "apiId": _HOST.partition(".")[0],
+            "domainName": _HOST,
+            "domainPrefix": _HOST.partition(".")[0],
+            "http": {
+                "method": "POST",
+                "path": PUBLIC_PATH,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.10",
+                "userAgent": "sinch-simulator",
+            },
+            "requestId": _digest(name)[:15] + "=",
+            "routeKey": f"POST {PUBLIC_PATH}",
+            "stage": "$default",
+            "time": at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+            "timeEpoch": _milliseconds(at),
+        },
+    }
+    if not content:
+        return event | {"isBase64Encoded": False}
+    text = base64.b64encode(content).decode() if case.base64 else content.decode()
+    return event | {"body": text, "isBase64Encoded": case.base64}
+
+
+def _sqs_record(name: str, number: int, body: str, at: datetime) -> Event:
+    """Wrap a queue message as Lambda's event source does."""
+    return {
+        "messageId": str(uuid5(NAMESPACE_URL, f"{name} {number}")),
+        "receiptHandle": base64.b64encode(f"{name} {number}".encode()).decode(),
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": str(_milliseconds(at)),
+            "SenderId": "AROASAMPLEROLE:call-recorder-callback",
+            "ApproximateFirstReceiveTimestamp": str(_milliseconds(at) + 12),
+        },
+        "messageAttributes": {},
+        "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": _QUEUE_ARN,
+        "awsRegion": "us-east-1",
+    }
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp()) * 1000
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def main() -> None:
+    """Write every sample afresh."""
+    now = datetime.now(UTC)
+    EVENTS.mkdir(exist_ok=True)
+    for name in NAMES:
+        text = json.dumps(sample(name, now), indent=2)
+        (EVENTS / f"{name}.json").write_text(text + "\n", "utf-8")
+    print(f"{len(NAMES)} events are signed as of {now:%Y-%m-%d %H:%M:%S} UTC, in {EVENTS}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The Sinch platform, simulated: it plays calls against a callback URL, local or deployed.
+
+::
+
+    simulator = Simulator(url, Application("key", SecretStr("c2VjcmV0")), public_path="/callbacks")
+    played = simulator.play(phone_to_number("+12025550100"))
+    assert played.held, played.failures
+
+What the vendor documents is followed to the letter; where its documents are silent, the code says so.
+"""
+
+from local.simulator.calls import (
+    Application,
+    IncomingCall,
+    app_to_app,
+    app_to_conference,
+    app_to_phone,
+    app_to_sip,
+    parse_destination,
+    phone_to_number,
+    variants,
+)
+from local.simulator.delivery import Delivery, Disturbance
+from local.simulator.platform import Answer, PlayedCall, Simulator, Step
+from local.simulator.svaml import IllegalSvaml
+from local.storage import StorageEndpoints, StoredFile
+from local.transport import HttpTransport, NoResponse, Response, Transport
+
+__all__ = [
+    "Answer",
+    "Application",
+    "Delivery",
+    "Disturbance",
+    "HttpTransport",
+    "IllegalSvaml",
+    "IncomingCall",
+    "NoResponse",
+    "PlayedCall",
+    "Response",
+    "Simulator",
+    "Step",
+    "StorageEndpoints",
+    "StoredFile",
+    "Transport",
+    "app_to_app",
+    "app_to_conference",
+    "app_to_phone",
+    "app_to_sip",
+    "parse_destination",
+    "phone_to_number",
+    "variants",
+]

@@ -1,0 +1,246 @@
+"""Calls that reach the platform, and the callbacks it makes of them.
+
+Fields and spellings are those of https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks,
+and of older documents and captures where ``variants`` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from call_recorder.sinch.signature import authorization, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from pydantic import SecretStr
+
+Body = dict[str, Any]
+"""A callback's body, before it becomes JSON."""
+
+CALLER_NUMBER = "+12025550142"
+CALLER_USERNAME = "bob"
+
+
+@dataclass(frozen=True)
+class Application:
+    """A Sinch application: its key, and its secret in Base64 as the dashboard shows it."""
+
+    key: str
+    secret: SecretStr
+
+    def signed_headers(self, content: bytes, *, path: str, content_type: str, at: datetime) -> dict[str, str]:
+        """Return the headers of a callback with this body, sent at ``at`` to the public ``path``."""
+        timestamp = wire_time(at)
+        secret = self.secret.get_secret_value()
+        signature = sign(secret, path=path, content_type=content_type, timestamp=timestamp, body=content)
+        return {
+            "Content-Type": content_type,
+            "X-Timestamp": timestamp,
+            "Authorization": authorization(self.key, signature),
+        }
+
+
+@dataclass(frozen=True)
+class End:
+    """How a call ended, in DiCE's words."""
+
+    result: str
+    reason: str
+
+    @property
+    def answered(self) -> bool:
+        """Whether somebody, or a menu, picked up."""
+        return self.result == "ANSWERED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncomingCall:
+    """A call as it reaches the platform, and what the people in it will do.
+
+    Attributes:
+        to_type: ``username``, ``number``, ``sip``, ``did`` or ``conference``, in the case to be sent.
+        to_endpoint: the username, number, address or conference id.
+        domain: ``mxp`` or ``pstn``, in the case to be sent.
+        origination_type: ``MXP`` or ``PSTN``, in the case to be sent.
+        call_id: not always a UUID on the real platform.
+        cli: the caller's number; absent for in-app calls.
+        user: the caller's username; undocumented, seen for in-app calls.
+        call_headers: what the calling Sinch SDK client set.
+        custom: the opaque text that travels with the call.
+        extra: further fields of the ICE, or others' values; ``None`` takes a field out.
+        call_id_field: how the call id is spelt in every callback.
+        answered: whether the callee picks up.
+        keys: what the caller enters in each menu in turn: digits, ``""`` to let it time out, ``"hangup"``.
+    """
+
+    to_type: str
+    to_endpoint: str
+    domain: str
+    origination_type: str
+    call_id: str = field(default_factory=lambda: str(uuid4()))
+    cli: str | None = None
+    user: str | None = None
+    call_headers: Mapping[str, str] = field(default_factory=dict)
+    custom: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    call_id_field: str = "callid"
+    answered: bool = True
+    keys: tuple[str, ...] = ()
+
+    @property
+    def in_app(self) -> bool:
+        """Whether the caller is a Sinch SDK client."""
+        return self.origination_type.lower() == "mxp"
+
+    def _common(self, event: str, application_key: str, at: datetime) -> Body:
+        return {
+            "event": event,
+            self.call_id_field: self.call_id,
+            "timestamp": wire_time(at),
+            "version": 1,
+            **({"custom": self.custom} if self.custom is not None else {}),
+            "applicationKey": application_key,
+        }
+
+    def ice(self, application_key: str, at: datetime) -> Body:
+        """Return the Incoming Call Event."""
+        body = self._common("ice", application_key, at) | {
+            "callResourceUrl": f"https://calling-use1.api.sinch.com/calling/v1/calls/id/{self.call_id}",
+            "userRate": {"currencyId": "USD", "amount": 0.0},
+            "to": {"type": self.to_type, "endpoint": self.to_endpoint},
+            "domain": self.domain,
+            "originationType": self.origination_type,
+            "rdnis": "",
+            "cli": self.cli,
+            "user": self.user,
+        }
+        if self.call_headers:
+            body["callHeaders"] = [{"key": key, "value": value} for key, value in self.call_headers.items()]
+        return {name: value for name, value in (body | dict(self.extra)).items() if value is not None}
+
+    def ace(self, application_key: str, at: datetime) -> Body:
+        """Return the Answered Call Event."""
+        return self._common("ace", application_key, at)
+
+    def pie(self, application_key: str, at: datetime, menu_result: Mapping[str, Any]) -> Body:
+        """Return the Prompt Input Event."""
+        return self._common("pie", application_key, at) | {"menuResult": dict(menu_result)}
+
+    def dice(self, application_key: str, at: datetime, end: End, seconds: int) -> Body:
+        """Return the Disconnected Call Event. ``seconds`` is left out if nobody picked up."""
+        body = self._common("dice", application_key, at) | {
+            "reason": end.reason,
+            "result": end.result,
+            "debit": {"currencyId": "USD", "amount": round(0.0021 * seconds, 4) if end.answered else 0.0},
+            "userRate": {"currencyId": "USD", "amount": 0.0},
+            "to": {"type": self.to_type, "endpoint": self.to_endpoint},
+            "from": self.cli or self.user or "private",
+        }
+        return body | {"duration": seconds} if end.answered else body
+
+    def notify(self, kind: str, *, conference_id: str | None = None, **fields: Any) -> Body:
+        """Return a notification: it has neither timestamp nor application key.
+
+        That of a conference carries the conference id and, as far as the documents tell, no call id.
+        """
+        subject = {"conferenceId": conference_id} if conference_id else {self.call_id_field: self.call_id}
+        return {"event": "notify", **subject, "version": 1, "type": kind, **fields}
+
+
+def encoded(body: Body) -> bytes:
+    """Return a callback's body as it goes over the wire."""
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def wire_time(at: datetime) -> str:
+    """Return a time as Sinch writes it, to the second."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def app_to_app(username: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
+    """An app calls another app's user. No official sample shows this one; the shape is inferred."""
+    return _from_app("username", username, "mxp", user)
+
+
+def app_to_phone(number: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
+    """An app calls a phone number."""
+    return _from_app("number", number, "pstn", user)
+
+
+def app_to_sip(address: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
+    """An app calls a SIP address. No official sample shows this one; the shape is inferred."""
+    return _from_app("sip", address, "mxp", user)
+
+
+def app_to_conference(conference_id: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
+    """An app dials into a conference."""
+    return _from_app("conference", conference_id, "mxp", user)
+
+
+def phone_to_number(number: str, *, cli: str = CALLER_NUMBER) -> IncomingCall:
+    """A phone calls a number that is rented from Sinch (a DID)."""
+    return IncomingCall(to_type="did", to_endpoint=number, domain="pstn", origination_type="PSTN", cli=cli)
+
+
+def _from_app(to_type: str, to_endpoint: str, domain: str, user: str) -> IncomingCall:
+    return IncomingCall(to_type=to_type, to_endpoint=to_endpoint, domain=domain, origination_type="MXP", user=user)
+
+
+_DIALLED: Mapping[str, Callable[[str], IncomingCall]] = {
+    "username": app_to_app,
+    "number": app_to_phone,
+    "sip": app_to_sip,
+    "conference": app_to_conference,
+    "did": phone_to_number,
+}
+
+
+def parse_destination(text: str) -> IncomingCall:
+    """Make a call from ``type:endpoint``, such as ``username:alice`` or ``did:+12025550100``.
+
+    Raises:
+        ValueError: the type is unknown or the endpoint missing.
+    """
+    kind, _, endpoint = text.partition(":")
+    if kind not in _DIALLED or not endpoint:
+        raise ValueError(f"write one of {', '.join(f'{known}:...' for known in _DIALLED)}")
+    return _DIALLED[kind](endpoint)
+
+
+_FORMS: Mapping[str, Mapping[str, Any]] = {
+    "as documented": {},
+    "callId": {"call_id_field": "callId"},
+    "call id with a suffix": {"call_id": "{}_257"},
+    "call id with a host": {"call_id": "{}@192.0.2.7"},
+    "no user rate": {"extra": {"userRate": None}},
+    "no caller": {"cli": None, "user": None},
+    "private caller": {"cli": "private"},
+    "caller without +": {"cli": CALLER_NUMBER.removeprefix("+")},
+    "caller with a name": {"cli": f"Bob <{CALLER_NUMBER}>"},
+    "headers and custom": {"call_headers": {"consent": "yes", "desk": "7"}, "custom": "order 4711"},
+    "unknown fields": {"extra": {"duration": 0, "cookies": [], "leg": {"of": None}}},
+    "barest": {
+        "extra": dict.fromkeys(("callResourceUrl", "userRate", "rdnis", "version", "domain", "originationType"))
+    },
+}
+
+
+def variants(call: IncomingCall) -> dict[str, IncomingCall]:
+    """Return the forms in which the platform has been seen, or is documented, to report one call.
+
+    Each has a call id of its own.
+    """
+    upper = {"to_type": call.to_type.capitalize(), "domain": call.domain.upper()}
+    lower = {"origination_type": call.origination_type.lower()}
+    forms = {**_FORMS, "capitals": upper, "lower case": lower}
+    return {name: _in_form(call, form) for name, form in forms.items()}
+
+
+def _in_form(call: IncomingCall, form: Mapping[str, Any]) -> IncomingCall:
+    call_id = form.get("call_id", "{}").format(uuid4())
+    return replace(call, **{**form, "call_id": call_id})

@@ -1,0 +1,49 @@
+"""How the platform delivers what it sends after a call; by default everything once, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How one kind of callback is delivered.
+
+    Attributes:
+        times: how often; 0 drops it.
+        in_parallel: whether the duplicates are sent at the same time.
+        delay: seconds by which it is held back; what is not held back overtakes it.
+    """
+
+    times: int = 1
+    in_parallel: bool = False
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What goes wrong in one call.
+
+    Attributes:
+        deliveries: by notification type (``recording_available``...), or ``dice``.
+        order: types that are sent first, in this order; the others follow in theirs.
+        wrong_storage_key: the uploads are made with a key that no longer works. As on the real platform,
+            ``recording_finished`` is then all that is heard of the recording.
+    """
+
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    wrong_storage_key: bool = False
+
+    def delivery(self, kind: str) -> Delivery:
+        """Return how this kind of callback is delivered."""
+        return self.deliveries.get(kind, Delivery())
+
+    def turn(self, kind: str) -> tuple[float, int]:
+        """Return what to sort by; equals keep their order."""
+        place = self.order.index(kind) if kind in self.order else len(self.order)
+        return self.delivery(kind).delay, place
+
+
+UNDISTURBED = Disturbance()

@@ -1,0 +1,388 @@
+"""Plays calls: sends the callbacks, obeys the answers, stores the recordings, sends the notifications."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from local import audio
+from local.simulator import menu
+from local.simulator.calls import Application, Body, End, IncomingCall, encoded
+from local.simulator.delivery import UNDISTURBED, Disturbance
+from local.simulator.svaml import (
+    Action,
+    ConnectConf,
+    ConnectMxp,
+    ConnectPstn,
+    ConnectSip,
+    Continue,
+    Hangup,
+    IllegalSvaml,
+    Recordable,
+    RecordingOptions,
+    RunMenu,
+    StartRecording,
+    Svaml,
+    read,
+)
+from local.storage import Storage, StorageEndpoints, StoredFile, UploadRefused, with_wrong_key
+from local.transport import HttpTransport, NoResponse, Response, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ILLEGAL_SVAML = 40001
+"""The ``errorCode`` of the ``callingerror`` notification about an answer that is not allowed."""
+
+_MOST_ANSWERS = 20
+_FAILED = End("FAILED", "CALLBACKERROR")
+_TALKED = End("ANSWERED", "CALLERHANGUP")
+
+
+class Store(Protocol):
+    """Takes files; ``local.storage.Storage`` is the real one."""
+
+    def put(self, url: str, credentials: SecretStr, body: bytes, content_type: str) -> StoredFile:
+        """Store a file.
+
+        Raises:
+            UploadRefused: the store did not take it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that the platform did.
+
+    Attributes:
+        name: ``ice``, ``ace``, ``pie``, ``dice``, ``upload``, ``upload transcript`` or a notification's type.
+        outcome: what came of it, in words.
+        held: whether it went as it should.
+        status: the status code of a callback's answer; ``None`` for an upload, or when no answer came.
+    """
+
+    name: str
+    outcome: str
+    held: bool
+    status: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.outcome}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The SVAML that answered a callback, its storage credentials masked."""
+
+    event: str
+    svaml: dict[str, Any]
+
+
+@dataclass
+class PlayedCall:
+    """All that happened in a call, in order. Nothing in it is secret."""
+
+    call: IncomingCall
+    steps: list[Step] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    uploads: list[StoredFile] = field(default_factory=list)
+
+    @property
+    def svaml(self) -> dict[str, Any]:
+        """The answer to the ICE, masked; empty if there was none that is legal."""
+        return next((answer.svaml for answer in self.answers if answer.event == "ice"), {})
+
+    @property
+    def responses(self) -> list[tuple[str, int | None]]:
+        """Every callback that was sent, by its step's name, with the status code of the answer."""
+        return [(step.name, step.status) for step in self.steps if not step.name.startswith("upload")]
+
+    @property
+    def failures(self) -> list[str]:
+        """What did not go as it should, in words; empty when all did."""
+        return [str(step) for step in self.steps if not step.held]
+
+    @property
+    def held(self) -> bool:
+        """Whether every step went as it should."""
+        return not self.failures
+
+
+class Simulator:
+    """The platform, as one application with one callback URL sees it.
+
+    Args:
+        callback_url: where the callbacks go.
+        application: whose calls they are.
+        public_path: the path to sign, where it is not that of ``callback_url``.
+        endpoints: where the stores are, for emulators.
+        transport: sends the callbacks.
+        store: takes the recordings.
+        clock: what time it is; also signed.
+        wait: sleeps for so many seconds, to hold back a delayed notification.
+        content_type: that of the callbacks; it is signed as it stands.
+    """
+
+    def __init__(
+        self,
+        callback_url: str,
+        application: Application,
+        *,
+        public_path: str | None = None,
+        endpoints: StorageEndpoints | None = None,
+        transport: Transport | None = None,
+        store: Store | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wait: Callable[[float], None] = time.sleep,
+        content_type: str = "application/json",
+    ) -> None:
+        self.application = application
+        self.clock = clock
+        self.wait = wait
+        self.store: Store = store or Storage(endpoints, clock=clock)
+        self._url = callback_url
+        self._path = public_path or urlsplit(callback_url).path or "/"
+        self._transport = transport or HttpTransport()
+        self._content_type = content_type
+
+    def post(self, body: Body) -> Response:
+        """Sign a callback and send it.
+
+        Raises:
+            NoResponse: no answer came.
+        """
+        content = encoded(body)
+        headers = self.application.signed_headers(
+            content, path=self._path, content_type=self._content_type, at=self.clock()
+        )
+        return self._transport.send("POST", self._url, headers, content)
+
+    def play(self, call: IncomingCall, disturbance: Disturbance = UNDISTURBED) -> PlayedCall:
+        """Play one call from ICE to DiCE.
+
+        Nothing that the other side does raises: see ``failures`` of what is returned.
+        """
+        return _Playing(self, call, disturbance).play()
+
+
+class _CallFailed(Exception):
+    """The call ends here, because a callback was not answered or not with legal SVAML."""
+
+
+class _NotAnswered(_CallFailed):
+    """A callback got no answer, or another status than 200."""
+
+
+@dataclass(frozen=True)
+class _Recording:
+    options: RecordingOptions
+    conference_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Pending:
+    name: str
+    body: Body
+
+
+class _Playing:
+    """One call while it is played."""
+
+    def __init__(self, platform: Simulator, call: IncomingCall, disturbance: Disturbance) -> None:
+        self._platform = platform
+        self._call = call
+        self._disturbance = disturbance
+        self._keys: Iterator[str] = iter(call.keys)
+        self._frames = audio.frames_for(call.call_id)
+        self._recordings: list[_Recording] = []
+        self._pending: list[_Pending] = []
+        self._callbacks_suppressed = False
+        self._played = PlayedCall(call)
+
+    def play(self) -> PlayedCall:
+        call, key, now = self._call, self._platform.application.key, self._platform.clock
+        try:
+            end = self._obey("ice", self._ask("ice", call.ice(key, now())))
+        except _CallFailed:
+            end = _FAILED
+        for recording in self._recordings:
+            self._finish(recording)
+        if not self._callbacks_suppressed:
+            seconds = audio.seconds(self._frames)
+            self._pending.append(_Pending("dice", call.dice(key, now(), end, seconds)))
+        self._deliver()
+        return self._played
+
+    def _step(self, name: str, outcome: str, *, held: bool = True, status: int | None = None) -> None:
+        self._played.steps.append(Step(name, outcome, held, status))
+
+    def _ask(self, event: str, body: Body) -> Svaml:
+        if len(self._played.answers) >= _MOST_ANSWERS:
+            self._step(event, "the answers go round in circles", held=False)
+            raise _CallFailed
+        try:
+            response = self._platform.post(body)
+        except NoResponse as error:
+            self._step(event, str(error), held=False)
+            raise _NotAnswered from None
+        if response.status != 200:
+            self._step(event, f"answered {response.status}", held=False, status=response.status)
+            raise _NotAnswered
+        try:
+            svaml = read(event, response.body)
+        except IllegalSvaml as error:
+            self._step(event, f"illegal SVAML: {error}", held=False, status=200)
+            self._pending.append(_Pending("callingerror", self._calling_error()))
+            raise _CallFailed from None
+        self._played.answers.append(Answer(event, svaml.masked))
+        self._step(event, f"answered {svaml.action.name}", status=200)
+        return svaml
+
+    def _calling_error(self) -> Body:
+        return self._call.notify("callingerror", errorCode=ILLEGAL_SVAML, errorMsg="Illegal SVAML")
+
+    def _obey(self, event: str, svaml: Svaml) -> End:
+        for instruction in svaml.instructions:
+            if not isinstance(instruction, StartRecording):
+                continue
+            if isinstance(svaml.action, ConnectMxp):
+                self._step(event, "startRecording beside connectMxp is ignored: nothing is recorded", held=False)
+            else:
+                self._recordings.append(_Recording(instruction.options))
+        return self._act(event, svaml.action)
+
+    def _act(self, event: str, action: Action) -> End:
+        match action:
+            case Hangup():
+                return End("N/A" if event == "ice" else "ANSWERED", "MANAGERHANGUP")
+            case RunMenu():
+                return self._run_menu(event, action)
+            case ConnectPstn() | ConnectSip():
+                return self._connect(event, action)
+            case ConnectMxp() if not self._call.answered:
+                return End("NOANSWER", "TIMEOUT")
+            case ConnectMxp() | ConnectConf() | Continue():
+                # In-app users get no ACE, not even when it is asked for. Of a conference, nobody picks up.
+                self._record(event, action)
+                return _TALKED
+            case _:
+                return _TALKED
+
+    def _record(self, event: str, action: Recordable) -> None:
+        if not action.record:
+            return
+        if action.recording_options is None:
+            self._step(event, "record without recordingOptions: nothing is recorded", held=False)
+            return
+        conference_id = action.conference_id if isinstance(action, ConnectConf) else None
+        self._recordings.append(_Recording(action.recording_options, conference_id))
+
+    def _connect(self, event: str, action: ConnectPstn | ConnectSip) -> End:
+        self._callbacks_suppressed = action.suppress_callbacks
+        if not self._call.answered:
+            return End("NOANSWER", "TIMEOUT")
+        self._record(event, action)
+        if self._callbacks_suppressed:
+            return _TALKED
+        now = self._platform.clock()
+        try:
+            svaml = self._ask("ace", self._call.ace(self._platform.application.key, now))
+        except _NotAnswered:
+            return _TALKED  # The documents: an ACE without an answer connects the call.
+        return self._obey("ace", svaml)
+
+    def _run_menu(self, event: str, action: RunMenu) -> End:
+        if self._call.in_app:
+            self._step(event, "runMenu for an in-app caller: there is no PIE", held=False)
+            return _TALKED
+        result = menu.run(action, self._keys)
+        now = self._platform.clock()
+        svaml = self._ask("pie", self._call.pie(self._platform.application.key, now, result))
+        return _TALKED if result["type"] == "hangup" else self._obey("pie", svaml)
+
+    def _finish(self, recording: _Recording) -> None:
+        """Store a recording, and see to the notifications about it.
+
+        Everything is stored before anything is sent, so that any order of the notifications is possible; the
+        documents promise no more than that what is announced as available is there.
+        """
+        options = recording.options
+        self._notify("recording_finished", recording)
+        url = self._file_url(options)
+        content = audio.silence(options.format, self._frames)
+        if not self._upload("upload", url, options, content, audio.content_type(options.format)):
+            return  # The documents know no notification of a failed upload: nothing more is heard of it.
+        self._notify("recording_available", recording, destination=url)
+        if options.transcription_options and options.transcription_options.enabled:
+            transcript = f"{url.removesuffix('.' + options.format)}-transcript.json"
+            if self._upload("upload transcript", transcript, options, _transcript(), "application/json"):
+                self._notify("transcription_available", recording, destination=transcript)
+
+    def _notify(self, kind: str, recording: _Recording, **fields: str) -> None:
+        if recording.options.notification_events:
+            body = self._call.notify(kind, conference_id=recording.conference_id, **fields)
+            self._pending.append(_Pending(kind, body))
+
+    def _file_url(self, options: RecordingOptions) -> str:
+        """Return where the file goes. Where the answer names a folder, the platform names the file itself."""
+        url = options.destination_url
+        path = url.partition("://")[2]
+        folders = 2 if url.startswith("azure:") else 1
+        if path.count("/") >= folders and not path.endswith("/"):
+            return url
+        stamp = self._platform.clock().strftime("%Y%m%d%H%M%S")
+        name = f"{stamp}_{self._platform.application.key}_{self._call.call_id}.{options.format}"
+        return f"{url.rstrip('/')}/{name}"
+
+    def _upload(self, name: str, url: str, options: RecordingOptions, content: bytes, content_type: str) -> bool:
+        credentials = options.credentials
+        if self._disturbance.wrong_storage_key:
+            credentials = SecretStr(with_wrong_key(credentials.get_secret_value()))
+        try:
+            stored = self._platform.store.put(url, credentials, content, content_type)
+        except UploadRefused as error:
+            self._step(name, f"{url}: {error}", held=False)
+            return False
+        self._played.uploads.append(stored)
+        self._step(name, f"{stored.size} bytes to {url}")
+        return True
+
+    def _deliver(self) -> None:
+        waited = 0.0
+        for pending in sorted(self._pending, key=lambda each: self._disturbance.turn(each.name)):
+            delivery = self._disturbance.delivery(pending.name)
+            if delivery.delay > waited:
+                self._platform.wait(delivery.delay - waited)
+                waited = delivery.delay
+            if delivery.in_parallel and delivery.times > 1:
+                with ThreadPoolExecutor(delivery.times) as pool:
+                    results = list(pool.map(lambda _, body=pending.body: self._sent(body), range(delivery.times)))
+            else:
+                results = [self._sent(pending.body) for _ in range(delivery.times)]
+            for status, outcome in results:
+                self._step(pending.name, outcome, held=status == 200, status=status)
+
+    def _sent(self, body: Mapping[str, Any]) -> tuple[int | None, str]:
+        try:
+            status = self._platform.post(dict(body)).status
+        except NoResponse as error:
+            return None, str(error)
+        return status, f"answered {status}"
+
+
+def _transcript() -> bytes:
+    lines = [
+        {"timestamp": 0.4, "speakerLabel": "Speaker 1", "text": "Good morning."},
+        {"timestamp": 0.9, "speakerLabel": "Speaker 2", "text": "Good morning to you."},
+    ]
+    text = " ".join(str(line["text"]) for line in lines)
+    return json.dumps({"text": text, "lines": lines}).encode()
