@@ -1,0 +1,91 @@
+"""Clients of the local AWS, as its administrator."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+from local.emulator import ADMINISTRATOR, REGION
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewayv2 import ApiGatewayV2Client
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBServiceResource
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
+
+# No proxy of this shell stands between us and a process on the same machine.
+_CONFIG = Config(proxies={}, connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
+
+
+class Aws:
+    """One client for each service, made when it is first asked for.
+
+    Args:
+        endpoint: URL of the emulator.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        access_key, secret_key = ADMINISTRATOR
+        self._session = boto3.Session(
+            aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=REGION
+        )
+
+    @cached_property
+    def apigatewayv2(self) -> ApiGatewayV2Client:
+        """HTTP APIs."""
+        return self._session.client("apigatewayv2", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def cloudformation(self) -> CloudFormationClient:
+        """Stacks."""
+        return self._session.client("cloudformation", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBServiceResource:
+        """Tables, as a resource: items come as plain Python values."""
+        return self._session.resource("dynamodb", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def events(self) -> EventBridgeClient:
+        """Event buses and rules."""
+        return self._session.client("events", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def iam(self) -> IAMClient:
+        """Users, roles and policies."""
+        return self._session.client("iam", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        """Functions."""
+        return self._session.client("lambda", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        """Log groups."""
+        return self._session.client("logs", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """Buckets."""
+        return self._session.client("s3", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """Queues."""
+        return self._session.client("sqs", endpoint_url=self.endpoint, config=_CONFIG)
+
+    @cached_property
+    def ssm(self) -> SSMClient:
+        """Parameters."""
+        return self._session.client("ssm", endpoint_url=self.endpoint, config=_CONFIG)

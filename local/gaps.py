@@ -1,0 +1,84 @@
+"""What the emulator does not do of a deployment as AWS does it, made good after each.
+
+The gaps are those of ministack 1.5.33. Tests of the template itself cover what is bridged here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.aws import Aws
+
+_AT_ONCE = 2
+_FUNCTION_IN_URI = re.compile(r"/functions/\$\{(\w+)\.Arn\}")
+
+
+def add_routes(aws: Aws, stack_name: str) -> None:
+    """Give the stack's HTTP APIs the routes of their ``Body``, which the emulator's CloudFormation ignores."""
+    body: Any = aws.cloudformation.get_template(StackName=stack_name, TemplateStage="Processed")["TemplateBody"]
+    template = json.loads(body) if isinstance(body, str) else body
+    ids = {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+        for resource in aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
+    }
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::ApiGatewayV2::Api":
+            for path, methods in resource["Properties"]["Body"]["paths"].items():
+                for method, operation in methods.items():
+                    uri = json.dumps(operation["x-amazon-apigateway-integration"]["uri"])
+                    function = _FUNCTION_IN_URI.findall(uri)[0]
+                    _add_route(aws, ids[name], f"{method.upper()} {path}", ids[function])
+
+
+def _add_route(aws: Aws, api_id: str, route_key: str, function_name: str) -> None:
+    function = aws.lambda_.get_function_configuration(FunctionName=function_name)
+    integration = aws.apigatewayv2.create_integration(
+        ApiId=api_id,
+        IntegrationType="AWS_PROXY",
+        IntegrationUri=function["FunctionArn"],
+        PayloadFormatVersion="2.0",
+    )
+    target = f"integrations/{integration['IntegrationId']}"
+    aws.apigatewayv2.create_route(ApiId=api_id, RouteKey=route_key, Target=target)
+
+
+def rewrite_policies(aws: Aws, stack_name: str) -> None:
+    """Rewrite what the roles' policies say in a way that the emulator cannot evaluate.
+
+    It refuses a granted ``ssm:GetParameters``, because it asks for the call as a whole and not for each
+    parameter, and a granted ``events:PutEvents`` that is bound to a source, because it knows no ``events:source``.
+    What a policy does not grant at all stays refused.
+    """
+    for resource in aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]:
+        if resource["ResourceType"] == "AWS::IAM::Role":
+            role = resource["PhysicalResourceId"]
+            for name in aws.iam.list_role_policies(RoleName=role)["PolicyNames"]:
+                document: Any = aws.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+                document["Statement"] = [evaluable(statement) for statement in document["Statement"]]
+                aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+def evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a policy statement as the emulator can evaluate it; see ``rewrite_policies``."""
+    rewritten = dict(statement)
+    if statement["Action"] == "ssm:GetParameters":
+        rewritten["Resource"] = "*"
+    if statement["Action"] == "events:PutEvents":
+        rewritten.pop("Condition", None)
+    return rewritten
+
+
+def limit_concurrency(aws: Aws, function_name: str) -> None:
+    """Let no more than two of a queue's batches be worked on at once.
+
+    Lambda starts as many environments as it takes. Here they share the cores of one machine, and a handful that
+    start together take longer than the function's timeout allows.
+    """
+    mappings = aws.lambda_.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]
+    for mapping in mappings:
+        aws.lambda_.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": _AT_ONCE})

@@ -1,0 +1,152 @@
+"""Writes `schemas/`: the JSON Schema of every published event, and one sample of each.
+
+The schemas describe the whole event, envelope and all, as a rule's target receives it. They leave room for fields
+that a later version adds: only a change that breaks a consumer makes a new schema version with files of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import NullableSchema
+
+from call_recorder.recording import events
+from call_recorder.recording.facts import (
+    CallRecordingRequested,
+    CallStart,
+    Fact,
+    RecordingAvailable,
+    RecordingFinished,
+    RecordingRequest,
+    TranscriptionAvailable,
+)
+from call_recorder.recording.recording import Recording
+
+SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
+"""Where the files are."""
+
+_CALL: Final = "4f0c1be2-51a7-4d3c-9a5e-7d1f0b6c2e88"
+_APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
+_FOLDER: Final = f"s3://example-recordings/recordings/{_APPLICATION}/2026/11/23"
+_ABOUT: Final[dict[str, Any]] = {"recording_id": _CALL, "application_key": _APPLICATION, "call_id": _CALL}
+
+
+class _PublishedSchema(GenerateJsonSchema):
+    """An absent field is left out, never null, and a consumer accepts fields it does not know."""
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        return False
+
+    def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        return {key: value for key, value in super().default_schema(schema).items() if key != "default"}
+
+
+def files() -> dict[str, str]:
+    """Return the text of every file in `schemas/` by its name."""
+    texts: dict[str, str] = {}
+    for event in _samples():
+        words = event.detail_type.lower().replace(" ", "-")
+        stem = f"{words}.v{events.SCHEMA_VERSION}"
+        texts[f"{stem}.schema.json"] = _text(_schema(type(event)))
+        texts[f"{stem}.sample.json"] = _text(_envelope(event))
+    return texts
+
+
+def _schema(event: type[events.Event]) -> JsonSchemaValue:
+    detail = event.model_json_schema(mode="serialization", schema_generator=_PublishedSchema)
+    definitions = detail.pop("$defs")
+    for each in (detail, *definitions.values()):
+        del each["additionalProperties"]
+    metadata = definitions["Metadata"]
+    metadata["properties"]["schemaVersion"] = {"const": events.SCHEMA_VERSION}
+    metadata["required"].append("schemaVersion")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": event.detail_type,
+        "description": event.__doc__,
+        "type": "object",
+        "properties": {
+            "source": {"const": events.SOURCE},
+            "detail-type": {"const": event.detail_type},
+            "detail": {key: value for key, value in detail.items() if key not in ("title", "description")},
+        },
+        "required": ["source", "detail-type", "detail"],
+        "$defs": definitions,
+    }
+
+
+def _samples() -> list[events.Event]:
+    return events.due(Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_facts()))
+
+
+def _facts() -> list[Fact]:
+    url = f"{_FOLDER}/{_CALL}.mp3"
+    call = CallStart(
+        at=_at(9, 30, 0),
+        from_="+46700000001",
+        to="alice",
+        to_type="username",
+        domain="pstn",
+        origination_type="pstn",
+        custom="order 4711",
+    )
+    request = RecordingRequest(
+        at=_at(9, 30, 1),
+        rule="everything",
+        destination_url=url,
+        format="mp3",
+        notification_events=True,
+        transcription=True,
+        locale="en-US",
+    )
+    return [
+        CallRecordingRequested(**_ABOUT, call=call, request=request),
+        RecordingFinished(**_ABOUT, at=_at(9, 34, 12)),
+        RecordingAvailable(**_ABOUT, at=_at(9, 34, 20), destination=url),
+        TranscriptionAvailable(**_ABOUT, at=_at(9, 36, 45), destination=re.sub(r"\.mp3$", "-transcript.json", url)),
+    ]
+
+
+def _at(hour: int, minute: int, second: int) -> datetime:
+    return datetime(2026, 11, 23, hour, minute, second, tzinfo=UTC)
+
+
+def _envelope(event: events.Event) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "0e1a7b3c-93d5-4c07-8f2b-6a4d1e9c5b70",
+        "detail-type": event.detail_type,
+        "source": events.SOURCE,
+        "account": "123456789012",
+        "time": f"{event.metadata.occurred_at:%Y-%m-%dT%H:%M:%SZ}",
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": json.loads(event.detail()),
+    }
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write the files, and remove those of no event."""
+    texts = files()
+    SCHEMAS.mkdir(exist_ok=True)
+    for path in SCHEMAS.glob("*.json"):
+        if path.name not in texts and f".v{events.SCHEMA_VERSION}." in path.name:
+            path.unlink()
+    for name, text in texts.items():
+        (SCHEMAS / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

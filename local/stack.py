@@ -1,0 +1,293 @@
+"""The stack as a user deploys it, on the local AWS: built and deployed by the SAM CLI from the real template."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
+from pydantic.alias_generators import to_camel
+
+from call_recorder.recording.application import CREDENTIALS, PROFILE, SECRETS
+from local import gaps
+from local.aws import Aws
+from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError
+from local.simulator import Application, Simulator, StorageEndpoints
+from local.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STATE = ROOT / ".local"
+"""Everything that exists only while something runs here, and the logs of it."""
+
+STACK_FILE = STATE / "stack.json"
+"""Describes the stack that `make run` keeps up."""
+
+STACK_NAME = "call-recorder"
+EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
+"""What a subscriber's rule matches to get every event."""
+
+DEMO_PROFILE: Mapping[str, Any] = {
+    "format": "mp3",
+    "notificationEvents": True,
+    "transcription": {"enabled": True, "locale": "en-US"},
+    "rules": [{"name": "everything", "record": True}],
+    "routes": [
+        {
+            "to": "+12017777777",
+            "action": {"name": "connectPstn", "number": "+46700000001", "cli": "+12017777777"},
+        }
+    ],
+}
+"""Records every call into the stack's own bucket, and knows the way of one number."""
+
+_ARTIFACTS_BUCKET = "call-recorder-artifacts"
+# The emulator speaks plain HTTP only.
+_PLAIN_HTTP = {"RequireTls": "false"}
+
+
+class LocalStack(BaseModel):
+    """A deployed stack, what it takes to call it, and a queue that gets every event it publishes.
+
+    ``public_path`` is the path that Sinch signs; that of ``callback_url`` has the emulator's own prefix.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True)
+
+    callback_url: str
+    public_path: str
+    aws_endpoint: str
+    region: str
+    stack_name: str
+    outputs: dict[str, str]
+    application_key: str
+    application_secret: SecretStr
+    subscriber_queue_url: str
+
+    @field_serializer("application_secret", when_used="json")
+    def _plain(self, secret: SecretStr) -> str:
+        return secret.get_secret_value()
+
+    @cached_property
+    def aws(self) -> Aws:
+        """Clients of the AWS it is deployed on."""
+        return Aws(self.aws_endpoint)
+
+    def simulator(self) -> Simulator:
+        """Return the Sinch platform as the stack's application sees it, with uploads to the local S3."""
+        return Simulator(
+            self.callback_url,
+            Application(self.application_key, self.application_secret),
+            public_path=self.public_path,
+            endpoints=StorageEndpoints(s3=self.aws_endpoint),
+        )
+
+    def item(self, recording_id: str) -> dict[str, Any] | None:
+        """Return a recording's item in the table, or ``None``."""
+        table = self.aws.dynamodb.Table(self.outputs["RecordingsTableName"])
+        return table.get_item(Key={"recordingId": recording_id}, ConsistentRead=True).get("Item")
+
+    def wait_for_item(self, recording_id: str, status: str, *, within: float) -> dict[str, Any]:
+        """Return a recording's item as soon as it has this status.
+
+        Raises:
+            TooLate: it has not, after so many seconds.
+        """
+
+        def there() -> dict[str, Any] | None:
+            item = self.item(recording_id)
+            return item if item and item.get("status") == status else None
+
+        return until(f"{recording_id} is {status}", there, within=within)
+
+    def function_log(self) -> list[str]:
+        """Return what both functions logged so far, line by line, in the order of time."""
+        groups = [self.outputs[f"{function}LogGroupName"] for function in ("CallbackFunction", "NotifyFunction")]
+        pages = self.aws.logs.get_paginator("filter_log_events")
+        events = [event for group in groups for page in pages.paginate(logGroupName=group) for event in page["events"]]
+        return [event["message"] for event in sorted(events, key=lambda event: event["timestamp"])]
+
+    def write_function_log(self, path: Path) -> None:
+        """Write ``function_log`` to a file, since the emulator takes it along when it ends."""
+        path.write_text("\n".join(self.function_log()) + "\n", encoding="utf-8")
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON for the owner's eyes only: it holds the application's secret."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> LocalStack:
+        """Read what ``write`` wrote.
+
+        Raises:
+            LocalError: there is none, or it is of another version.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise LocalError("No local stack is up: start one with `make run` in another terminal.") from None
+        except ValidationError:
+            raise LocalError(f"{path} is of another version: stop `make run` and start it again.") from None
+
+
+def build(state: Path) -> Path:
+    """Build the functions with `sam build` for the interpreter that will run them here.
+
+    Args:
+        state: a directory for the build, its cache and its log (``sam-build.log``).
+
+    Returns:
+        The built template.
+
+    Raises:
+        LocalError: the build fails.
+    """
+    interpreter = ENVIRONMENTS / "emulator" / "bin" / "python"
+    target = state / "build" / ENVIRONMENTS.name
+    environment = _tool_environment() | {
+        "PATH": f"{interpreter.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHON": str(interpreter),
+        "RECORDER_ARCH": "host",
+    }
+    command = ["build", "--template-file", str(ROOT / "template.yaml"), "--build-dir", str(target), "--parallel"]
+    _sam(command, environment, state / "sam-build.log")
+    return target / "template.yaml"
+
+
+def deploy(
+    built: Path,
+    endpoint: str,
+    state: Path,
+    *,
+    profile: Mapping[str, Any] = DEMO_PROFILE,
+    parameters: Mapping[str, str] | None = None,
+) -> LocalStack:
+    """Deploy a built template with `sam deploy`, give it an application and subscribe a queue to its events.
+
+    Args:
+        built: what ``build`` returned.
+        endpoint: URL of the emulator.
+        state: a directory for the log (``sam-deploy.log``).
+        profile: the application's recording profile.
+        parameters: stack parameters other than their defaults.
+
+    Raises:
+        LocalError: the deployment fails.
+    """
+    aws = Aws(endpoint)
+    aws.s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
+    access_key, secret_key = ADMINISTRATOR
+    environment = _tool_environment() | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+    }
+    overrides = [f"{name}={value}" for name, value in (_PLAIN_HTTP | dict(parameters or {})).items()]
+    command = ["deploy", "--template-file", str(built), "--stack-name", STACK_NAME, "--region", REGION]
+    command += ["--s3-bucket", _ARTIFACTS_BUCKET, "--capabilities", "CAPABILITY_IAM"]
+    command += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides]
+    _sam(command, environment, state / "sam-deploy.log")
+
+    gaps.add_routes(aws, STACK_NAME)
+    gaps.rewrite_policies(aws, STACK_NAME)
+    outputs = _outputs(aws)
+    gaps.limit_concurrency(aws, outputs["NotifyFunctionName"])
+    application_key = "demo-application"
+    application_secret = base64.b64encode(secrets.token_bytes(16)).decode()
+    stack = LocalStack(
+        callback_url=f"{endpoint}/_aws/execute-api/{outputs['CallbackApiId']}/$default/callbacks",
+        public_path=outputs["CallbackPath"],
+        aws_endpoint=endpoint,
+        region=REGION,
+        stack_name=STACK_NAME,
+        outputs=outputs,
+        application_key=application_key,
+        application_secret=SecretStr(application_secret),
+        subscriber_queue_url=_subscribe(aws, outputs["RecordingsBusName"]),
+    )
+    put_application(
+        stack, application_key, application_secret, profile=profile, credentials=uploader_credentials(stack)
+    )
+    return stack
+
+
+def uploader_credentials(stack: LocalStack) -> str:
+    """Make an access key for the stack's uploader and return it as ``storage-credentials`` are written for S3."""
+    key = stack.aws.iam.create_access_key(UserName=stack.outputs["UploaderUserName"])["AccessKey"]
+    return f"{key['AccessKeyId']}:{key['SecretAccessKey']}:{stack.region}"
+
+
+def put_application(
+    stack: LocalStack, key: str, secret: str, *, profile: Mapping[str, Any] | str, credentials: str
+) -> None:
+    """Write the three parameters of a Sinch application, over those it may have.
+
+    Args:
+        stack: where.
+        key: the application key.
+        secret: the application secret in Base64, or two with a comma between.
+        profile: the recording profile, or any text in its place.
+        credentials: what the profile's destination needs.
+    """
+    ssm = stack.aws.ssm
+    path = f"/{stack.outputs['ParameterPrefix']}/{key}"
+    text = profile if isinstance(profile, str) else json.dumps(profile)
+    ssm.put_parameter(Name=f"{path}/{SECRETS}", Value=secret, Type="SecureString", Overwrite=True)
+    ssm.put_parameter(Name=f"{path}/{CREDENTIALS}", Value=credentials, Type="SecureString", Overwrite=True)
+    ssm.put_parameter(Name=f"{path}/{PROFILE}", Value=text, Type="String", Overwrite=True)
+
+
+def _outputs(aws: Aws) -> dict[str, str]:
+    stack = aws.cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _subscribe(aws: Aws, bus: str) -> str:
+    """Give a new queue every event of the bus, as any subscriber would, and return the queue's URL."""
+    url = aws.sqs.create_queue(QueueName="subscriber")["QueueUrl"]
+    arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    aws.events.put_rule(Name="subscriber", EventBusName=bus, EventPattern=json.dumps(EVENT_PATTERN))
+    aws.events.put_targets(Rule="subscriber", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+    return url
+
+
+def _tool_environment() -> dict[str, str]:
+    """Return this shell's environment without what belongs to make, to another Python or to a real AWS account."""
+    own = ("AWS_", "MAKE", "MFLAGS", "PYTHON", "SAM_", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)} | {
+        "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_POLL_DELAY": "0.2",
+    }
+
+
+def _sam(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    python = ENVIRONMENTS / "sam" / "bin" / "python"
+    if not python.exists():
+        raise LocalError("The SAM CLI is not installed: run `make environments`.")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [python, "-m", "samcli", *command],
+            cwd=log.parent,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        *_, last = ["no output", *log.read_text("utf-8", "replace").strip().splitlines()]
+        raise LocalError(f"`sam {command[0]}` failed ({last.strip()}): {log} has the whole story.")
