@@ -129,7 +129,7 @@ class Destination:
                 known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
                 raise DestinationRefused(f"{{{name}}} is no placeholder; there are {known}")
         fixed = _PLACEHOLDER.sub("", path)
-        if "{" in fixed or "}" in fixed or not _KEY_PATH.fullmatch(path) or "//" in path or ".." in path:
+        if "{" in fixed or "}" in fixed or not _KEY_PATH.fullmatch(path) or "//" in f"/{path}" or ".." in path:
             raise DestinationRefused("use letters, digits, / and - _ . ! * ' ( ) = + @ , ~ around the placeholders")
         if "{callId}" not in path:
             raise DestinationRefused(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
+from itertools import accumulate
 from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -274,12 +275,7 @@ def _clipped(text: str | None, longest: int) -> str | None:
     """
     if text is None or _json_bytes(text) <= longest:
         return text
-    size = 0
-    for end, char in enumerate(text):
-        size += _json_bytes(char)
-        if size > longest:
-            return text[:end]
-    return text
+    return text[: sum(size <= longest for size in accumulate(map(_json_bytes, text)))]
 
 
 def _json_bytes(text: str) -> int:

@@ -1,0 +1,36 @@
+"""The emulator starts where it is told to, or says in a sentence why it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from local.emulator import LocalError, answers, emulator, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local.stack import LocalStack
+
+
+def test_a_port_in_use_is_told_in_a_sentence_that_names_another(stack: LocalStack, tmp_path: Path) -> None:
+    port = urlsplit(stack.aws_endpoint).port
+    assert port is not None
+
+    with (
+        pytest.raises(
+            LocalError, match=rf"^Port {port} is in use: .* AWS_PORT, for example `make run AWS_PORT=\d+`\.$"
+        ),
+        emulator(port, tmp_path),
+    ):
+        pass
+
+
+def test_an_emulator_ends_with_its_block_and_leaves_nothing_but_its_log(tmp_path: Path) -> None:
+    with emulator(free_port(), tmp_path) as endpoint:
+        assert answers(endpoint)
+
+    assert not answers(endpoint)
+    assert [path.name for path in tmp_path.iterdir()] == ["emulator.log"]

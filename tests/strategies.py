@@ -1,0 +1,119 @@
+"""Made-up facts for property tests. Values are drawn from few, so that they often meet."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from hypothesis import strategies as st
+
+from call_recorder.recording.facts import (
+    CallEnd,
+    CallEnded,
+    CallRecordingRequested,
+    CallStart,
+    Fact,
+    Model,
+    Notification,
+    Notified,
+    RecordingAvailable,
+    RecordingFinished,
+    RecordingRequest,
+    TranscriptionAvailable,
+)
+from call_recorder.recording.recording import Recording
+from tests import sinch
+
+CONFERENCE: Final = "standup"
+
+M = TypeVar("M", bound=Model)
+
+times = st.integers(0, 3).map(lambda seconds: sinch.NOW + timedelta(seconds=seconds))
+
+
+def _made(model: type[M], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[M]:
+    """Build a model by its field names; Hypothesis' own ``builds`` would guess at the aliases too."""
+    return st.fixed_dictionaries(fields).map(lambda values: model(**values))
+
+
+_words = st.none() | st.sampled_from(["a", "b", "+46700000001"]) | st.text(max_size=8)
+_urls = st.none() | st.sampled_from([f"s3://bucket/{name}.mp3" for name in "abc"]) | st.text(max_size=8)
+
+_call_starts = _made(
+    CallStart,
+    at=times,
+    from_=_words,
+    to=_words,
+    to_type=_words,
+    domain=_words,
+    origination_type=_words,
+    custom=_words,
+)
+_requests = _made(
+    RecordingRequest,
+    at=times,
+    rule=st.sampled_from(["one", "two"]),
+    destination_url=st.sampled_from(["s3://bucket/a.mp3", "s3://bucket/b.mp3"]),
+    format=st.sampled_from(["mp3", "wav"]),
+    notification_events=st.booleans(),
+    transcription=st.booleans(),
+    locale=_words,
+)
+_ends = _made(
+    CallEnd,
+    at=times,
+    result=_words,
+    reason=_words,
+    duration=st.none() | st.integers(0, 10**9 - 1),
+    charge=_words,
+    charge_currency=_words,
+)
+_notifications = _made(
+    Notification,
+    at=times,
+    type=st.sampled_from(["amd", "callingerror"]),
+    destination=_urls,
+    error_code=_words,
+    error_message=_words,
+)
+
+
+@st.composite
+def facts_about(draw: st.DrawFn, *, conference: bool | None = None) -> Fact:
+    """Return any fact about one call, or about one conference that several calls joined."""
+    in_conference = draw(st.booleans()) if conference is None else conference
+    call_id = draw(st.sampled_from(["call-1", "call-2", "call-3"])) if in_conference else sinch.CALL
+    about: dict[str, Any] = {
+        "recording_id": CONFERENCE if in_conference else call_id,
+        "application_key": sinch.APPLICATION,
+        "call_id": call_id,
+        "conference_id": CONFERENCE if in_conference else None,
+    }
+    about_notification = about | ({"call_id": draw(st.none() | st.just(call_id))} if in_conference else {})
+    match draw(st.sampled_from(["requested", "ended", "finished", "available", "transcribed", "notified"])):
+        case "requested":
+            return CallRecordingRequested(**about, call=draw(_call_starts), request=draw(_requests))
+        case "ended":
+            return CallEnded(**about, end=draw(_ends))
+        case "finished":
+            return RecordingFinished(**about_notification, at=draw(times))
+        case "available":
+            return RecordingAvailable(**about_notification, at=draw(times), destination=draw(_urls))
+        case "transcribed":
+            return TranscriptionAvailable(**about_notification, at=draw(times), destination=draw(_urls))
+        case _:
+            return Notified(**about_notification, notification=draw(_notifications))
+
+
+@st.composite
+def fact_lists(draw: st.DrawFn, max_size: int = 8) -> list[Fact]:
+    """Return facts that are all about the same call or the same conference."""
+    return draw(st.lists(facts_about(conference=draw(st.booleans())), min_size=1, max_size=max_size))
+
+
+def empty(fact: Fact) -> Recording:
+    """Return the recording of a fact before anything is known of it."""
+    return Recording(recording_id=fact.recording_id, application_key=fact.application_key)
+
+
+recordings = fact_lists().map(lambda facts: empty(facts[0]).merge_all(facts))

@@ -1,0 +1,139 @@
+"""Plays a whole call through both handlers, real clients before a made-up AWS, with every logger at DEBUG.
+
+Run in a process of its own by the tests, which read all that it prints.
+"""
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+from moto import mock_aws
+
+from call_recorder.handlers import callback, notify
+from tests import sinch
+from tests.fakes import RECORD_ALL, STORAGE_CREDENTIALS
+
+NUMBERS = ("+46700000001", "+46700000002", "+12017777777")
+PROFILE = RECORD_ALL | {
+    "routes": [{"to": NUMBERS[2], "action": {"name": "connectPstn", "number": NUMBERS[1], "cli": NUMBERS[2]}}]
+}
+
+
+def put_parameters(**parameters: str) -> None:
+    ssm = boto3.client("ssm")
+    for name, value in parameters.items():
+        ssm.put_parameter(
+            Name=f"/call-recorder/{sinch.APPLICATION}/{name.replace('_', '-')}",
+            Value=value,
+            Type="SecureString",
+            Overwrite=True,
+        )
+
+
+def make_aws() -> None:
+    put_parameters(
+        application_secrets=f"{sinch.SECRET},{sinch.PREVIOUS_SECRET}",
+        storage_credentials=STORAGE_CREDENTIALS,
+        recording_profile=json.dumps(PROFILE),
+    )
+    os.environ["RECORDING_QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="recordings")["QueueUrl"]
+    boto3.client("events").create_event_bus(Name=os.environ["RECORDINGS_BUS"])
+    boto3.client("dynamodb").create_table(
+        TableName=os.environ["RECORDINGS_TABLE"],
+        KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+def deliver(body: dict[str, Any] | bytes, **how: Any) -> int:
+    """Hand a callback to the handler, signed now unless told otherwise; return the status."""
+    how = {"timestamp": sinch.stamp(datetime.now(UTC))} | how
+    status: int = callback.handler(sinch.signed(body, **how), None)["statusCode"]
+    return status
+
+
+def callbacks() -> list[int]:
+    """Send every kind of callback; return the statuses."""
+    return [
+        deliver(sinch.ice("number", NUMBERS[1], custom=f"{NUMBERS[0]} calls")),
+        deliver(sinch.ice("did", NUMBERS[2], callid="routed", rdnis=NUMBERS[0])),
+        deliver(sinch.ice("did", NUMBERS[1], callid="unrouted")),
+        deliver(sinch.ice("sip", f"{NUMBERS[1]}@pbx.example", callid="sip")),
+        deliver(sinch.ice(user=NUMBERS[0], callid="mxp")),
+        deliver({"event": "ace", "callid": sinch.CALL}),
+        deliver(sinch.dice(**{"from": NUMBERS[0], "to": {"type": "number", "endpoint": NUMBERS[1]}})),
+        deliver(sinch.notify("recording_finished")),
+        deliver(sinch.notify("recording_available", destination=f"s3://b/{sinch.CALL}.mp3")),
+        deliver(sinch.notify("transcription_available", destination=f"s3://b/{sinch.CALL}-transcript.json")),
+        deliver(sinch.notify("callingerror", errorMsg=f"{NUMBERS[0]} failed", user=NUMBERS[0])),
+        deliver({"event": "surprise", "cli": NUMBERS[0]}),
+        deliver(sinch.ice(), secret=sinch.PREVIOUS_SECRET),
+        deliver(sinch.ice(), secret="d3Jvbmc="),
+        deliver(sinch.ice(), timestamp="2026-01-01T00:00:00Z"),
+        deliver(sinch.ice(), key="nobody"),
+        deliver(sinch.ice(applicationKey="nobody")),
+        deliver(f"not JSON: {NUMBERS[0]}".encode()),
+    ]
+
+
+def drain() -> None:
+    """Hand what is queued to the other handler."""
+    sqs = boto3.client("sqs")
+    while messages := sqs.receive_message(
+        QueueUrl=os.environ["RECORDING_QUEUE_URL"], MaxNumberOfMessages=10, WaitTimeSeconds=0
+    ).get("Messages"):
+        records = [{"messageId": message["MessageId"], "body": message["Body"]} for message in messages]
+        records.append({"messageId": "broken", "body": json.dumps({"fact": NUMBERS[0], "secret": sinch.SECRET})})
+        notify.handler({"Records": records}, None)
+        for message in messages:
+            sqs.delete_message(QueueUrl=os.environ["RECORDING_QUEUE_URL"], ReceiptHandle=message["ReceiptHandle"])
+
+
+def start_cold() -> None:
+    """Forget what the functions keep between invocations."""
+    callback._front_door.cache_clear()
+    notify._back_office.cache_clear()
+
+
+def main() -> None:
+    """Play everything once in order, and again with each thing behind the functions broken."""
+    statuses = callbacks()
+    drain()
+
+    put_parameters(recording_profile='{"destination": "s3://bucket/fixed.mp3"}')
+    start_cold()
+    statuses += callbacks()
+
+    put_parameters(recording_profile=json.dumps(PROFILE), storage_credentials=STORAGE_CREDENTIALS[:-3])
+    start_cold()
+    statuses += callbacks()
+
+    put_parameters(storage_credentials=STORAGE_CREDENTIALS, application_secrets=f"{sinch.SECRET},not base64!")
+    start_cold()
+    statuses += callbacks()
+
+    put_parameters(application_secrets=sinch.SECRET)
+    os.environ["RECORDING_QUEUE_URL"] = os.environ["RECORDING_QUEUE_URL"].replace("recordings", "missing")
+    start_cold()
+    statuses += callbacks()
+
+    os.environ["RECORDING_QUEUE_URL"] = os.environ["RECORDING_QUEUE_URL"].replace("missing", "recordings")
+    os.environ["RECORDINGS_TABLE"] = "missing"
+    start_cold()
+    statuses += callbacks()
+    drain()
+    sys.stdout.write(f"statuses {json.dumps(sorted(set(statuses)))}\n")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    with mock_aws():
+        make_aws()
+        # From here on everything is heard: the set-up above is the test's own and may print what it likes.
+        logging.getLogger().setLevel(logging.DEBUG)
+        main()

@@ -1,0 +1,140 @@
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+from botocore.stub import ANY, Stubber
+from moto import mock_aws
+
+from call_recorder.aws import clients
+from call_recorder.aws.bus import MOST_ENTRIES, RecordingsBus
+from call_recorder.aws.queue import RecordingQueue
+from call_recorder.recording.errors import BusUnavailable, QueueUnavailable
+from call_recorder.recording.events import Event, due
+from call_recorder.recording.facts import Notification, Notified, RecordingFinished, read
+from tests import sinch
+from tests.strategies import empty
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+NAME = "recordings-bus"
+
+
+def some_events(number: int) -> list[Event]:
+    facts = [
+        RecordingFinished(recording_id=f"call-{each}", application_key="app", call_id=f"call-{each}", at=sinch.NOW)
+        for each in range(number)
+    ]
+    return [event for fact in facts for event in due(empty(fact).merge(fact))]
+
+
+def answer(*refused: int, entries: int) -> dict[str, Any]:
+    results = [{"ErrorCode": "InternalFailure"} if each in refused else {"EventId": "e"} for each in range(entries)]
+    return {"FailedEntryCount": len(refused), "Entries": results}
+
+
+def publish(client: "EventBridgeClient", events: Sequence[Event]) -> set[str]:
+    return RecordingsBus(client, NAME).publish(events)
+
+
+def test_an_event_goes_out_with_its_source_type_time_and_detail() -> None:
+    client = clients.bus()
+    [event] = some_events(1)
+    entry = {
+        "EventBusName": NAME,
+        "Source": "call-recorder",
+        "DetailType": "Recording Finished",
+        "Time": sinch.NOW,
+        "Detail": event.detail(),
+    }
+    with Stubber(client) as stub:
+        stub.add_response("put_events", answer(entries=1), {"Entries": [entry]})
+        assert publish(client, [event]) == {event.id}
+
+
+def test_events_go_out_in_as_few_calls_as_the_bus_allows() -> None:
+    client = clients.bus()
+    events = some_events(2 * MOST_ENTRIES + 1)
+    with Stubber(client) as stub:
+        for entries in (MOST_ENTRIES, MOST_ENTRIES, 1):
+            stub.add_response("put_events", answer(entries=entries), {"Entries": ANY})
+        assert publish(client, events) == {event.id for event in events}
+        stub.assert_no_pending_responses()
+
+
+def test_entries_refused_inside_an_answer_of_200_are_not_out_and_the_others_are() -> None:
+    client = clients.bus()
+    events = some_events(3)
+    with Stubber(client) as stub:
+        stub.add_response("put_events", answer(1, entries=3))
+        assert publish(client, events) == {events[0].id, events[2].id}
+
+
+def test_a_bus_that_takes_no_call_is_unavailable_by_its_code() -> None:
+    client = clients.bus()
+    with Stubber(client) as stub:
+        stub.add_client_error("put_events", service_error_code="AccessDeniedException", http_status_code=403)
+        with pytest.raises(BusUnavailable, match="^PutEvents: AccessDeniedException$"):
+            publish(client, some_events(1))
+
+
+def test_a_bus_that_fails_halfway_has_published_the_first_half() -> None:
+    client = clients.bus()
+    events = some_events(MOST_ENTRIES + 1)
+    with Stubber(client) as stub:
+        stub.add_response("put_events", answer(entries=MOST_ENTRIES))
+        stub.add_client_error("put_events", service_error_code="AccessDeniedException", http_status_code=403)
+        assert publish(client, events) == {event.id for event in events[:MOST_ENTRIES]}
+
+
+def test_a_bus_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
+    client = clients.bus()
+
+    def time_out(**_: object) -> None:
+        raise ConnectTimeoutError(endpoint_url="https://events.example")
+
+    client.meta.events.register("before-call.events", time_out)
+
+    with pytest.raises(BusUnavailable, match="^PutEvents: ConnectTimeoutError$"):
+        publish(client, some_events(1))
+
+
+@mock_aws
+def test_a_fact_comes_out_of_the_queue_as_it_went_in() -> None:
+    client = clients.facts()
+    url = client.create_queue(QueueName="recordings")["QueueUrl"]
+    fact = Notified(
+        recording_id="a",
+        application_key="app",
+        notification=Notification(at=sinch.NOW, type="\x00\x1f\uffff\U0001f4de"),
+    )
+
+    RecordingQueue(client, url).send(fact)
+
+    [message] = client.receive_message(QueueUrl=url)["Messages"]
+    assert read(message["Body"]) == fact
+    assert json.loads(message["Body"])["fact"] == "notified"
+
+
+def test_a_queue_that_refuses_is_unavailable_by_its_code() -> None:
+    client = clients.facts()
+    fact = RecordingFinished(recording_id="a", application_key="app", at=sinch.NOW)
+    with Stubber(client) as stub:
+        stub.add_client_error("send_message", service_error_code="AccessDenied", http_status_code=403)
+        with pytest.raises(QueueUnavailable, match="^SendMessage: AccessDenied$"):
+            RecordingQueue(client, "https://queue.example").send(fact)
+
+
+def test_a_queue_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
+    client = clients.notifications()
+
+    def time_out(**_: object) -> None:
+        raise ConnectTimeoutError(endpoint_url="https://sqs.example")
+
+    client.meta.events.register("before-call.sqs", time_out)
+    fact = RecordingFinished(recording_id="a", application_key="app", at=sinch.NOW)
+
+    with pytest.raises(QueueUnavailable, match="^SendMessage: ConnectTimeoutError$"):
+        RecordingQueue(client, "https://queue.example").send(fact)

@@ -1,0 +1,156 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from call_recorder.recording.facts import (
+    LONGEST_ID,
+    CallEnded,
+    Fact,
+    MalformedFact,
+    Notified,
+    RecordingAvailable,
+    RecordingFinished,
+    TranscriptionAvailable,
+    fact_of,
+    is_recordable,
+    read,
+    write,
+)
+from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback, UnknownCallback, parse
+from tests import sinch
+
+
+def fact_from(body: dict[str, Any]) -> Fact:
+    raw = json.dumps(body).encode()
+    callback = parse(raw)
+    assert isinstance(callback, DiceCallback | NotifyCallback | UnknownCallback)
+    return fact_of(callback, application_key="app", at=sinch.NOW, body=raw)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fact"),
+    [
+        ("recording_finished", RecordingFinished),
+        ("recording_available", RecordingAvailable),
+        ("transcription_available", TranscriptionAvailable),
+        ("Recording_Available", RecordingAvailable),
+        ("amd", Notified),
+        ("callingerror", Notified),
+        ("", Notified),
+    ],
+)
+def test_each_type_of_notification_is_a_fact_of_its_own(kind: str, fact: type[Fact]) -> None:
+    assert type(fact_from(sinch.notify(kind))) is fact
+
+
+def test_a_notification_without_a_type_is_kept() -> None:
+    fact = fact_from({"event": "notify", "callid": "c"})
+
+    assert isinstance(fact, Notified)
+    assert fact.notification.type == "unknown"
+
+
+def test_an_error_notification_is_kept_with_what_it_says() -> None:
+    fact = fact_from(sinch.notify("callingerror", errorCode=40001, errorMsg="Illegal SVAML"))
+
+    assert isinstance(fact, Notified)
+    assert (fact.notification.error_code, fact.notification.error_message) == ("40001", "Illegal SVAML")
+
+
+def test_a_notification_of_a_conference_needs_no_call_id() -> None:
+    body = {"event": "notify", "conferenceId": "standup", "type": "recording_finished"}
+
+    fact = fact_from(body)
+
+    assert (fact.recording_id, fact.call_id, fact.conference_id) == ("standup", None, "standup")
+
+
+def test_a_conferences_callbacks_are_about_the_conference_even_with_a_call_id() -> None:
+    assert fact_from(sinch.dice(conferenceId="standup")).recording_id == "standup"
+    assert fact_from(sinch.notify("recording_available", conferenceId="standup")).recording_id == "standup"
+
+
+@pytest.mark.parametrize("ids", [{"callid": None}, {"callid": ""}, {"callid": "x" * (LONGEST_ID + 1)}, {"callid": {}}])
+def test_what_names_no_recording_is_kept_under_one_name_however_often_it_comes(ids: dict[str, Any]) -> None:
+    body = sinch.notify("recording_finished") | ids
+
+    first, again, other = fact_from(body), fact_from(body), fact_from(body | {"type": "recording_available"})
+
+    assert first.recording_id.startswith("unattributed-")
+    assert first == again
+    assert other.recording_id != first.recording_id
+
+
+def test_the_end_of_a_call_without_an_id_is_kept_as_a_notification() -> None:
+    fact = fact_from({"event": "dice", "reason": "TIMEOUT"})
+
+    assert isinstance(fact, Notified)
+    assert fact.notification.type == "dice"
+
+
+def test_the_end_of_a_call_is_dated_by_itself_and_else_by_its_signature() -> None:
+    itself, signature = (
+        fact_from(sinch.dice(timestamp="2026-11-23T09:29:00.1234567Z")),
+        fact_from(sinch.dice(timestamp=5)),
+    )
+
+    assert isinstance(itself, CallEnded)
+    assert isinstance(signature, CallEnded)
+    assert f"{itself.end.at:%H:%M:%S}" == "09:29:00"
+    assert signature.end.at == sinch.NOW
+
+
+@pytest.mark.parametrize("timestamp", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-02-30T00:00:00Z"])
+def test_a_time_off_the_calendar_is_no_time(timestamp: str) -> None:
+    fact = fact_from(sinch.dice(timestamp=timestamp))
+
+    assert isinstance(fact, CallEnded)
+    assert fact.end.at == sinch.NOW
+
+
+TEXTS = st.text(max_size=3000) | st.sampled_from(["\x00" * 3000, '"' * 3000, "\U0001f4de" * 3000, "\uffff" * 3000])
+
+
+@given(
+    st.fixed_dictionaries(
+        {"event": st.sampled_from(["notify", "dice", "surprise"])},
+        optional=dict.fromkeys(
+            ("callid", "conferenceId", "type", "destination", "errorCode", "errorMsg", "result", "reason"), TEXTS
+        ),
+    )
+)
+def test_a_fact_is_small_and_ascii_whatever_the_callback_holds(body: dict[str, Any]) -> None:
+    message = write(fact_from(body))
+
+    assert message.isascii()
+    assert len(message) < 32_768
+    assert read(message).recording_id
+
+
+@pytest.mark.parametrize(
+    ("identifier", "fits"),
+    [(None, False), ("", False), ("a" * 128, True), ("a" * 129, False), ("会" * 42, True), ("会" * 43, False)],
+)
+def test_an_identifier_is_good_for_a_recording_up_to_its_longest(identifier: str | None, fits: bool) -> None:
+    assert is_recordable(identifier) is fits
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        ("", "body"),
+        ("{", "body"),
+        ("[]", "body"),
+        ('{"fact":"surprise","recordingId":"a"}', "body"),
+        ('{"fact":"recording-finished","recordingId":"","applicationKey":"a"}', "at, .*recordingId"),
+        ('{"fact":"call-ended","recordingId":"r","applicationKey":"a","end":{"at":"secret"}}', "callId, .*end.at"),
+    ],
+)
+def test_a_message_that_is_no_fact_is_told_by_its_fields_and_not_repeated(message: str, fields: str) -> None:
+    with pytest.raises(MalformedFact, match=rf"^not a call fact: .*{fields}$") as malformed:
+        read(message)
+
+    assert "secret" not in str(malformed.value)

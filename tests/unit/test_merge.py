@@ -1,0 +1,134 @@
+"""The laws of merging: facts in any order, however often, make the same recording."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from call_recorder.recording import recording as recording_module
+from call_recorder.recording.events import due
+from call_recorder.recording.facts import CallEnd, CallEnded, Fact, RecordingAvailable, RecordingFinished, read, write
+from call_recorder.recording.recording import Claim, ForeignFact, Recording, StoredFile
+from tests import sinch
+from tests.strategies import empty, fact_lists, facts_about, recordings
+
+ABOUT: dict[str, Any] = {"recording_id": sinch.CALL, "application_key": sinch.APPLICATION, "call_id": sinch.CALL}
+
+
+@pytest.fixture(params=["limits as they are", "limits that bite"], scope="module", autouse=True)
+def _limits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check the laws again where there is always more than is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "limits that bite":
+            for limit in ("MOST_CALLS", "MOST_FILES", "MOST_NOTIFICATIONS"):
+                patch.setattr(recording_module, limit, 1)
+        yield
+
+
+@given(st.data(), st.booleans())
+def test_merging_is_commutative(data: st.DataObject, conference: bool) -> None:
+    one, other, earlier = (data.draw(facts_about(conference=conference)) for _ in range(3))
+    known = empty(earlier).merge(earlier)
+
+    assert known.merge(one).merge(other) == known.merge(other).merge(one)
+
+
+@given(recordings, st.data())
+def test_merging_is_idempotent(known: Recording, data: st.DataObject) -> None:
+    fact = data.draw(facts_about(conference=known.conference_id is not None))
+    merged = known.merge(fact)
+
+    assert merged.merge(fact) is merged
+
+
+@given(fact_lists(), st.data())
+def test_any_order_with_any_repeats_makes_the_same_recording(facts: list[Fact], data: st.DataObject) -> None:
+    repeats = data.draw(st.lists(st.sampled_from(facts), max_size=5))
+    shuffled = data.draw(st.permutations(facts + repeats))
+
+    assert empty(facts[0]).merge_all(shuffled) == empty(facts[0]).merge_all(facts)
+
+
+@given(fact_lists(), st.data())
+def test_any_order_calls_for_the_same_events(facts: list[Fact], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(facts))
+
+    def announced(facts: list[Fact]) -> set[tuple[str, str]]:
+        return {(event.id, event.detail()) for event in due(empty(facts[0]).merge_all(facts))}
+
+    assert announced(shuffled) == announced(facts)
+
+
+@given(fact_lists())
+def test_status_only_goes_forward(facts: list[Fact]) -> None:
+    order = [None, "requested", "finished", "available"]
+    known = empty(facts[0])
+
+    for fact in facts:
+        later = known.merge(fact)
+        assert order.index(later.status) >= order.index(known.status)
+        known = later
+
+
+@given(fact_lists())
+def test_what_was_published_or_claimed_survives_merging(facts: list[Fact]) -> None:
+    first, *rest = facts
+    claim = Claim(by="message", until=sinch.NOW)
+    known = empty(first).merge(first).with_published(["out"], sinch.NOW).claimed(["claimed"], claim)
+
+    merged = known.merge_all(rest)
+
+    assert merged.published == {"out": sinch.NOW}
+    assert merged.claims == {"claimed": claim}
+
+
+@given(facts_about())
+def test_a_fact_survives_the_queue(fact: Fact) -> None:
+    assert read(write(fact)) == fact
+    assert write(fact).isascii()
+
+
+@given(facts_about())
+def test_a_fact_of_another_application_is_refused(fact: Fact) -> None:
+    foreign = Recording(recording_id=fact.recording_id, application_key="other")
+
+    with pytest.raises(ForeignFact):
+        foreign.merge(fact)
+
+
+def test_a_finish_that_overtook_the_file_or_came_after_it_is_no_step_back() -> None:
+    available = RecordingAvailable(**ABOUT, at=sinch.NOW, destination="s3://bucket/a.mp3")
+    finished = RecordingFinished(**ABOUT, at=sinch.NOW - timedelta(seconds=9))
+
+    assert empty(available).merge(available).merge(finished).status == "available"
+
+
+def test_the_same_file_under_two_forms_of_url_is_one_file() -> None:
+    urls = ["s3://bucket/day/a.mp3", "https://storage.example/day/a.mp3?signature=x/y"]
+    facts = [RecordingAvailable(**ABOUT, at=sinch.NOW, destination=url) for url in urls]
+
+    merged = empty(facts[0]).merge_all(facts)
+
+    assert list(merged.files) == ["a.mp3"]
+    assert len(due(merged)) == 1
+
+
+@pytest.mark.parametrize("url", [None, "", "s3://bucket/"])
+def test_a_file_without_a_name_is_a_file(url: str | None) -> None:
+    file = StoredFile.at_url(url, sinch.NOW) if url is not None else StoredFile(at=sinch.NOW)
+
+    assert file.name == "unnamed"
+
+
+def test_the_end_of_a_call_that_nobody_asked_to_record_is_soon_forgotten() -> None:
+    fact = CallEnded(**ABOUT, end=CallEnd(at=sinch.NOW))
+    retention = timedelta(days=30)
+    ended = empty(fact).merge(fact)
+
+    assert ended.status is None
+    assert ended.expires_at(retention) == sinch.NOW + timedelta(days=1)
+    finished = ended.merge(RecordingFinished(**ABOUT, at=sinch.NOW))
+    assert finished.expires_at(retention) == sinch.NOW + retention
