@@ -20,6 +20,9 @@ COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-s
 unexport $(filter-out AWS_PORT,$(filter AWS_%,$(.VARIABLES)))
 export AWS_CONFIG_FILE := /dev/null
 export AWS_SHARED_CREDENTIALS_FILE := /dev/null
+# Nor may a proxy stand between two processes of this machine.
+export no_proxy := $(NO_PROXY),$(no_proxy),127.0.0.1,localhost
+export NO_PROXY := $(no_proxy)
 export SAM_CLI_TELEMETRY := 0
 export PYTHONPATH := src
 
@@ -84,6 +87,7 @@ template: $(DEV)/$(INSTALLED) ## Tests of what the template promises and the emu
 	@$(DEV)/bin/python -m pytest --quiet tests/template
 
 integration: environments ## Calls through the real template, deployed on the emulator
+	@echo "Deploying the template on an emulator first, which takes about 20 s ..."
 	@$(DEV)/bin/python -m pytest --quiet tests/integration
 
 fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend

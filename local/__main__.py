@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 DEMO_CALL = "did:+12017777777"
 """A phone calls the number that the demonstration's profile has a route for."""
 
+_REQUESTED = "Recording Requested"
 _EVENT_OF_NOTIFICATION = {
     "recording_finished": "Recording Finished",
     "recording_available": "Recording Available",
     "transcription_available": "Transcription Available",
 }
+EVENTS = frozenset({_REQUESTED, *_EVENT_OF_NOTIFICATION.values()})
+"""What a subscriber gets of a call that the demonstration's profile decides on."""
+
 _ARRIVES_WITHIN = 90.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -84,7 +88,11 @@ def run(incoming: IncomingCall, *, once: bool) -> None:
             _expect_refusal(stack)
         stack.write(STACK_FILE)
         on_exit.callback(STACK_FILE.unlink, missing_ok=True)
-        _play(stack, incoming, progress)
+        if missing := EVENTS - _play(stack, incoming, progress):
+            raise NotHeld(
+                "The profile has every call recorded and transcribed, but there was no "
+                f"{', '.join(sorted(missing))} event."
+            )
         if not once:
             _stay_up(stack)
 
@@ -103,7 +111,8 @@ def call(incoming: IncomingCall) -> None:
     _play(stack, incoming, Progress())
 
 
-def _play(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> None:
+def _play(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> frozenset[str]:
+    """Play a call, wait for what follows from it, print all of it, and return the kinds of its events."""
     print(f"\nA call to {incoming.to_endpoint} ({incoming.to_type})\n")
     played = stack.simulator().play(incoming)
     for step in played.steps:
@@ -113,12 +122,12 @@ def _play(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> None
     if not played.held:
         raise NotHeld(f"The call failed: {'; '.join(played.failures)}.")
     if not played.uploads:
-        print("\nThe call was not recorded, as the recording profile has it.")
-        return
+        print("\nNothing was recorded: the rules and routes of the recording profile decide that.")
+        return frozenset()
 
     recording_id = _recording_id(played)
-    kinds = ["Recording Requested"]
-    kinds += [_EVENT_OF_NOTIFICATION[step.name] for step in played.steps if step.name in _EVENT_OF_NOTIFICATION]
+    notifications = _EVENT_OF_NOTIFICATION.keys() & {step.name for step in played.steps}
+    kinds = frozenset({_REQUESTED, *(_EVENT_OF_NOTIFICATION[name] for name in notifications)})
     with progress.step(f"the subscriber has {len(kinds)} events"):
         events = Subscriber(stack).wait_for(recording_id, kinds, within=_ARRIVES_WITHIN)
     with progress.step("the item is available"):
@@ -128,6 +137,7 @@ def _play(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> None
     print("\nEvents in the subscriber's queue")
     for event in events:
         _print({name: event[name] for name in ("source", "detail-type", "detail")})
+    return frozenset(event["detail-type"] for event in events)
 
 
 def _expect_refusal(stack: LocalStack) -> None:

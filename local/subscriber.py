@@ -48,5 +48,5 @@ class Subscriber:
             self.poll()
             return set(kinds) <= {event["detail-type"] for event in self.events(recording_id)}
 
-        until(f"the subscriber has {', '.join(kinds)}", complete, within=within)
+        until(f"the subscriber has {', '.join(sorted(kinds))}", complete, within=within)
         return self.events(recording_id)
