@@ -11,6 +11,7 @@ Environment:
     RECORDER_PYTHON: The version of Python on AWS Lambda, ``3.13`` by default. ``host`` takes no notice of it.
 """
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import tempfile
 import venv
 from importlib.util import find_spec
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = "call_recorder"
@@ -31,6 +33,10 @@ PLATFORMS = ("manylinux_2_28", "manylinux2014")
 # installed them and so differ between machines. The other metadata stays: scanners for known vulnerabilities
 # go by it.
 UNUSED = ("bin", "*.dist-info/RECORD", "**/*.pyi")
+
+# botocore brings the description of every AWS service: half of the package, unpacked at every cold start. These
+# are the services that the functions call.
+SERVICES = ("dynamodb", "events", "sqs", "ssm")
 
 
 class BuildError(Exception):
@@ -74,7 +80,8 @@ def install(folder: Path, options: list[str]) -> None:
 
 def prune(folder: Path) -> None:
     """Take away what no function reads."""
-    for path in [path for pattern in UNUSED for path in folder.glob(pattern)]:
+    services = [path for path in folder.glob("botocore/data/*/") if path.name not in SERVICES]
+    for path in [*services, *(path for pattern in UNUSED for path in folder.glob(pattern))]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -92,6 +99,10 @@ def build(folder: Path, arch: str, python: str) -> None:
     install(folder, target(arch, python))
     prune(folder)
     shutil.copytree(SOURCE / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    if arch == "host":
+        # What runs this is what runs the functions, so they need not compile at every start. Unchecked, because
+        # the files' times do not survive the way into the function.
+        compileall.compile_dir(folder, quiet=2, workers=0, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
 def main() -> int:

@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -86,3 +87,14 @@ def test_requirements_hold_for_every_python_and_name_no_host() -> None:
     assert " ; " not in text
     assert "://" not in text
     assert "--index-url" not in text
+
+
+def test_the_package_has_the_description_of_every_service_that_is_called_and_of_no_other(tmp_path: Path) -> None:
+    called = set(re.findall(r'boto3\.client\("(\w+)"', (ROOT / "src/call_recorder/aws/clients.py").read_text()))
+    for service in (*called, "ec2", "s3"):
+        (tmp_path / "botocore/data" / service).mkdir(parents=True)
+    (tmp_path / "botocore/data/endpoints.json").touch()
+
+    build.prune(tmp_path)
+
+    assert {path.name for path in (tmp_path / "botocore/data").iterdir()} == called | {"endpoints.json"}
