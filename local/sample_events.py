@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from call_recorder.recording import application as recorder
 from call_recorder.recording.facts import Fact, fact_of, write
-from call_recorder.recording.policy import answer_ice
+from call_recorder.recording.policy import Policy
 from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
 from local.simulator.calls import (
     Application,
@@ -185,7 +185,7 @@ def _fact(body: Body, at: datetime) -> str:
     match callback:
         case IceCallback():
             known = recorder.Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
-            fact = answer_ice(callback, known, now=at, degraded="connect").fact
+            fact = Policy(APPLICATION.key, known.recorder, at).ice(callback).fact if known.recorder else None
         case DiceCallback() | NotifyCallback():
             fact = fact_of(callback, application_key=APPLICATION.key, at=at, body=content)
         case _:

@@ -17,14 +17,16 @@ from pydantic_core.core_schema import NullableSchema
 
 from call_recorder.recording import events
 from call_recorder.recording.facts import (
-    CallRecordingRequested,
+    CallDecided,
     CallStart,
+    Consent,
     Fact,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
 )
+from call_recorder.recording.profile import RecordingProfile
 from call_recorder.recording.recording import Recording
 
 SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
@@ -49,6 +51,13 @@ class _PublishedSchema(GenerateJsonSchema):
         return {key: value for key, value in super().default_schema(schema).items() if key != "default"}
 
 
+class _ProfileSchema(GenerateJsonSchema):
+    """What an operator writes; recording options are not written but follow from the rules."""
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        return False
+
+
 def files() -> dict[str, str]:
     """Return the text of every file in `schemas/` by its name."""
     texts: dict[str, str] = {}
@@ -57,7 +66,22 @@ def files() -> dict[str, str]:
         stem = f"{words}.v{events.SCHEMA_VERSION}"
         texts[f"{stem}.schema.json"] = _text(_schema(type(event)))
         texts[f"{stem}.sample.json"] = _text(_envelope(event))
+    texts["recording-profile.schema.json"] = _text(_profile_schema())
     return texts
+
+
+def _profile_schema() -> JsonSchemaValue:
+    """Return the schema of the profile, for an editor to check and complete by.
+
+    It knows every field and its range; what Sinch does not allow together only ``local.explain`` tells.
+    """
+    schema = RecordingProfile.model_json_schema(mode="validation", schema_generator=_ProfileSchema)
+    definitions = schema["$defs"]
+    del definitions["RecordingOptions"]
+    for name in ("ConnectConf", "ConnectMxp", "ConnectPstn", "ConnectSip"):
+        for decided_by_rules in ("record", "recordingOptions"):
+            del definitions[name]["properties"][decided_by_rules]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recording profile"} | schema
 
 
 def _schema(event: type[events.Event]) -> JsonSchemaValue:
@@ -106,9 +130,18 @@ def _facts() -> list[Fact]:
         notification_events=True,
         transcription=True,
         locale="en-US",
+        retention_days=90,
+    )
+    consent = Consent(
+        at=_at(9, 30, 1),
+        kind="menu",
+        rule="everything",
+        outcome="accepted",
+        prompt="This call is recorded. Press 1 to agree.",
+        key="1",
     )
     return [
-        CallRecordingRequested(**_ABOUT, call=call, request=request),
+        CallDecided(**_ABOUT, call=call, consent=consent, request=request),
         RecordingFinished(**_ABOUT, at=_at(9, 34, 12)),
         RecordingAvailable(**_ABOUT, at=_at(9, 34, 20), destination=url),
         TranscriptionAvailable(**_ABOUT, at=_at(9, 36, 45), destination=re.sub(r"\.mp3$", "-transcript.json", url)),

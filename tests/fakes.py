@@ -24,9 +24,11 @@ from call_recorder.recording.errors import (
     UnknownApplication,
 )
 from call_recorder.recording.events import Event
-from call_recorder.recording.facts import Fact
+from call_recorder.recording.facts import CallDecided, Fact
 from call_recorder.recording.ledger import Conflict
+from call_recorder.recording.policy import KnownCall
 from call_recorder.recording.recording import Recording
+from call_recorder.sinch.upstream import UpstreamFailed
 from tests import sinch
 
 BUCKET: Final = "own-bucket"
@@ -133,6 +135,38 @@ class Queue:
         self.sent.append(facts.read(facts.write(fact)))
 
 
+class Calls:
+    """Remembers calls for the callbacks that follow, unless the table is down."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], KnownCall] = {}
+        self.down = False
+
+    def remember(self, fact: CallDecided) -> None:
+        self.known[fact.application_key, fact.call_id] = KnownCall(fact.call, fact.awaited, fact.consent)
+
+    def find(self, application_key: str, call_id: str) -> KnownCall | None:
+        if self.down:
+            raise TableUnavailable("BatchGetItem: ReadTimeoutError")
+        return self.known.get((application_key, call_id))
+
+
+class Backend:
+    """A team's own backend, which answers with ``text`` or, without one, fails. Keeps what it is sent."""
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text
+        self.received: list[bytes] = []
+
+    def forward(
+        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, within: float
+    ) -> str:
+        self.received.append(body)
+        if self.text is None:
+            raise UpstreamFailed("no answer in time")
+        return self.text
+
+
 class Applications:
     """Applications by key, or none at all while SSM is out of reach."""
 
@@ -202,6 +236,7 @@ def callback_settings(**overrides: str) -> CallbackSettings:
         "CALLBACK_PATH": sinch.PATH,
         "RECORDING_QUEUE_URL": "https://queue.example/recordings",
         "RECORDINGS_BUCKET": BUCKET,
+        "RECORDINGS_TABLE": "recordings",
     }
     return CallbackSettings.read(environment | overrides)
 
@@ -214,6 +249,8 @@ class Front:
     settings: CallbackSettings = field(default_factory=callback_settings)
     facts: Queue = field(default_factory=Queue)
     notifications: Queue = field(default_factory=Queue)
+    calls: Calls = field(default_factory=Calls)
+    upstream: Backend = field(default_factory=Backend)
     telemetry: RecordedTelemetry = field(default_factory=RecordedTelemetry)
     clock: Clock = field(default_factory=Clock)
 
@@ -228,6 +265,8 @@ class Front:
             applications=self.applications,
             facts=self.facts,
             notifications=self.notifications,
+            calls=self.calls,
+            upstream=self.upstream,
             telemetry=self.telemetry,
             clock=self.clock,
         )

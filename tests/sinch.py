@@ -73,6 +73,17 @@ def ice(to_type: str = "username", endpoint: str = "alice", **fields: Any) -> di
     } | fields
 
 
+def ace(**fields: Any) -> dict[str, Any]:
+    """Return the body of an ACE."""
+    return {"event": "ace", "callid": CALL, "timestamp": stamp(), "version": 1, "applicationKey": APPLICATION} | fields
+
+
+def pie(menu_id: str | None = None, key: str = "1", **result: Any) -> dict[str, Any]:
+    """Return the body of a PIE: a menu that ended with a key, or with whatever ``result`` says instead."""
+    ended = {"menuId": menu_id, "type": "return", "value": f"key.{key}", "inputMethod": "dtmf"} | result
+    return ace(event="pie", menuResult=ended)
+
+
 def dice(**fields: Any) -> dict[str, Any]:
     """Return the body of a DiCE."""
     return {

@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 from hypothesis import strategies as st
 
 from call_recorder.recording.facts import (
+    CallDecided,
     CallEnd,
     CallEnded,
-    CallRecordingRequested,
     CallStart,
     Fact,
     Model,
@@ -92,7 +92,7 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None) -> Fact:
     about_notification = about | ({"call_id": draw(st.none() | st.just(call_id))} if in_conference else {})
     match draw(st.sampled_from(["requested", "ended", "finished", "available", "transcribed", "notified"])):
         case "requested":
-            return CallRecordingRequested(**about, call=draw(_call_starts), request=draw(_requests))
+            return CallDecided(**about, call=draw(_call_starts), request=draw(_requests))
         case "ended":
             return CallEnded(**about, end=draw(_ends))
         case "finished":

@@ -6,6 +6,8 @@ import pytest
 
 from tests import sinch
 from tests.fakes import RECORD_ALL, Front
+from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, profile, rule
+from tests.svaml import assert_legal, captures
 
 ROUTES = [{"to": "+1201*", "action": {"name": "connectPstn", "number": "+46700000009", "cli": "+12015550100"}}]
 MONEY = {"currencyId": "EUR", "amount": 0.0}
@@ -160,6 +162,28 @@ def test_every_ice_is_answered_with_one_documented_action(name: str, profile: di
         fields -= {"record", "recordingOptions"}
     assert fields <= ACTION_FIELDS[action["name"]]
     assert len(front.facts.sent) == bool(profile)
+
+
+CONSENTS: dict[str, dict[str, Any]] = {
+    "announcement": rule(consent=ANNOUNCEMENT),
+    "menu": rule(when=FROM_PHONE | {"toType": ["number", "sip", "did"]}, consent=MENU),
+    "header": rule(when={"toType": ["number", "username", "sip", "did"]}, consent=HEADER),
+    "record on answer": rule(when={"toType": ["number", "sip", "did"]}, start="answer"),
+}
+
+
+@pytest.mark.parametrize("name", ICES)
+@pytest.mark.parametrize("consent", CONSENTS)
+def test_every_callback_is_answered_legally_under_every_kind_of_consent(name: str, consent: str) -> None:
+    front = Front.of(profile(CONSENTS[consent], routes=ROUTES))
+
+    answer = front.answer(ICES[name])
+
+    assert_legal("ice", answer)
+    assert answer["action"]["name"] != "hangup"
+    assert captures(answer) == (consent == "announcement")
+    for question in QUESTIONS.values():
+        assert_legal(question["event"], front.answer(question | {"callid": ICES[name].get("callid", sinch.CALL)}))
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

@@ -7,7 +7,7 @@ from tests.template.stack import ROOT, Stack, read_template
 
 FUNCTIONS = ("CallbackFunction", "NotifyFunction")
 POWERTOOLS = {
-    "POWERTOOLS_SERVICE_NAME": "call-recorder",
+    "POWERTOOLS_SERVICE_NAME": "the-stack",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
     "POWERTOOLS_LOG_LEVEL": "INFO",
 }
@@ -44,6 +44,7 @@ def test_callback_function_knows_exactly_what_it_needs(stack: Stack) -> None:
         "SIGNATURE_WINDOW_SECONDS": 300,
         "RECORDING_QUEUE_URL": "RecordingQueue",
         "RECORDINGS_BUCKET": "RecordingsBucket",
+        "RECORDINGS_TABLE": "RecordingsTable",
         "DEGRADED_ANSWER": "connect",
     }
 

@@ -32,7 +32,7 @@ def statements(identity: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_callback_function_may_only_read_its_parameters_and_send_to_the_queue(stack: Stack) -> None:
+def test_callback_function_may_only_read_its_parameters_and_an_item_and_send_to_the_queue(stack: Stack) -> None:
     assert statements(stack.properties("CallbackFunctionRole")) == [
         write_log("CallbackFunctionLogGroup"),
         WRITE_TRACES,
@@ -46,6 +46,7 @@ def test_callback_function_may_only_read_its_parameters_and_send_to_the_queue(st
             ],
         },
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "RecordingQueue.Arn"},
+        {"Effect": "Allow", "Action": "dynamodb:BatchGetItem", "Resource": "RecordingsTable.Arn"},
     ]
 
 

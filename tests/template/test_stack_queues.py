@@ -81,6 +81,7 @@ def test_a_queue_refuses_everything_that_is_not_made_over_tls(stack: Stack, queu
             "ApproximateAgeOfOldestMessage",
             {"Name": "QueueName", "Value": "RecordingQueue.QueueName"},
         ),
+        ("CallFactsFailAlarm", "FactsFailed", {"Name": "service", "Value": "the-stack"}),
         ("CallbackApi5xxAlarm", "5xx", {"Name": "ApiId", "Value": "CallbackApi"}),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from call_recorder.recording.application import Application
-from call_recorder.recording.facts import CallEnded, CallRecordingRequested, Notified, RecordingAvailable
+from call_recorder.recording.facts import CallDecided, CallEnded, Notified, RecordingAvailable
 from tests import sinch
 from tests.fakes import Applications, Front, application, callback_settings
 
@@ -70,7 +70,7 @@ def test_an_ice_is_answered_with_svaml_and_remembered() -> None:
     assert response["headers"] == {"content-type": "application/json"}
     assert json.loads(response["body"])["action"]["record"] is True
     [fact] = front.facts.sent
-    assert isinstance(fact, CallRecordingRequested)
+    assert isinstance(fact, CallDecided)
     assert fact.recording_id == sinch.CALL
     assert front.line.fields["outcome"] == "recorded"
     assert front.line.fields["rule"] == "everything"
@@ -267,7 +267,7 @@ def test_every_callback_is_counted_once_by_event_and_outcome() -> None:
         {"event": "ice", "outcome": "recorded"},
         {"event": "ice", "outcome": "no-route"},
         {"event": "dice", "outcome": "queued"},
-        {"event": "ace", "outcome": "not-recorded"},
+        {"event": "ace", "outcome": "continued"},
     ]
 
 

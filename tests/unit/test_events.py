@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from call_recorder.recording.events import PUBLISHED, due
 from call_recorder.recording.facts import Fact, RecordingAvailable, fact_of
-from call_recorder.recording.policy import answer_ice
+from call_recorder.recording.policy import Policy
 from call_recorder.recording.recording import Recording
 from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback
 from tests import sinch
@@ -27,7 +27,9 @@ def facts_of_callbacks(fields: dict[str, Any], conference: str | None) -> Sequen
         {"type": "conference", "endpoint": conference} if conference else {"type": "username", "endpoint": fields["to"]}
     )
     ice = IceCallback.model_validate({"event": "ice", **fields, "to": to})
-    answer = answer_ice(ice, application(), now=sinch.NOW, degraded="connect")
+    recorder = application().recorder
+    assert recorder is not None
+    answer = Policy(sinch.APPLICATION, recorder, sinch.NOW).ice(ice)
     about = {"event": "notify", **fields, "conferenceId": conference}
     notices: list[NotifyCallback | DiceCallback] = [
         NotifyCallback.model_validate({**about, "type": kind})

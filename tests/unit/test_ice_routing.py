@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.recording.destinations import escape
-from call_recorder.recording.facts import CallRecordingRequested
+from call_recorder.recording.facts import CallDecided
 from call_recorder.sinch.callbacks import IceCallback
 from call_recorder.sinch.svaml import RecordingOptions, Svaml
 from tests import sinch
@@ -55,7 +55,9 @@ def test_type_event_and_domain_are_compared_without_case(data: st.DataObject, to
 
     assert front.action(body).items() >= action.items()
     [fact] = front.facts.sent
-    assert isinstance(fact, CallRecordingRequested)
+    assert isinstance(fact, CallDecided)
+    assert fact.call is not None
+    assert fact.request is not None
     assert (fact.call.to_type, fact.call.domain, fact.call.origination_type) == (to_type, "mxp", "pstn")
 
 
@@ -184,8 +186,10 @@ def test_the_fact_says_what_was_asked_for_and_no_credential() -> None:
     front.action(sinch.ice(custom="order 4711"))
 
     [fact] = front.facts.sent
-    assert isinstance(fact, CallRecordingRequested)
-    assert fact.request.model_dump(mode="json", by_alias=True) == {
+    assert isinstance(fact, CallDecided)
+    assert fact.call is not None
+    assert fact.request is not None
+    assert fact.request.model_dump(mode="json", by_alias=True, exclude_none=True) == {
         "at": "2026-11-23T09:30:00Z",
         "rule": "everything",
         "destinationUrl": f"s3://elsewhere/{sinch.APPLICATION}/2026/11/23/093000-{sinch.CALL}.wav",
@@ -213,7 +217,9 @@ def test_the_caller_of_an_in_app_call_is_its_user() -> None:
     front.action(body)
 
     fact = front.facts.sent[0]
-    assert isinstance(fact, CallRecordingRequested)
+    assert isinstance(fact, CallDecided)
+    assert fact.call is not None
+    assert fact.request is not None
     assert fact.call.from_ == "carol"
 
 
@@ -265,7 +271,9 @@ def test_no_call_id_leaves_the_recordings_prefix(call_id: str) -> None:
 def test_the_answer_is_masked_for_people_and_whole_for_sinch() -> None:
     recorder = application().recorder
     assert recorder is not None
-    options = recorder.options("s3://b/k.mp3")
+    options = recorder.options(
+        recorder.profile.rules[0], call_id=sinch.CALL, conference_id=None, key=sinch.APPLICATION, at=sinch.NOW
+    )
     connect = Svaml.model_validate({"action": {"name": "connectPstn", "number": "+46700000002"}}).action
     svaml = Svaml(action=connect.recorded(options))  # type: ignore[union-attr]
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from call_recorder.recording.events import due
 from call_recorder.recording.facts import (
+    CallDecided,
     CallEnd,
     CallEnded,
-    CallRecordingRequested,
     CallStart,
     Fact,
     RecordingAvailable,
@@ -42,7 +42,7 @@ def life_of_a_call(call_id: str = sinch.CALL, *, conference: str | None = None, 
         at=sinch.NOW, rule="all", destination_url=url, format="mp3", notification_events=True, transcription=True
     )
     return [
-        CallRecordingRequested(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request),
+        CallDecided(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request),
         CallEnded(**about, end=CallEnd(at=sinch.NOW)),
         RecordingFinished(**about, at=sinch.NOW),
         RecordingAvailable(**about, at=sinch.NOW, destination=url),

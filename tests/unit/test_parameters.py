@@ -10,6 +10,7 @@ from moto import mock_aws
 from call_recorder.aws import clients
 from call_recorder.aws.parameters import MOST_APPLICATIONS, MOST_UNKNOWN, RETRY_SECONDS, UNKNOWN_SECONDS, Applications
 from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
+from call_recorder.sinch.signature import decode_secret
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, STORAGE_SECRET
 
@@ -165,7 +166,36 @@ def test_after_a_failed_refresh_callers_are_not_delayed_again_at_once(parameters
     ("name", "value", "told"),
     [
         ("recording-profile", '{"destination": "s3://bucket/fixed.mp3"}', "recording-profile: destination: "),
-        ("storage-credentials", "half", "storage-credentials: s3 needs KEY:SECRET:REGION"),
+        (
+            "storage-credentials",
+            "half",
+            "storage-credentials: the rule everything records to s3: write KEY:SECRET:REGION",
+        ),
+    ],
+)
+def test_a_change_of_profile_or_credentials_that_cannot_work_leaves_the_last_good_recorder_in_use(
+    parameters: Parameters, name: str, value: str, told: str
+) -> None:
+    first = parameters.get(sinch.APPLICATION)
+    parameters.ssm.put(name, value)
+    parameters.clock.now += TTL
+
+    assert parameters.get(sinch.APPLICATION).recorder is first.recorder
+    assert [problem for problem in parameters.stale if problem.startswith(told)]
+
+
+def test_a_broken_profile_does_not_hold_up_the_rotation_of_a_secret(parameters: Parameters) -> None:
+    parameters.get(sinch.APPLICATION)
+    parameters.ssm.put("recording-profile", "{")
+    parameters.ssm.put("application-secrets", sinch.PREVIOUS_SECRET)
+    parameters.clock.now += TTL
+
+    assert parameters.get(sinch.APPLICATION).secrets == (decode_secret(sinch.PREVIOUS_SECRET),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
         ("application-secrets", "not base64!", "application-secrets: "),
     ],
 )

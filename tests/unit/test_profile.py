@@ -15,6 +15,7 @@ from call_recorder.recording.profile import ProfileRefused, RecordingProfile
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, application
 
+REFUSED = "storage-credentials: the rule everything records to"
 AZURE_KEY = base64.b64encode(bytes(range(64))).decode()
 ROUTE_TO_PSTN = {"to": "+1*", "action": {"name": "connectPstn", "number": "+46700000009"}}
 
@@ -66,7 +67,7 @@ def test_an_empty_profile_records_nothing() -> None:
         ({"format": "ogg"}, "recording-profile: format: write something that matches ^(mp3|wav)$"),
         ({"notificationEvents": "yes"}, "recording-profile: notificationEvents: input should be a valid boolean"),
         ({"transcription": {"locale": "en-US"}}, "recording-profile: transcription.enabled: missing; write it"),
-        ({"transcription": {"isEnabled": True}}, "recording-profile: transcription.enabled: missing; write it"),
+        ({"transcription": {"isEnabled": True}}, "recording-profile: transcription.isEnabled: no such field"),
         ({"rules": [{"record": True}]}, "recording-profile: rules[0].name: missing; write it"),
         ({"rules": [{"name": "a"}]}, "recording-profile: rules[0].record: missing; write it"),
         ({"rules": [{"name": "", "record": True}]}, "recording-profile: rules[0].name: write something that matches"),
@@ -136,22 +137,22 @@ def test_a_profile_with_credentials_that_fit_can_record(profile: Mapping[str, An
 @pytest.mark.parametrize(
     ("profile", "credentials", "problem"),
     [
-        (RECORD_ALL, None, "storage-credentials: missing; the profile records calls to s3"),
-        (RECORD_ALL, AZURE_KEY, "storage-credentials: s3 needs KEY:SECRET:REGION"),
+        (RECORD_ALL, None, "storage-credentials: missing; the rule everything records to s3"),
+        (RECORD_ALL, AZURE_KEY, f"{REFUSED} s3: write KEY:SECRET:REGION"),
         (
             RECORD_ALL | {"destination": "azure://account/container/{callId}"},
             STORAGE_CREDENTIALS,
-            "storage-credentials: azure needs the storage account's access key (Base64)",
+            f"{REFUSED} azure: write the storage account's access key (Base64)",
         ),
         (
             RECORD_ALL | {"destination": "azure://account/container/{callId}"},
             "schlüssel",
-            "storage-credentials: azure needs the storage account's access key (Base64)",
+            f"{REFUSED} azure: write the storage account's access key (Base64)",
         ),
         (
             RECORD_ALL | {"destination": "gs://bucket/{callId}"},
             STORAGE_CREDENTIALS,
-            "storage-credentials: gs needs KEY:SECRET (an HMAC interoperability key)",
+            f"{REFUSED} gs: write KEY:SECRET (an HMAC interoperability key)",
         ),
         (
             {"destination": f"s3://{BUCKET}/elsewhere/{{callId}}"},

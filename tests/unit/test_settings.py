@@ -6,6 +6,7 @@ CALLBACK = {
     "CALLBACK_PATH": "/callbacks",
     "RECORDING_QUEUE_URL": "https://queue.example/recordings",
     "RECORDINGS_BUCKET": "bucket",
+    "RECORDINGS_TABLE": "recordings",
 }
 NOTIFY = {"RECORDINGS_TABLE": "recordings", "RECORDINGS_BUS": "bus", "RETENTION_DAYS": "365"}
 

@@ -12,9 +12,9 @@ from call_recorder.aws import clients
 from call_recorder.aws.table import WAITING_SHARDS, RecordingsTable, from_item, to_item
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import (
+    CallDecided,
     CallEnd,
     CallEnded,
-    CallRecordingRequested,
     CallStart,
     Fact,
     RecordingAvailable,
@@ -41,7 +41,7 @@ REQUEST = RecordingRequest(
     notification_events=True,
     transcription=False,
 )
-REQUESTED = CallRecordingRequested(**ABOUT, call=START, request=REQUEST)
+REQUESTED = CallDecided(**ABOUT, call=START, request=REQUEST)
 FINISHED = RecordingFinished(**ABOUT, at=sinch.NOW + timedelta(minutes=1))
 AVAILABLE = RecordingAvailable(**ABOUT, at=sinch.NOW + timedelta(minutes=2), destination="s3://bucket/a.mp3")
 ENDED = CallEnded(**ABOUT, end=CallEnd(at=sinch.NOW + timedelta(minutes=1), result="ANSWERED", duration=60))

@@ -64,7 +64,7 @@ def test_metrics_count_for_the_service_and_again_by_dimension(written: Written) 
     [directive] = metrics["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "CallRecorder"
     assert values(metrics) == {"Callbacks": 3}
-    assert sorted(map(sorted, directive["Dimensions"])) == [["event", "outcome"], ["service"]]
+    assert sorted(map(sorted, directive["Dimensions"])) == [["event", "outcome", "service"], ["service"]]
     assert (metrics["event"], metrics["outcome"]) == ("ice", "recorded")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,6 +35,9 @@ second for everything it runs; past this, a key never seen is treated as SSM bei
 
 RETRY_SECONDS = 10.0
 """How long the last good value is served after a refresh failed, before the next try delays a caller."""
+
+
+_UNKNOWN = "no application-secrets under this application key"
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class Applications:
             return cached.application if now < cached.fresh_until else self._refreshed(key, cached, now)
         self._expire_unknown(now)
         if key in self._unknown:
-            raise UnknownApplication(key)
+            raise UnknownApplication(_UNKNOWN)
         if len(self._unknown) >= MOST_UNKNOWN:
             raise ParametersUnavailable("too many unknown applications; look-ups pause")
         return self._fetched(key, now)
@@ -104,7 +107,11 @@ class Applications:
         else:
             if application.recorder or not cached.application.recorder:
                 return application
-            problem = application.problem or ""
+            # The secrets are as new as can be: a broken profile must not hold up their rotation.
+            self._stale(application.problem or "")
+            application = replace(application, recorder=cached.application.recorder, problem=None)
+            self._known[key] = _Cached(application, now + self._ttl)
+            return application
         self._stale(problem)
         self._known[key] = _Cached(cached.application, now + min(self._ttl, RETRY_SECONDS))
         return cached.application
@@ -113,7 +120,7 @@ class Applications:
         values = self._read(key)
         if SECRETS not in values:
             self._unknown[key] = now + UNKNOWN_SECONDS
-            raise UnknownApplication(key)
+            raise UnknownApplication(_UNKNOWN)
         try:
             application = Application.from_parameters(key, values, own_bucket=self._own_bucket)
         except ProfileRefused as refusal:

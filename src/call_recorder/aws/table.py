@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
 
 from call_recorder.aws.queue import reason
 from call_recorder.recording.errors import TableUnavailable
@@ -22,6 +24,10 @@ WAITING_SHARDS = 8
 """Partitions of the index of recordings still waited for, so that no single one takes every write."""
 
 _FIELDS = frozenset(field.alias or name for name, field in Recording.model_fields.items())
+
+
+class UnreadableItem(TableUnavailable):
+    """An item is not as it was written here."""
 
 
 class RecordingsTable:
@@ -39,20 +45,8 @@ class RecordingsTable:
         self._retention = retention
 
     def load(self, recording_ids: Collection[str]) -> dict[str, Recording]:
-        """Return the recordings that exist, by id, in one consistent read of at most 100.
-
-        Raises:
-            TableUnavailable: they could not all be read.
-        """
-        keys = [{"recordingId": {"S": recording_id}} for recording_id in recording_ids]
-        try:
-            answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": keys, "ConsistentRead": True}})
-        except (ClientError, BotoCoreError) as error:
-            raise TableUnavailable(f"BatchGetItem: {reason(error)}") from error
-        if answer["UnprocessedKeys"]:
-            raise TableUnavailable("BatchGetItem: throttled")
-        recordings = map(from_item, answer["Responses"].get(self._name, ()))
-        return {recording.recording_id: recording for recording in recordings}
+        """Return the recordings that exist, by id; see ``load``."""
+        return load(self._client, self._name, recording_ids)
 
     def save(self, recording: Recording) -> Recording:
         """Store a recording over the revision that it was made from; return it at its new one.
@@ -79,6 +73,28 @@ class RecordingsTable:
         return saved
 
 
+def load(client: DynamoDBClient, table: str, recording_ids: Collection[str]) -> dict[str, Recording]:
+    """Return the recordings that exist, by id, in one consistent read of at most 100.
+
+    Raises:
+        TableUnavailable: they could not all be read.
+    """
+    keys = [{"recordingId": {"S": recording_id}} for recording_id in recording_ids]
+    try:
+        answer = client.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+    except (ClientError, BotoCoreError) as error:
+        raise TableUnavailable(f"BatchGetItem: {reason(error)}") from error
+    if answer["UnprocessedKeys"]:
+        raise TableUnavailable("BatchGetItem: throttled")
+    recordings = {}
+    for item in answer["Responses"].get(table, ()):
+        # One that cannot be read is no matter of the others: writing over it is refused, and told, later.
+        with suppress(UnreadableItem):
+            recording = from_item(item)
+            recordings[recording.recording_id] = recording
+    return recordings
+
+
 def to_item(recording: Recording, retention: timedelta) -> dict[str, Any]:
     """Return the item of a recording: what merging needs, and flat beside it what people and indexes read."""
     item = {name: value for name, value in recording.model_dump(mode="json", exclude_none=True).items() if value != {}}
@@ -89,9 +105,17 @@ def to_item(recording: Recording, retention: timedelta) -> dict[str, Any]:
 
 
 def from_item(item: Mapping[str, Any]) -> Recording:
-    """Return the recording that an item stores; what was put beside it for reading is left aside."""
+    """Return the recording that an item stores; what was put beside it for reading is left aside.
+
+    Raises:
+        UnreadableItem: somebody else has written to it.
+    """
     deserialize = TypeDeserializer().deserialize
-    return Recording.model_validate({name: deserialize(value) for name, value in item.items() if name in _FIELDS})
+    try:
+        return Recording.model_validate({name: deserialize(value) for name, value in item.items() if name in _FIELDS})
+    except ValidationError as error:
+        fields = {str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"]}
+        raise UnreadableItem(f"the stored item cannot be read: {', '.join(sorted(fields))}") from None
 
 
 def _flat(recording: Recording) -> dict[str, Any]:
@@ -101,7 +125,9 @@ def _flat(recording: Recording) -> dict[str, Any]:
     if call:
         flat |= call.model_dump(mode="json", exclude={"at"}) | {"startedAt": _text(call.at)}
     if request:
-        flat |= request.model_dump(mode="json", exclude={"at"}) | {"requestedAt": _text(request.at)}
+        flat |= request.model_dump(mode="json", exclude={"at"})
+    if recording.first_consent:
+        flat["consent"] = recording.first_consent.model_dump(mode="json", exclude_none=True)
     for end in () if recording.conference_id else recording.ends.values():
         flat |= end.model_dump(mode="json", exclude={"at"}) | {"endedAt": _text(end.at)}
     if recording.files:
@@ -110,12 +136,16 @@ def _flat(recording: Recording) -> dict[str, Any]:
 
 
 def _index_keys(recording: Recording) -> dict[str, Any]:
-    """Return the keys of the indexes. An attribute that is missing keeps the item out of its index."""
-    call, request = recording.first_call, recording.first_request
-    if request is None:
+    """Return the keys of the indexes. An attribute that is missing keeps the item out of its index.
+
+    A call that declined to be recorded is in them too: an auditor looks for its proof.
+    """
+    call = recording.first_call
+    asked = recording.first_request or recording.first_consent
+    if asked is None:
         return {}
     application = recording.application_key
-    keys: dict[str, Any] = {"applicationDay": f"{application}#{request.at:%Y-%m-%d}"}
+    keys: dict[str, Any] = {"applicationDay": f"{application}#{asked.at:%Y-%m-%d}", "requestedAt": _text(asked.at)}
     if call and call.from_:
         keys["caller"] = f"{application}#{call.from_}"
     if call and call.to:

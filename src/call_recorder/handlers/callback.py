@@ -6,30 +6,40 @@ import base64
 import binascii
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from time import monotonic
 from typing import Any, Protocol
 
 from call_recorder.aws import clients
+from call_recorder.aws.calls import Calls
 from call_recorder.aws.parameters import Applications
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.handlers.settings import CallbackSettings
-from call_recorder.handlers.telemetry import Telemetry, masked
+from call_recorder.handlers.telemetry import Telemetry, masked, traced
 from call_recorder.recording.application import Application
-from call_recorder.recording.errors import ParametersUnavailable, QueueUnavailable, UnknownApplication
-from call_recorder.recording.facts import Fact, Notified, fact_of
-from call_recorder.recording.policy import Answer, answer_continue, answer_degraded, answer_ice
+from call_recorder.recording.errors import (
+    ParametersUnavailable,
+    QueueUnavailable,
+    TableUnavailable,
+    UnknownApplication,
+)
+from call_recorder.recording.facts import CallDecided, Fact, Notified, fact_of, is_recordable
+from call_recorder.recording.policy import Answer, KnownCall, Policy, answer_continue, answer_degraded
 from call_recorder.sinch.callbacks import (
     AceCallback,
     Callback,
     IceCallback,
     MalformedCallback,
+    NotifyCallback,
     PieCallback,
     UnknownCallback,
     parse,
 )
 from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
+from call_recorder.sinch.svaml import ForeignSvaml
+from call_recorder.sinch.upstream import Upstream, UpstreamFailed
 
 _STATUS: Mapping[type[Exception], int] = {
     SignatureError: 401,
@@ -39,6 +49,11 @@ _STATUS: Mapping[type[Exception], int] = {
     QueueUnavailable: 503,
 }
 
+# How long a backend may take, and when it must have answered at the latest: Sinch is to be answered within 4 s
+# whatever went before, and the queue still takes up to 0.7 s of them.
+_UPSTREAM_SECONDS = 2.0
+_LATEST_UPSTREAM_SECONDS = 3.2
+
 
 class _Applications(Protocol):
     def get(self, key: str) -> Application: ...
@@ -46,6 +61,18 @@ class _Applications(Protocol):
 
 class _Queue(Protocol):
     def send(self, fact: Fact) -> None: ...
+
+
+class _Calls(Protocol):
+    def remember(self, fact: CallDecided) -> None: ...
+
+    def find(self, application_key: str, call_id: str) -> KnownCall | None: ...
+
+
+class _Upstream(Protocol):
+    def forward(
+        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, within: float
+    ) -> str: ...
 
 
 @dataclass(slots=True)
@@ -59,6 +86,7 @@ class _Trail:
     rule: str | None = None
     to: str | None = None
     problem: str | None = None
+    started: float = field(default_factory=monotonic)
 
 
 class FrontDoor:
@@ -69,6 +97,8 @@ class FrontDoor:
         applications: finds an application by its key.
         facts: takes call facts while a caller waits; its failure costs the fact, never the call.
         notifications: takes what Sinch sends once and nobody waits for; its failure is told to Sinch.
+        calls: remembers calls for the callbacks that follow their ICE.
+        upstream: forwards callbacks to the backends that profiles name.
         telemetry: log and metrics.
         clock: the time in UTC.
     """
@@ -80,6 +110,8 @@ class FrontDoor:
         applications: _Applications,
         facts: _Queue,
         notifications: _Queue,
+        calls: _Calls,
+        upstream: _Upstream,
         telemetry: Telemetry,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -87,6 +119,8 @@ class FrontDoor:
         self._applications = applications
         self._facts = facts
         self._notifications = notifications
+        self._calls = calls
+        self._upstream = upstream
         self._telemetry = telemetry
         self._clock = clock
 
@@ -117,16 +151,78 @@ class FrontDoor:
         if callback.application_key not in (None, application.key):
             raise SignatureError("applicationKey in the body is not the one that signed")
         match callback:
-            case IceCallback():
-                trail.problem = application.problem
-                answer = answer_ice(callback, application, now=signed_at, degraded=self._settings.degraded_answer)
-                return self._decided(answer, trail)
-            case AceCallback() | PieCallback():
-                return self._decided(answer_continue(), trail)
+            case IceCallback() | AceCallback() | PieCallback():
+                upstream = self._upstream_answer(request, application, trail)
+                return self._decided(self._decide(callback, application, signed_at, upstream, trail), trail)
             case _:
                 fact = fact_of(callback, application_key=application.key, at=signed_at, body=request.body)
-                self._remember(fact, trail)
+                self._keep(fact, trail, must=isinstance(callback, NotifyCallback))
+                self._forward(request, application, trail)
                 return ""
+
+    def _decide(
+        self,
+        callback: IceCallback | AceCallback | PieCallback,
+        application: Application,
+        signed_at: datetime,
+        upstream: ForeignSvaml | None,
+        trail: _Trail,
+    ) -> Answer:
+        if application.recorder is None:
+            trail.problem = application.problem
+            if isinstance(callback, IceCallback):
+                return answer_degraded(callback, self._settings.degraded_answer)
+            return answer_continue()
+        policy = Policy(application.key, application.recorder, signed_at)
+        match callback:
+            case IceCallback():
+                return policy.ice(callback, upstream)
+            case _ if upstream is not None:
+                return Answer(upstream, "continued")
+            case PieCallback():
+                return policy.pie(callback, self._known(callback, application, trail))
+            case AceCallback():
+                return policy.ace(callback, self._known(callback, application, trail))
+
+    def _known(self, callback: AceCallback | PieCallback, application: Application, trail: _Trail) -> KnownCall | None:
+        recorder = application.recorder
+        if recorder is None or not recorder.profile.goes_on_after_ice or not is_recordable(callback.call_id):
+            return None
+        try:
+            return self._calls.find(application.key, callback.call_id)
+        except TableUnavailable as error:
+            trail.problem = str(error)
+            return None
+
+    def _upstream_answer(self, request: SignedRequest, application: Application, trail: _Trail) -> ForeignSvaml | None:
+        """Return the SVAML of the application's own backend, if it has one that answers; else go on without."""
+        text = self._forward(request, application, trail)
+        try:
+            return None if text is None else ForeignSvaml(text)
+        except ValueError as error:
+            self._upstream_failed(error, trail)
+            return None
+
+    def _forward(self, request: SignedRequest, application: Application, trail: _Trail) -> str | None:
+        upstream = application.recorder.profile.upstream if application.recorder else None
+        if upstream is None:
+            return None
+        try:
+            return self._upstream.forward(
+                upstream.url,
+                request.body,
+                content_type=request.content_type,
+                application_key=application.key,
+                secret=application.secrets[0],
+                within=min(_UPSTREAM_SECONDS, trail.started + _LATEST_UPSTREAM_SECONDS - monotonic()),
+            )
+        except UpstreamFailed as error:
+            self._upstream_failed(error, trail)
+            return None
+
+    def _upstream_failed(self, error: Exception, trail: _Trail) -> None:
+        trail.problem = f"upstream: {error}"
+        self._telemetry.count("UpstreamFailures")
 
     def _answer_unverified(self, request: SignedRequest, trail: _Trail, error: ParametersUnavailable) -> str:
         """Connect a call that cannot be verified for want of its parameters; the answer holds nothing secret."""
@@ -139,16 +235,20 @@ class FrontDoor:
 
     def _decided(self, answer: Answer, trail: _Trail) -> str:
         trail.outcome, trail.rule = answer.outcome, answer.rule
-        if answer.fact is not None:
-            trail.recording_id = answer.fact.recording_id
+        fact = answer.fact
+        if fact is not None:
+            trail.recording_id = fact.recording_id
+            if answer.outcome in ("consent-asked", "answer-awaited"):
+                self._calls.remember(fact)
             try:
-                self._facts.send(answer.fact)
+                self._facts.send(fact)
             except QueueUnavailable as error:
                 trail.problem = str(error)
                 self._telemetry.count("FactsNotQueued")
         return answer.svaml.to_json()
 
-    def _remember(self, fact: Fact, trail: _Trail) -> None:
+    def _keep(self, fact: Fact, trail: _Trail, *, must: bool) -> None:
+        """Queue what a callback says; one that ``must`` be kept is not answered 200 unless it is."""
         trail.recording_id = fact.recording_id
         if isinstance(fact, Notified):
             self._telemetry.count("UnknownCallbacks")
@@ -157,7 +257,7 @@ class FrontDoor:
             trail.outcome = "queued"
         except QueueUnavailable as error:
             self._telemetry.count("FactsNotQueued")
-            if trail.event == "notify":
+            if must:
                 raise
             trail.outcome, trail.problem = "not-queued", str(error)
 
@@ -169,7 +269,7 @@ class FrontDoor:
         return status, ""
 
     def _broken(self, request: SignedRequest, trail: _Trail) -> tuple[int, str]:
-        self._telemetry.exception("callback broke", event=trail.event, recordingId=trail.recording_id)
+        self._telemetry.exception("callback broke", event=trail.event, recordingId=traced(trail.recording_id))
         trail.outcome = "broken"
         try:
             callback = parse(request.body)
@@ -200,7 +300,7 @@ class FrontDoor:
             event=trail.event,
             outcome=trail.outcome,
             applicationKey=trail.application_key,
-            recordingId=trail.recording_id,
+            recordingId=traced(trail.recording_id),
             rule=trail.rule,
             to=trail.to,
             problem=trail.problem,
@@ -251,6 +351,8 @@ def compose(environment: Mapping[str, str]) -> FrontDoor:
         applications=applications,
         facts=RecordingQueue(clients.facts(), settings.recording_queue_url),
         notifications=RecordingQueue(clients.notifications(), settings.recording_queue_url),
+        calls=Calls(cache(clients.calls), settings.recordings_table),
+        upstream=Upstream(),
         telemetry=telemetry,
     )
 

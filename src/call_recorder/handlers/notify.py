@@ -14,7 +14,7 @@ from call_recorder.aws import clients
 from call_recorder.aws.bus import RecordingsBus
 from call_recorder.aws.table import RecordingsTable
 from call_recorder.handlers.settings import NotifySettings
-from call_recorder.handlers.telemetry import Telemetry
+from call_recorder.handlers.telemetry import Telemetry, traced
 from call_recorder.recording.facts import MalformedFact, read
 from call_recorder.recording.ledger import Ledger, Message, Report
 
@@ -62,10 +62,14 @@ class BackOffice:
             self._telemetry.warning(
                 "fact not taken; it will be delivered again",
                 messageId=message_id,
-                recordingId=fact.recording_id if fact else None,
+                recordingId=traced(fact.recording_id) if fact else None,
                 fact=fact.fact if fact else None,
                 problem=problem,
             )
+        for recording_id in report.missed:
+            self._telemetry.warning("call not recorded from its answer", recordingId=traced(recording_id))
+        if report.missed:
+            self._telemetry.count("AnswersNotRecorded", len(report.missed))
         for event in report.published:
             self._telemetry.info("event published", event=event.detail_type, eventId=event.id)
         for detail_type, number in Counter(event.detail_type for event in report.published).items():

@@ -44,6 +44,7 @@ class CallbackSettings(_Settings):
     signature_window_seconds: Annotated[int, Field(ge=30, le=900)] = 300
     recording_queue_url: Annotated[str, Field(min_length=1)]
     recordings_bucket: Annotated[str, Field(min_length=3)]
+    recordings_table: Annotated[str, Field(min_length=3)]
     degraded_answer: DegradedAnswer = "connect"
 
     @property

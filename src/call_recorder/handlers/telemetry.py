@@ -15,6 +15,7 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 _CHATTY = ("boto3", "botocore", "urllib3")
 _SHORTEST_NUMBER = 5
+_A_NUMBER = re.compile(r"[\d\s+().-]+")
 
 
 class Telemetry:
@@ -47,7 +48,7 @@ class Telemetry:
     def flush(self, **dimensions: str) -> None:
         """Write the metrics of this invocation, for the whole service and again by ``dimensions``."""
         if dimensions:
-            self._metrics.add_dimensions(**dimensions)
+            self._metrics.add_dimensions(service=self._metrics.service, **dimensions)
         self._metrics.flush_metrics()
 
 
@@ -56,6 +57,11 @@ def masked(address: str | None) -> str | None:
     if address is None or sum(char.isdigit() for char in address) < _SHORTEST_NUMBER:
         return address
     return re.sub(r"\d(?=(?:\D*\d){2})", "*", address)
+
+
+def traced(recording_id: str | None) -> str | None:
+    """Return a recording's id for a log line, masked if it is a conference that is named by a phone number."""
+    return masked(recording_id) if recording_id and _A_NUMBER.fullmatch(recording_id) else recording_id
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pydantic import SecretStr
 
-from call_recorder.recording.destinations import Destination, DestinationRefused, check_credentials
-from call_recorder.recording.profile import ProfileRefused, RecordingProfile
+from call_recorder.recording.destinations import Destination, DestinationRefused, Naming, check_credentials
+from call_recorder.recording.profile import ProfileRefused, RecordingProfile, Rule
 from call_recorder.sinch.signature import decode_secret
 from call_recorder.sinch.svaml import RecordingOptions
 
@@ -26,20 +27,31 @@ _OWN_PATH = RECORDINGS_PREFIX + "{applicationKey}/{date}/{callId}.{format}"
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """How an application's recordings are made: its profile with a destination that fits its credentials."""
+    """How an application's recordings are made: its profile, with destinations that fit its credentials.
+
+    ``destinations`` has one for each rule that records, by the rule's name.
+    """
 
     profile: RecordingProfile
-    destination: Destination
+    destinations: Mapping[str, Destination]
     credentials: SecretStr
 
-    def options(self, url: str) -> RecordingOptions:
-        """Return the recording options for one call, with its destination URL."""
+    def options(
+        self, rule: Rule, *, call_id: str, conference_id: str | None, key: str, at: datetime
+    ) -> RecordingOptions:
+        """Return the recording options of one call under a rule; ``key`` is the application's.
+
+        Raises:
+            DestinationRefused: the call's identifiers do not fit into an object key.
+        """
+        form = rule.format or self.profile.format
+        naming = Naming(call_id=call_id, conference_id=conference_id, application_key=key, at=at, format=form)
         return RecordingOptions(
-            destination_url=url,
+            destination_url=self.destinations[rule.name].url(naming),
             credentials=self.credentials,
-            format=self.profile.format,
+            format=form,
             notification_events=self.profile.notification_events,
-            transcription_options=self.profile.transcription,
+            transcription_options=rule.transcription or self.profile.transcription,
         )
 
 
@@ -91,26 +103,37 @@ def _recorder(values: Mapping[str, str], own_bucket: str) -> Recorder:
     if text is None:
         raise ProfileRefused(f"{PROFILE}: missing; put a JSON profile, {{}} to record nothing")
     profile = RecordingProfile.parse(text)
-    destination = _destination(profile, own_bucket)
+    _destination(profile.destination, own_bucket, "destination")
     credentials = values.get(CREDENTIALS, "").strip()
-    if any(rule.record for rule in profile.rules):
-        if not credentials:
-            raise ProfileRefused(f"{CREDENTIALS}: missing; the profile records calls to {destination.scheme}")
-        try:
-            check_credentials(destination.scheme, credentials)
-        except DestinationRefused as refusal:
-            raise ProfileRefused(f"{CREDENTIALS}: {refusal}") from None
-    return Recorder(profile=profile, destination=destination, credentials=SecretStr(credentials))
+    destinations = {}
+    for index, rule in enumerate(profile.rules):
+        if rule.record:
+            field = f"rules[{index}].destination" if rule.destination else "destination"
+            destination = _destination(rule.destination or profile.destination, own_bucket, field)
+            _check_credentials(credentials, destination, rule)
+            destinations[rule.name] = destination
+    return Recorder(profile=profile, destinations=destinations, credentials=SecretStr(credentials))
 
 
-def _destination(profile: RecordingProfile, own_bucket: str) -> Destination:
-    if profile.destination is None:
+def _check_credentials(credentials: str, destination: Destination, rule: Rule) -> None:
+    if not credentials:
+        raise ProfileRefused(f"{CREDENTIALS}: missing; the rule {rule.name} records to {destination.scheme}")
+    try:
+        check_credentials(destination.scheme, credentials)
+    except DestinationRefused as refusal:
+        raise ProfileRefused(
+            f"{CREDENTIALS}: the rule {rule.name} records to {destination.scheme}: {refusal}"
+        ) from None
+
+
+def _destination(template: str | None, own_bucket: str, field: str) -> Destination:
+    if template is None:
         return Destination(scheme="s3", container=own_bucket, path=_OWN_PATH)
-    destination = Destination.parse(profile.destination)
+    destination = Destination.parse(template)
     own = destination.scheme == "s3" and destination.container == own_bucket
     if own and not destination.path.startswith(RECORDINGS_PREFIX):
         raise ProfileRefused(
-            f"{PROFILE}: destination: the stack's bucket takes recordings below {RECORDINGS_PREFIX} only; "
+            f"{PROFILE}: {field}: the stack's bucket takes recordings below {RECORDINGS_PREFIX} only; "
             f"write s3://{own_bucket}/{_OWN_PATH}"
         )
     return destination

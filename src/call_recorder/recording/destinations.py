@@ -162,7 +162,7 @@ def check_credentials(scheme: Scheme, credentials: str) -> None:
     if scheme == "azure":
         fits = fits and _is_base64(credentials)
     if not fits:
-        raise DestinationRefused(f"{scheme} needs {_CREDENTIAL_FORM[scheme]}")
+        raise DestinationRefused(f"write {_CREDENTIAL_FORM[scheme]}")
 
 
 def _is_base64(text: str) -> bool:

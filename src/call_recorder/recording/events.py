@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -63,6 +63,19 @@ class File(_Published):
         return cls(url=file.url, storage=file.storage, bucket=file.bucket, key=file.key)
 
 
+class ConsentProof(_Published):
+    """How consent was asked and what came of it."""
+
+    kind: Literal["announcement", "menu", "header"]
+    rule: str
+    outcome: str = Field(description="announced, accepted, declined, timeout, hangup, invalidinput or error")
+    at: Time
+    prompt: str | None = Field(None, description="The text that was spoken, or the URL of the file that was played")
+    key: str | None = Field(None, description="The key that was pressed in the menu")
+    header: str | None = Field(None, description="The call header that the app sets")
+    header_value: str | None = None
+
+
 class RecordingData(_Published):
     """What every event says of its recording, as far as it was known when the event first went out."""
 
@@ -77,6 +90,8 @@ class RecordingData(_Published):
     origination_type: str | None = None
     custom: str | None = None
     rule: str | None = Field(None, description="The profile's rule that decided to record")
+    consent: ConsentProof | None = Field(None, description="Of a conference, the first participant's")
+    retention_days: int | None = Field(None, description="Of the rule, where it differs from the stack's")
     requested_at: Time | None = None
 
 
@@ -202,7 +217,13 @@ def _known(recording: Recording) -> dict[str, Any]:
     if call:
         known |= call.model_dump(by_alias=False, exclude={"at"})
     if request:
-        known |= {"rule": request.rule, "requested_at": request.at}
+        known |= {
+            "rule": request.rule,
+            "requested_at": request.at,
+            "retention_days": request.retention_days,
+        }
+    if recording.first_consent:
+        known["consent"] = ConsentProof(**recording.first_consent.model_dump(by_alias=False))
     return known
 
 

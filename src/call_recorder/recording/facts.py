@@ -102,8 +102,40 @@ class CallEnd(Model):
         )
 
 
+ConsentOutcome = Literal["announced", "accepted", "declined", "timeout", "hangup", "invalidinput", "error"]
+
+
+class Consent(Model):
+    """The proof of a consent: which rule asked how, what came of it, and when.
+
+    A menu that did not end with a key has the outcome that Sinch gives it: timeout, hangup, invalidinput or
+    error. ``prompt`` is the text that was spoken, or the URL of the file that was played.
+    """
+
+    at: AwareDatetime
+    kind: Literal["announcement", "menu", "header"]
+    rule: str
+    outcome: ConsentOutcome
+    prompt: str | None = None
+    key: str | None = None
+    header: str | None = None
+    header_value: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether capture may begin."""
+        return self.outcome in ("announced", "accepted")
+
+
+class AwaitedAnswer(Model):
+    """A call that is to be recorded from the moment it is answered, by which rule."""
+
+    at: AwareDatetime
+    rule: str
+
+
 class RecordingRequest(Model):
-    """What Sinch was asked to record, by which rule, and where to."""
+    """What Sinch was asked to record, by which rule, and where to. ``retention_days`` is the rule's own."""
 
     at: AwareDatetime
     rule: str
@@ -112,6 +144,7 @@ class RecordingRequest(Model):
     notification_events: bool
     transcription: bool
     locale: str | None = None
+    retention_days: int | None = None
 
 
 class Notification(Model):
@@ -135,12 +168,14 @@ class _CallFact(_Fact):
     call_id: str
 
 
-class CallRecordingRequested(_CallFact):
-    """A call was answered with recording on."""
+class CallDecided(_CallFact):
+    """What was decided on a call, as far as one callback tells: the parts that it does not tell are absent."""
 
-    fact: Literal["recording-requested"] = "recording-requested"
-    call: CallStart
-    request: RecordingRequest
+    fact: Literal["call-decided"] = "call-decided"
+    call: CallStart | None = None
+    consent: Consent | None = None
+    awaited: AwaitedAnswer | None = None
+    request: RecordingRequest | None = None
 
 
 class CallEnded(_CallFact):
@@ -180,7 +215,7 @@ class Notified(_Fact):
     notification: Notification
 
 
-Fact = CallRecordingRequested | CallEnded | RecordingFinished | RecordingAvailable | TranscriptionAvailable | Notified
+Fact = CallDecided | CallEnded | RecordingFinished | RecordingAvailable | TranscriptionAvailable | Notified
 
 _FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="fact")])
 

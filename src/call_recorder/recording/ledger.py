@@ -17,7 +17,7 @@ from typing import Protocol
 from call_recorder.recording import events
 from call_recorder.recording.errors import BusUnavailable, TableUnavailable
 from call_recorder.recording.events import Event
-from call_recorder.recording.facts import Fact
+from call_recorder.recording.facts import CallDecided, CallEnded, Fact
 from call_recorder.recording.recording import Claim, ForeignFact, Recording
 
 CLAIM = timedelta(seconds=30)
@@ -65,10 +65,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a batch: events published, and ids of messages that must be delivered again, with why."""
+    """What became of a batch: events published, and ids of messages that must be delivered again, with why.
+
+    ``missed`` are the recordings of calls whose end came in and that should have been recorded from their answer.
+    """
 
     published: tuple[Event, ...]
     failed: Mapping[str, str]
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,16 @@ class _Entry:
     recording: Recording | None = None
     due: tuple[Event, ...] = ()
     problem: str | None = None
+
+    @property
+    def missed(self) -> bool:
+        """Whether the last was heard of a call that should have been recorded from its answer, and was not.
+
+        That is its end, unless the queue turned them round.
+        """
+        facts = [message.fact for message in self.messages]
+        news = any(isinstance(fact, CallEnded) or (isinstance(fact, CallDecided) and fact.awaited) for fact in facts)
+        return news and self.recording is not None and bool(self.recording.answers_missed)
 
 
 class Ledger:
@@ -111,6 +125,7 @@ class Ledger:
         return Report(
             published=tuple(event for entry in entries for event in entry.due if event.id in published),
             failed={message.id: entry.problem for entry in entries if entry.problem for message in entry.messages},
+            missed=tuple(entry.recording.recording_id for entry in entries if entry.recording and entry.missed),
         )
 
     def _merge(self, messages: tuple[Message, ...], stored: Recording | None) -> _Entry:

@@ -7,7 +7,7 @@ often, and wherever a crash cuts in, the same facts make the same recording.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Literal, Protocol, Self, TypeVar
 
@@ -15,10 +15,12 @@ from pydantic import AwareDatetime, Field
 
 from call_recorder.recording.destinations import ObjectPointer, Scheme
 from call_recorder.recording.facts import (
+    AwaitedAnswer,
+    CallDecided,
     CallEnd,
     CallEnded,
-    CallRecordingRequested,
     CallStart,
+    Consent,
     Fact,
     Model,
     Notification,
@@ -31,13 +33,15 @@ from call_recorder.recording.facts import (
 
 Status = Literal["requested", "finished", "available"]
 
-MOST_CALLS = 200
-"""Calls of one conference that are kept: an item holds 400 KB, and a call takes about 1 KB."""
+# An item holds 400 KB. At their longest, a call with its request, consent and end takes 7 KB, a file or a
+# notification 2.5 KB, so that these stay below it together.
+MOST_CALLS = 30
+"""Calls of one conference that are kept, those with the smallest ids."""
 
-MOST_FILES = 200
+MOST_FILES = 25
 """Files, and transcripts, of one recording that are kept. More than one only where a conference id recurs."""
 
-MOST_NOTIFICATIONS = 50
+MOST_NOTIFICATIONS = 20
 """Notifications without a meaning that are kept of one recording."""
 
 UNREQUESTED_KEPT = timedelta(days=1)
@@ -90,6 +94,8 @@ class Recording(Model):
     revision: int = 0
     calls: dict[str, CallStart] = Field(default_factory=dict)
     ends: dict[str, CallEnd] = Field(default_factory=dict)
+    consents: dict[str, Consent] = Field(default_factory=dict)
+    awaited: dict[str, AwaitedAnswer] = Field(default_factory=dict)
     requests: dict[str, RecordingRequest] = Field(default_factory=dict)
     finished_at: AwareDatetime | None = None
     files: dict[str, StoredFile] = Field(default_factory=dict)
@@ -119,19 +125,43 @@ class Recording(Model):
 
     @property
     def waiting_since(self) -> datetime | None:
-        """When the file was asked for that is still not there; ``None`` when nothing is waited for."""
-        request = self.first_request
-        return request.at if request and not self.files else None
+        """When the file was asked for that is still not there; ``None`` when nothing is waited for.
+
+        A call that was answered, and was to be recorded from then on, is waited for even if nothing was asked.
+        """
+        if self.files:
+            return None
+        asked = self.first_request or next(iter(self.answers_missed), None)
+        return asked.at if asked else None
+
+    @property
+    def answers_missed(self) -> list[AwaitedAnswer]:
+        """The calls that were to be recorded from their answer, were answered, and were not recorded."""
+        return [
+            awaited
+            for call_id, awaited in self.awaited.items()
+            if call_id not in self.requests and call_id in self.ends and self.ends[call_id].result == "ANSWERED"
+        ]
+
+    @property
+    def first_consent(self) -> Consent | None:
+        """The proof of consent that came first; a conference has one per participant."""
+        return min(self.consents.values(), key=_order, default=None)
 
     def expires_at(self, retention: timedelta) -> datetime:
-        """Return when the item may go: ``retention`` after the latest that is known of the recording."""
-        known: list[_Timed] = [*self.requests.values(), *self.files.values(), *self.transcripts.values()]
-        times = [each.at for each in (*known, *self.notifications.values())]
+        """Return when the item may go: some time after the latest that is known of the recording.
+
+        That time is the rule's own if it has one, else ``retention``.
+        """
+        known: list[_Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
+        times = [each.at for each in (*known, *self.files.values(), *self.transcripts.values())]
         if self.finished_at:
             times.append(self.finished_at)
-        if times:
-            return max(times) + retention
-        return max(end.at for end in self.ends.values()) + UNREQUESTED_KEPT
+        if not times:
+            passing: list[_Timed] = [*self.calls.values(), *self.awaited.values(), *self.ends.values()]
+            return max(each.at for each in passing) + UNREQUESTED_KEPT
+        days = [request.retention_days for request in self.requests.values() if request.retention_days]
+        return max(times) + (timedelta(days=max(days)) if days else retention)
 
     def merge(self, fact: Fact) -> Self:
         """Return the recording with ``fact`` in it; the very same object if it says nothing new.
@@ -156,8 +186,10 @@ class Recording(Model):
         call_id = None if conference_id else self.call_id or fact.call_id
         news: dict[str, object] = {"conference_id": conference_id, "call_id": call_id}
         match fact:
-            case CallRecordingRequested():
+            case CallDecided():
                 news["calls"] = _joined(self.calls, fact.call_id, fact.call, MOST_CALLS)
+                news["consents"] = _joined(self.consents, fact.call_id, fact.consent, MOST_CALLS)
+                news["awaited"] = _joined(self.awaited, fact.call_id, fact.awaited, MOST_CALLS)
                 news["requests"] = _joined(self.requests, fact.call_id, fact.request, MOST_CALLS)
             case CallEnded():
                 news["ends"] = _joined(self.ends, fact.call_id, fact.end, MOST_CALLS)
@@ -197,17 +229,19 @@ def _order(value: _Timed) -> tuple[datetime, str]:
     return value.at, value.model_dump_json()
 
 
-def _joined(known: Mapping[str, _T], key: str, value: _T, most: int) -> dict[str, _T]:
+def _joined(known: dict[str, _T], key: str, value: _T | None, most: int) -> dict[str, _T]:
     """Join one entry in: of two under one key the earlier stays, of too many keys the smallest stay.
 
     Both choices depend on the entries alone and not on who came first, so the join keeps its laws.
     """
+    if value is None:
+        return known
     joined = {**known, key: min(known.get(key, value), value, key=_order)}
     return joined if len(joined) <= most else {kept: joined[kept] for kept in sorted(joined)[:most]}
 
 
 def _with_file(
-    known: Mapping[str, StoredFile], fact: RecordingAvailable | TranscriptionAvailable
+    known: dict[str, StoredFile], fact: RecordingAvailable | TranscriptionAvailable
 ) -> dict[str, StoredFile]:
     file = StoredFile.at_url(fact.destination, fact.at) if fact.destination else StoredFile(at=fact.at)
     return _joined(known, file.name, file, MOST_FILES)

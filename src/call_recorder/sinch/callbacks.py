@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import (
     AliasChoices,
@@ -32,6 +32,11 @@ _LONG = 2048
 
 class MalformedCallback(Exception):
     """The body is not a JSON object with an ``event``."""
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Tell whether a value from JSON is a string that can be written again: JSON can spell a lone surrogate."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _text(value: Any) -> str | None:

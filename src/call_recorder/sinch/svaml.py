@@ -8,10 +8,15 @@ refused.
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SerializationInfo, field_serializer
 from pydantic.alias_generators import to_camel
+
+from call_recorder.sinch.callbacks import is_text
 
 MASK: Final = "**********"
 
@@ -145,6 +150,36 @@ class ConnectSip(_Recordable):
     moh: Moh | None = None
 
 
+class MenuOption(_Svaml):
+    """A key and what it does: ``return(value)`` ends the menu and comes back in the PIE, ``menu(id)`` goes on."""
+
+    dtmf: Annotated[str, Field(pattern=r"^[0-9*#]$")]
+    action: str
+
+
+class Menu(_Svaml):
+    """One menu. Prompts are ``#tts[text]`` or the URL of a file; ``timeout_mills`` is in milliseconds."""
+
+    id: str
+    main_prompt: str
+    repeat_prompt: str | None = None
+    repeats: int | None = None
+    max_digits: int | None = None
+    timeout_mills: int | None = None
+    options: tuple[MenuOption, ...] = ()
+
+
+class RunMenu(_Svaml):
+    """Play a menu; its result comes as a PIE. One of the menus must have the id ``main``."""
+
+    name: Literal["runMenu"] = "runMenu"
+    barge: bool | None = None
+    locale: str | None = None
+    main_menu: str
+    enable_voice: bool = False
+    menus: tuple[Menu, ...]
+
+
 class Hangup(_Svaml):
     """End the call."""
 
@@ -158,14 +193,58 @@ class Continue(_Svaml):
 
 
 Connect = ConnectMxp | ConnectPstn | ConnectConf | ConnectSip
-Action = Connect | Hangup | Continue
+Action = Connect | RunMenu | Hangup | Continue
+
+
+class Say(_Svaml):
+    """Speak a text, of at most 600 characters."""
+
+    name: Literal["say"] = "say"
+    text: str
+    locale: str | None = None
+
+
+class PlayFiles(_Svaml):
+    """Play files, by URL."""
+
+    name: Literal["playFiles"] = "playFiles"
+    ids: tuple[str, ...]
+    locale: str | None = None
+
+
+class Answer(_Svaml):
+    """Answer the call, which ``runMenu`` needs. In ICE only."""
+
+    name: Literal["answer"] = "answer"
+
+
+class StartRecording(_Svaml):
+    """Record this leg from here on. Beside ``connectMxp`` Sinch ignores it."""
+
+    name: Literal["startRecording"] = "startRecording"
+    options: RecordingOptions
+
+
+Instruction = Say | PlayFiles | Answer | StartRecording
 
 
 class Svaml(_Svaml):
     """One answer: instructions in the order in which they are carried out, then exactly one action."""
 
-    instructions: tuple[Any, ...] = ()
+    instructions: tuple[Annotated[Instruction, Field(discriminator="name")], ...] = ()
     action: Annotated[Action, Field(discriminator="name")]
+
+    @property
+    def conference_id(self) -> str | None:
+        """The conference that the call is connected to, if it is."""
+        return self.action.conference_id if isinstance(self.action, ConnectConf) else None
+
+    def adding(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> Self:
+        """Return the answer with more instructions before its action and, given options, its connect recorded."""
+        action = self.action
+        if options is not None and isinstance(action, _Recordable):
+            action = action.recorded(options)
+        return self.model_copy(update={"instructions": (*self.instructions, *instructions), "action": action})
 
     def to_json(self) -> str:
         """Return the answer for Sinch, with the storage credentials in it."""
@@ -178,5 +257,108 @@ class Svaml(_Svaml):
     def _empty(self) -> set[str]:
         return set() if self.instructions else {"instructions"}
 
+
+@dataclass(frozen=True, slots=True)
+class ForeignSvaml:
+    """An answer that another backend made: kept as it came, apart from what is added.
+
+    Raises:
+        ValueError: the text is not a JSON object with an ``action`` that has a ``name``, or is nested too deep.
+    """
+
+    text: str
+    instructions: tuple[Instruction, ...] = ()
+    options: RecordingOptions | None = None
+
+    def __post_init__(self) -> None:
+        answer = self._parsed()
+        action = answer.get("action")
+        if not isinstance(action, dict) or not isinstance(action.get("name"), str):
+            raise ValueError("no action with a name")
+        if not isinstance(answer.get("instructions", []), list):
+            raise ValueError("instructions that are no list")
+        if _depth(answer) > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+
+    @property
+    def connects(self) -> bool:
+        """Whether the action is one that can be recorded; its name is compared without case, as Sinch does.
+
+        A recording is the conference's, so one in a conference without a readable id could not be traced.
+        """
+        name = self._action_name()
+        return name in _RECORDABLE and (name != _CONFERENCE or self.conference_id is not None)
+
+    @property
+    def conference_id(self) -> str | None:
+        """The conference that the call is connected to, if it is."""
+        conference_id = self._parsed()["action"].get("conferenceId")
+        named = is_text(conference_id) and conference_id
+        return conference_id if named and self._action_name() == _CONFERENCE else None
+
+    def adding(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> ForeignSvaml:
+        """Return the answer with more instructions before its action and, given options, its connect recorded."""
+        return replace(self, instructions=(*self.instructions, *instructions), options=options or self.options)
+
+    def to_json(self) -> str:
+        """Return the answer for Sinch: the very same text if nothing was added."""
+        if not self.instructions and self.options is None:
+            return self.text
+        return json.dumps(self._with_additions(_FOR_SINCH), allow_nan=False, separators=(",", ":"))
+
+    def masked(self) -> dict[str, Any]:
+        """Return the answer for a person to read: the same, our credentials masked."""
+        return self._with_additions(None)
+
+    def _with_additions(self, context: dict[str, str] | None) -> dict[str, Any]:
+        answer = self._parsed()
+        if self.instructions:
+            added = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.instructions]
+            answer["instructions"] = [*answer.get("instructions", []), *added]
+        if self.options is not None:
+            options = self.options.model_dump(mode="json", by_alias=True, exclude_none=True, context=context)
+            answer["action"] |= {"record": True, "recordingOptions": options}
+        return answer
+
+    def _action_name(self) -> str:
+        return str(self._parsed()["action"]["name"]).lower()
+
+    def _parsed(self) -> dict[str, Any]:
+        try:
+            answer = json.loads(self.text, parse_float=_finite, parse_constant=_finite)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+        if not isinstance(answer, dict):
+            raise ValueError("no JSON object")
+        return answer
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError("a number that cannot be passed on")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [each for inner in level for each in (inner.values() if isinstance(inner, dict) else inner)]
+    return depth
+
+
+_CONFERENCE: Final = "connectconf"
+_RECORDABLE: Final = frozenset({"connectmxp", "connectpstn", _CONFERENCE, "connectsip"})
+_DEEPEST: Final = 64
+_TOO_DEEP: Final = "nested too deep"
+
+ALLOWED_ACTIONS: Final[dict[str, frozenset[str]]] = {
+    "ice": frozenset({"hangup", "connectPstn", "connectMxp", "connectConf", "connectSip", "runMenu"}),
+    "ace": frozenset({"hangup", "continue", "connectConf", "runMenu"}),
+    "pie": frozenset({"hangup", "continue", "connectPstn", "connectConf", "connectSip", "runMenu"}),
+}
+"""The actions that Sinch allows in the answer to each callback, of those that are modelled here."""
 
 _FOR_SINCH: Final = {"credentials": "revealed"}

@@ -59,6 +59,7 @@ def test_the_stack_file_says_all_it_takes_to_call_the_stack(tmp_path: Path) -> N
         "applicationKey",
         "applicationSecret",
         "subscriberQueueUrl",
+        "applications",
     }
     assert LocalStack.read(path) == STACK
 

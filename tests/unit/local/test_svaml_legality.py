@@ -152,3 +152,12 @@ def test_the_reason_of_a_refusal_quotes_no_credentials() -> None:
 
     assert "destinationUrl" in str(refusal.value)
     assert "storage-secret" not in str(refusal.value)
+
+
+def test_only_a_lenient_reader_passes_over_a_field_that_the_documents_do_not_name() -> None:
+    body = answer({"name": "connectMxp", **ACTIONS["connectMxp"], "queue": 1})
+
+    assert not legal("ice", body)
+    assert read("ice", body, lenient=True).action.name == "connectMxp"
+    with pytest.raises(IllegalSvaml):
+        read("ice", answer({"name": "connectConf", "conferenceId": "c" * 65, "queue": 1}), lenient=True)

@@ -1,0 +1,58 @@
+"""What is known of a call from its ICE, when a later callback needs it.
+
+An ACE says neither where its call goes nor which rule it is under, and a PIE may come without the ticket that
+its menu carried. Both are on the call's item by then, unless the callee or the caller was quicker than the
+queue; for that, the function that answered the ICE remembers the call too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from call_recorder.aws.table import load
+from call_recorder.recording.facts import CallDecided
+from call_recorder.recording.policy import KnownCall, recording_ids
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+MOST_REMEMBERED = 1000
+"""Calls remembered in memory at once; the oldest goes first and is read from the table."""
+
+
+class Calls:
+    """Remembers calls and finds them again.
+
+    Args:
+        client: makes the client for DynamoDB; called only if the table must be asked.
+        table: the recordings table's name.
+    """
+
+    def __init__(self, client: Callable[[], DynamoDBClient], table: str) -> None:
+        self._client = client
+        self._table = table
+        self._remembered: OrderedDict[tuple[str, str], KnownCall] = OrderedDict()
+
+    def remember(self, fact: CallDecided) -> None:
+        """Remember what was decided on a call, for as long as this function's memory lasts."""
+        self._remembered[fact.application_key, fact.call_id] = KnownCall(fact.call, fact.awaited, fact.consent)
+        if len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def find(self, application_key: str, call_id: str) -> KnownCall | None:
+        """Return what is known of a call, or ``None``.
+
+        Raises:
+            TableUnavailable: it is not remembered here and the table cannot be read.
+        """
+        remembered = self._remembered.get((application_key, call_id))
+        if remembered is not None:
+            return remembered
+        for recording in load(self._client(), self._table, recording_ids(call_id)).values():
+            if recording.application_key == application_key:
+                return KnownCall(
+                    recording.calls.get(call_id), recording.awaited.get(call_id), recording.consents.get(call_id)
+                )
+        return None

@@ -1,0 +1,203 @@
+"""Consent to being recorded: how a rule asks for it, and the proof that is kept.
+
+Three kinds. An *announcement* tells the caller before the connect. A *menu* asks, and records only those who
+press the key. A *header* is the app's word that it has asked, which is the only way to ask in an in-app call:
+Sinch sends no PIE there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from call_recorder.recording.facts import Consent, ConsentOutcome
+from call_recorder.recording.patterns import Pattern, matches
+from call_recorder.recording.written import Written
+from call_recorder.sinch.callbacks import CallHeader, MenuResult, is_text
+from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, RunMenu, Say
+
+KEYS = "0123456789*#"
+
+_MAIN = "main"
+_KEY_PRESSED = "key."
+
+
+class Prompt(Written):
+    """What a caller hears: ``text``, spoken in ``locale``, or the file at a URL."""
+
+    text: Annotated[str, Field(min_length=1, max_length=600)] | None = None
+    file: Annotated[str, Field(pattern=r"^https://\S+$", max_length=1024)] | None = None
+    locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z]{2})?$")] | None = None
+
+    @field_validator("text")
+    @classmethod
+    def _fits_a_menu(cls, text: str | None) -> str | None:
+        if text and set(text) & set("[]"):
+            raise ValueError("leave [ and ] out; Sinch marks spoken text with them")
+        return text
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if (self.text is None) == (self.file is None):
+            raise ValueError("write either text or file")
+        return self
+
+    @property
+    def said(self) -> str:
+        """The prompt as it is kept for proof: its text, or its file's URL."""
+        return self.text or self.file or ""
+
+    def instruction(self) -> Instruction:
+        """Return the instruction that plays the prompt."""
+        if self.text:
+            return Say(text=self.text, locale=self.locale)
+        return PlayFiles(ids=(self.said,), locale=self.locale)
+
+    def in_menu(self) -> str:
+        """Return the prompt as a menu plays it."""
+        return f"#tts[{self.text}]" if self.text else self.said
+
+
+class Announcement(Written):
+    """The caller is told, then connected and recorded."""
+
+    kind: Literal["announcement"]
+    prompt: Prompt
+
+
+class ConsentMenu(Written):
+    """The caller is asked and recorded only after pressing ``accept``; all else connects unrecorded.
+
+    After a menu Sinch does not allow a connect to an app user. ``username_by_conference`` lets such a call go
+    to a conference of its own instead, which the app then joins.
+    """
+
+    kind: Literal["menu"]
+    prompt: Prompt
+    accept: Annotated[str, Field(pattern=r"^[0-9*#]$")] = "1"
+    repeats: Annotated[int, Field(ge=0, le=5)] = 1
+    timeout_mills: Annotated[int, Field(ge=500, le=30_000)] = 5000
+    username_by_conference: bool = False
+
+    @property
+    def question(self) -> str:
+        """A fingerprint of what is asked and of the key that agrees, to tell whether they have changed since."""
+        return hashlib.sha256(f"{self.accept}{self.prompt.said}".encode()).hexdigest()[:8]
+
+    def action(self, ticket: MenuTicket) -> RunMenu:
+        """Return the menu for one call; every key ends it, so that no key is asked for twice."""
+        options = tuple(MenuOption(dtmf=key, action=f"return({_KEY_PRESSED}{key})") for key in KEYS)
+        prompt = self.prompt.in_menu()
+        menus = tuple(
+            Menu(
+                id=name,
+                main_prompt=prompt,
+                repeat_prompt=prompt,
+                repeats=self.repeats,
+                max_digits=1,
+                timeout_mills=self.timeout_mills,
+                options=options,
+            )
+            # The vendor wants a menu named main among them; the one that is played carries the ticket.
+            for name in (ticket.menu_id(), _MAIN)
+        )
+        return RunMenu(barge=True, locale=self.prompt.locale, main_menu=menus[0].id, enable_voice=False, menus=menus)
+
+
+class HeaderConsent(Written):
+    """The app has asked and says so in a call header; absent, or of another value, the call is not recorded."""
+
+    kind: Literal["header"]
+    header: Annotated[str, Field(min_length=1, max_length=256)]
+    value: Pattern
+
+    def given(self, headers: tuple[CallHeader, ...]) -> tuple[bool, str | None]:
+        """Return whether consent is in, and the value that says so or does not."""
+        values = [each.value or "" for each in headers if (each.key or "").lower() == self.header.lower()]
+        # Of a header that is there twice, with two answers, the one against it counts.
+        against = [value for value in values if not matches(self.value, value)]
+        return bool(values) and not against, next(iter(against or values), None)
+
+
+ConsentRule = Announcement | ConsentMenu | HeaderConsent
+
+
+def announced(rule: str, announcement: Announcement, at: datetime) -> Consent:
+    """Return the proof of an announcement, which precedes the connect in the same answer."""
+    return Consent(at=at, kind="announcement", rule=rule, outcome="announced", prompt=announcement.prompt.said)
+
+
+def by_header(rule: str, consent: HeaderConsent, headers: tuple[CallHeader, ...], at: datetime) -> Consent:
+    """Return the proof of what the app's header says."""
+    given, value = consent.given(headers)
+    return Consent(
+        at=at,
+        kind="header",
+        rule=rule,
+        outcome="accepted" if given else "declined",
+        header=consent.header,
+        header_value=value[:256] if value is not None else None,
+    )
+
+
+def by_menu(rule: str, menu: ConsentMenu, result: MenuResult, at: datetime) -> Consent:
+    """Return the proof of how a menu ended."""
+    return Consent(
+        at=at, kind="menu", rule=rule, outcome=_ended(menu, result), prompt=menu.prompt.said, key=_key(result)
+    )
+
+
+def _ended(menu: ConsentMenu, result: MenuResult) -> ConsentOutcome:
+    match result.type:
+        case "return":
+            return "accepted" if _key(result) == menu.accept else "declined"
+        case "timeout" | "hangup" | "invalidinput" as ended:
+            return ended
+        case _:
+            return "error"
+
+
+def _key(result: MenuResult) -> str | None:
+    key = (result.value or "").removeprefix(_KEY_PRESSED)
+    return key if result.type == "return" and len(key) == 1 and key in KEYS else None
+
+
+@dataclass(frozen=True, slots=True)
+class MenuTicket:
+    """What is needed to go on after a menu. A PIE carries no destination, so this travels in the menu's id.
+
+    ``question`` is that of the menu which was played: a key agrees to what was asked, not to what a profile that
+    changed meanwhile would ask.
+    """
+
+    rule: str
+    question: str
+    to_type: str
+    endpoint: str
+
+    def menu_id(self) -> str:
+        """Return the id of the menu that carries this ticket."""
+        fields = [self.rule, self.question, self.to_type, self.endpoint]
+        packed = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+        return f"{_MAIN}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+
+    @classmethod
+    def of(cls, menu_id: str | None) -> MenuTicket | None:
+        """Read a ticket back from a menu's id; ``None`` if it carries none."""
+        name, _, packed = (menu_id or "").partition(".")
+        if name != _MAIN:
+            return None
+        try:
+            fields = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+        except (binascii.Error, ValueError, RecursionError):
+            return None
+        if not isinstance(fields, list) or len(fields) != 4 or not all(is_text(each) for each in fields):
+            return None
+        return cls(*fields)

@@ -1,0 +1,159 @@
+"""Whatever a profile asks of whichever call: an answer that the vendor allows, or a refusal before any call."""
+
+import re
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests import sinch
+from tests.fakes import Front, application
+from tests.profiles import (
+    AGREED,
+    ANNOUNCEMENT,
+    CONF_ACTION,
+    FROM_PHONE,
+    HEADER,
+    MENU,
+    MXP_ACTION,
+    PSTN_ACTION,
+    SIP_ACTION,
+    profile,
+    rule,
+)
+from tests.svaml import assert_legal, captures, names
+
+WORDS = (None, "pstn", "PSTN", "mxp", "MXP", "Sip")
+DIALLED = "+12015550100"
+
+# Where a call can go: the ICE's destination, the profile's route for it, and the action that follows.
+DESTINATIONS: dict[str, tuple[tuple[str, str], dict[str, Any] | None, str]] = {
+    "number": (("number", "+46700000002"), None, "connectPstn"),
+    "username": (("username", "alice"), None, "connectMxp"),
+    "sip": (("sip", "bob@sip.example"), None, "connectSip"),
+    "conference": (("conference", "standup"), None, "connectConf"),
+    "did to a number": (("did", DIALLED), PSTN_ACTION, "connectPstn"),
+    "did to an app user": (("did", DIALLED), MXP_ACTION, "connectMxp"),
+    "did to sip": (("did", DIALLED), SIP_ACTION, "connectSip"),
+    "did to a conference": (("did", DIALLED), CONF_ACTION, "connectConf"),
+    "did to a hangup": (("did", DIALLED), {"name": "hangup"}, "hangup"),
+    "did without a route": (("did", DIALLED), None, "hangup"),
+}
+CONSENTS: dict[str, dict[str, Any] | None] = {
+    "no consent": None,
+    "announcement": ANNOUNCEMENT,
+    "menu": MENU,
+    "menu, by conference": MENU | {"usernameByConference": True},
+    "header": HEADER,
+}
+RESULTS: list[dict[str, Any]] = [
+    {},
+    {"value": "key.2"},
+    {"type": "Timeout", "value": None},
+    {"type": "hangup", "value": None},
+    {"type": "invalidinput", "value": "77"},
+    {"type": "error"},
+    {"type": "sequence", "value": "1"},
+]
+
+
+def refused_field(consent: str, start: str, action: str, *, from_phone: bool) -> str | None:
+    """Return the field at fault of a rule that only the calls to one destination come under."""
+    if consent.startswith("menu") and (not from_phone or (action == "connectMxp" and consent == "menu")):
+        return "consent"
+    if consent in ("menu", "menu, by conference", "header") and action == "connectConf":
+        return "consent"
+    return "start" if start == "answer" and action in ("connectMxp", "connectConf") else None
+
+
+@pytest.mark.parametrize("start", ["connect", "answer"])
+@pytest.mark.parametrize("consent", CONSENTS)
+@pytest.mark.parametrize("destination", DESTINATIONS)
+@pytest.mark.parametrize("from_phone", [True, False], ids=["by phone", "by anything"])
+def test_a_rule_is_refused_with_its_name_and_field_or_every_answer_under_it_is_allowed(
+    destination: str, consent: str, start: str, from_phone: bool
+) -> None:
+    to, route, action = DESTINATIONS[destination]
+    when = {"toType": to[0]} | (FROM_PHONE if from_phone else {})
+    asked: dict[str, Any] = {"consent": CONSENTS[consent]} if CONSENTS[consent] else {}
+    routes = [{"to": DIALLED, "action": route}] if route else []
+    written = profile(rule(when=when, start=start, **asked), routes=routes)
+    problem = application(written).problem
+
+    at_fault = refused_field(consent, start, action, from_phone=from_phone)
+
+    if at_fault:
+        assert re.fullmatch(rf"recording-profile: rules\[0\] \(asked\): {at_fault}: \S.+", problem or "")
+        return
+    assert problem is None
+    for domain, origin in product(WORDS, WORDS):
+        play(Front.of(written), sinch.ice(*to, domain=domain, originationType=origin, callHeaders=AGREED), action)
+
+
+def play(front: Front, ice: dict[str, Any], action: str) -> None:
+    """Play a call with every end of its menu, if there is one, and check all the answers."""
+    answer = front.answer(ice)
+    assert_legal("ice", answer)
+    asked = answer["action"]["name"] == "runMenu"
+    assert asked or answer["action"]["name"] == action
+    if asked:
+        assert "mxp" not in (str(ice["domain"]).lower(), str(ice["originationType"]).lower())
+        for result in RESULTS:
+            after_menu = front.answer(sinch.pie(answer["action"]["mainMenu"], **result))
+            assert_legal("pie", after_menu)
+            assert after_menu["action"]["name"] == {"connectMxp": "connectConf"}.get(action, action)
+            assert captures(after_menu) <= (result == {})
+    assert_legal("ace", front.answer(sinch.ace()))
+
+
+@pytest.mark.parametrize("consent", CONSENTS)
+def test_a_call_that_goes_where_it_is_told_records_when_all_is_in(consent: str) -> None:
+    """The table above would hold of a recorder that never records, too."""
+    asked: dict[str, Any] = {"consent": CONSENTS[consent]} if CONSENTS[consent] else {}
+    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, **asked)))
+    on_answer = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, start="answer", **asked)))
+    ice = sinch.ice("number", "+46700000002", callHeaders=AGREED)
+
+    for door, start in ((front, "connect"), (on_answer, "answer")):
+        last = door.answer(ice)
+        if last["action"]["name"] == "runMenu":
+            last = door.answer(sinch.pie(last["action"]["mainMenu"]))
+        assert captures(last) == (start == "connect")
+        assert captures(door.answer(sinch.ace())) == (start == "answer")
+
+
+def test_recording_on_answer_is_refused_where_a_route_keeps_the_answer_back() -> None:
+    route = {"to": "+1201*", "action": PSTN_ACTION | {"suppressCallbacks": True}}
+    under_it = rule(when={"toType": "did", "to": "+1201*"}, start="answer")
+    beside_it = rule(when={"toType": "did", "to": "+1202*"}, start="answer")
+
+    problem = application(profile(under_it, routes=[route])).problem
+
+    assert problem is not None
+    assert problem.startswith("recording-profile: rules[0] (asked): start: the route to +1201* has suppressCallbacks")
+    assert application(profile(beside_it, routes=[route])).problem is None
+
+
+def test_only_the_routes_that_a_rule_can_meet_count_against_it() -> None:
+    routes = [{"to": "+1201*", "action": PSTN_ACTION}, {"to": "+1202*", "action": MXP_ACTION}]
+    when = FROM_PHONE | {"toType": "did"}
+
+    assert application(profile(rule(when=when | {"to": "+12015*"}, consent=MENU), routes=routes)).problem is None
+    problem = application(profile(rule(when=when | {"to": "*55"}, consent=MENU), routes=routes)).problem
+    assert problem is not None
+    assert "(asked): consent: the route to +1202*: Sinch connects nobody to an app user after a menu" in problem
+
+
+def test_the_menu_is_answered_first_and_has_one_that_is_named_main() -> None:
+    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, consent=MENU)))
+
+    answer = front.answer(sinch.ice("number", "+46700000002"))
+
+    assert names(answer) == ["answer"]
+    menus = {menu["id"]: menu for menu in answer["action"]["menus"]}
+    assert set(menus) == {"main", answer["action"]["mainMenu"]}
+    for menu in menus.values():
+        assert {option["dtmf"]: option["action"] for option in menu["options"]} == {
+            key: f"return(key.{key})" for key in "0123456789*#"
+        }
+        assert menu["mainPrompt"] == "#tts[May we record this call? Press 1 for yes.]"

@@ -1,0 +1,371 @@
+"""Recording on answer: an ACE finds again what its ICE left behind, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from call_recorder.aws import clients
+from call_recorder.aws.calls import MOST_REMEMBERED, Calls
+from call_recorder.aws.table import RecordingsTable
+from call_recorder.handlers.callback import FrontDoor
+from call_recorder.handlers.notify import BackOffice
+from call_recorder.recording.errors import TableUnavailable
+from call_recorder.recording.facts import AwaitedAnswer, CallDecided, CallEnd, CallEnded, CallStart, Consent, write
+from call_recorder.recording.ledger import Ledger, Message
+from tests import sinch
+from tests.fakes import (
+    RETENTION,
+    STORAGE_CREDENTIALS,
+    Applications,
+    Bus,
+    Clock,
+    Front,
+    InMemoryTable,
+    RecordedTelemetry,
+    application,
+)
+from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, MXP_ACTION, asking, profile, rule
+from tests.svaml import captures
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TABLE = "recordings"
+OTHER = "the-other-application"
+START = CallStart(at=sinch.NOW, from_="+46700000001", to="+46700000002", to_type="number")
+AWAITED = AwaitedAnswer(at=sinch.NOW, rule="asked")
+AGREED = Consent(at=sinch.NOW, kind="menu", rule="asked", outcome="accepted", key="1")
+ICE = sinch.ice("number", "+46700000002")
+ON_ANSWER = profile(rule(when={"toType": "number"}, start="answer"))
+CONTINUE = {"action": {"name": "continue"}}
+
+
+def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: Any) -> CallDecided:
+    about = {"recording_id": call_id, "application_key": key, "call_id": call_id}
+    return CallDecided(**(about | {"call": START, "awaited": AWAITED, "consent": AGREED} | parts))
+
+
+@pytest.fixture
+def client() -> Iterator[DynamoDBClient]:
+    with mock_aws():
+        client = clients.calls()
+        client.create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDecided) -> None:
+    table = RecordingsTable(client, TABLE, retention=RETENTION)
+    ledger = Ledger(table=table, bus=Bus(), executor=executor, clock=Clock())
+    assert not ledger.record([Message(str(number), each) for number, each in enumerate(facts)]).failed
+
+
+def test_what_this_function_answered_itself_needs_no_table() -> None:
+    calls = Calls(lambda: pytest.fail("asked the table"), TABLE)
+    calls.remember(fact())
+
+    known = calls.find(sinch.APPLICATION, sinch.CALL)
+
+    assert known is not None
+    assert (known.start, known.awaited, known.consent) == (START, AWAITED, AGREED)
+
+
+def test_what_another_function_answered_is_read_from_the_table(
+    client: DynamoDBClient, executor: ThreadPoolExecutor
+) -> None:
+    stored(client, executor, fact())
+
+    known = Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL)
+
+    assert known is not None
+    assert (known.start, known.awaited, known.consent) == (START, AWAITED, AGREED)
+
+
+def test_a_call_in_a_conference_of_its_own_is_found_by_the_calls_id(
+    client: DynamoDBClient, executor: ThreadPoolExecutor
+) -> None:
+    name = f"recorder-call-{sinch.CALL}"
+    stored(client, executor, fact(recording_id=name, conference_id=name, awaited=None))
+
+    known = Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL)
+
+    assert known is not None
+    assert known.start == START
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_nothing_is_found_of_another_applications_call(
+    client: DynamoDBClient, executor: ThreadPoolExecutor, remembered: bool
+) -> None:
+    calls = Calls(lambda: client, TABLE)
+    if remembered:
+        calls.remember(fact(key=OTHER))
+    else:
+        stored(client, executor, fact(key=OTHER))
+
+    assert calls.find(sinch.APPLICATION, sinch.CALL) is None
+    assert calls.find(OTHER, sinch.CALL) is not None
+
+
+def test_a_call_that_nobody_knows_is_not_found(client: DynamoDBClient) -> None:
+    assert Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL) is None
+
+
+def test_a_table_that_cannot_be_read_is_told(client: DynamoDBClient) -> None:
+    calls = Calls(lambda: client, "another")
+
+    with pytest.raises(TableUnavailable, match="BatchGetItem"):
+        calls.find(sinch.APPLICATION, sinch.CALL)
+
+
+def test_memory_is_bounded_and_the_oldest_goes_first(client: DynamoDBClient) -> None:
+    make = Mock(return_value=client)
+    calls = Calls(make, TABLE)
+    for number in range(MOST_REMEMBERED + 1):
+        calls.remember(fact(f"call-{number}"))
+
+    assert calls.find(sinch.APPLICATION, f"call-{MOST_REMEMBERED}") is not None
+    assert calls.find(sinch.APPLICATION, "call-1") is not None
+    make.assert_not_called()
+    assert calls.find(sinch.APPLICATION, "call-0") is None
+    make.assert_called_once()
+
+
+def test_the_table_is_read_once_and_consistently(client: DynamoDBClient) -> None:
+    with Stubber(client) as stubber:
+        keys = [{"recordingId": {"S": f"recorder-call-{sinch.CALL}"}}, {"recordingId": {"S": sinch.CALL}}]
+
+        class InAnyOrder(list[Any]):
+            def __eq__(self, other: object) -> bool:
+                return isinstance(other, list) and sorted(map(str, other)) == sorted(map(str, self))
+
+            __hash__ = None
+
+        expected = {"RequestItems": {TABLE: {"Keys": InAnyOrder(keys), "ConsistentRead": True}}}
+        stubber.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, expected)
+
+        assert Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL) is None
+        stubber.assert_no_pending_responses()
+
+
+def test_an_answered_call_is_recorded_from_its_answer_and_no_sooner() -> None:
+    front = Front.of(ON_ANSWER)
+
+    assert front.answer(ICE) == {"action": {"name": "connectPstn", "number": "+46700000002"}}
+    answer = front.answer(sinch.ace())
+
+    assert answer["action"] == {"name": "continue"}
+    [started] = answer["instructions"]
+    assert started["name"] == "startRecording"
+    assert started["options"]["credentials"] == STORAGE_CREDENTIALS
+    assert sinch.CALL in started["options"]["destinationUrl"]
+    outcomes = [line.fields["outcome"] for line in front.telemetry.lines]
+    assert outcomes == ["answer-awaited", "recorded"]
+    request = front.facts.sent[-1]
+    assert isinstance(request, CallDecided)
+    assert request.request is not None
+    assert request.request.rule == "asked"
+
+
+@pytest.mark.parametrize("consent", [ANNOUNCEMENT, HEADER, MENU])
+def test_consent_and_answer_are_both_waited_for(consent: dict[str, Any]) -> None:
+    front = Front.of(asking(consent, start="answer"))
+    headers = [{"key": "recording-consent", "value": "yes"}]
+
+    answer = front.answer(ICE | {"callHeaders": headers})
+    if consent is MENU:
+        assert front.answer(sinch.ace()) == CONTINUE
+        answer = front.answer(sinch.pie(answer["action"]["mainMenu"]))
+
+    assert not captures(answer)
+    assert captures(front.answer(sinch.ace()))
+
+
+@pytest.mark.parametrize("consent", [HEADER, MENU])
+def test_without_consent_no_answer_is_awaited(consent: dict[str, Any]) -> None:
+    front = Front.of(asking(consent, start="answer"))
+
+    answer = front.answer(ICE)
+    if consent is MENU:
+        front.answer(sinch.pie(answer["action"]["mainMenu"], "2"))
+
+    assert front.answer(sinch.ace()) == CONTINUE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        sinch.ace(callid="another"),
+        sinch.ace(callid=None),
+        sinch.ace(callid="x" * 129),
+        sinch.ace(callid=f"recorder-call-{sinch.CALL}"),
+    ],
+)
+def test_an_answer_that_no_rule_awaits_goes_on(body: dict[str, Any]) -> None:
+    front = Front.of(ON_ANSWER)
+    front.answer(ICE)
+
+    assert front.answer(body) == CONTINUE
+    assert front.telemetry.lines[-1].fields["outcome"] == "continued"
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome"),
+    [
+        (profile(), "continued"),
+        (profile(rule("other", when={"toType": "number"}, start="answer")), "continued"),
+        (profile(rule(), rule("other", when={"toType": "number"}, start="answer")), "continued"),
+        (asking(HEADER, start="answer"), "no-consent"),
+        (asking(MENU, start="answer"), "no-consent"),
+        (asking(ANNOUNCEMENT, start="answer"), "no-consent"),
+    ],
+)
+def test_the_rule_in_force_at_the_answer_has_to_agree(now: dict[str, Any], outcome: str) -> None:
+    front = Front.of(ON_ANSWER)
+    front.answer(ICE)
+    front.applications = Applications(application(now))
+
+    assert front.answer(sinch.ace()) == CONTINUE
+    assert front.telemetry.lines[-1].fields["outcome"] == outcome
+
+
+def test_another_applications_answer_starts_no_recording() -> None:
+    front = Front(applications=Applications(application(ON_ANSWER), application(ON_ANSWER, key=OTHER)))
+    front.answer(ICE)
+
+    foreign = front(sinch.signed(sinch.ace(applicationKey=OTHER), key=OTHER))
+
+    assert foreign["body"] == '{"action":{"name":"continue"}}'
+    assert captures(front.answer(sinch.ace()))
+
+
+def test_a_table_that_is_down_lets_the_call_go_on_and_is_told(client: DynamoDBClient) -> None:
+    client.meta.events.register("before-send.dynamodb.BatchGetItem", _timeout)
+    front = Front.of(ON_ANSWER)
+    door = FrontDoor(
+        front.settings,
+        applications=front.applications,
+        facts=front.facts,
+        notifications=front.notifications,
+        calls=Calls(lambda: client, TABLE),
+        upstream=front.upstream,
+        telemetry=front.telemetry,
+        clock=front.clock,
+    )
+
+    response = door(sinch.signed(sinch.ace()))
+
+    assert (response["statusCode"], response["body"]) == (200, '{"action":{"name":"continue"}}')
+    assert front.line.level == "warning"
+    assert front.line.fields["problem"] == "BatchGetItem: ReadTimeoutError"
+
+
+def _timeout(**_: Any) -> None:
+    raise ReadTimeoutError(endpoint_url="https://table.example")
+
+
+def test_a_profile_that_awaits_nothing_costs_an_ace_no_look_up() -> None:
+    front = Front.of(profile(rule()))
+    front.calls.down = True
+
+    assert front.answer(sinch.ace()) == CONTINUE
+    assert front.line.level == "info"
+
+
+ENDED = CallEnded(
+    recording_id=sinch.CALL,
+    application_key=sinch.APPLICATION,
+    call_id=sinch.CALL,
+    end=CallEnd(at=sinch.NOW, result="ANSWERED", duration=9),
+)
+
+
+class Office:
+    """NotifyFunction over a table in memory."""
+
+    def __init__(self, executor: ThreadPoolExecutor) -> None:
+        self.table, self.telemetry = InMemoryTable(), RecordedTelemetry()
+        ledger = Ledger(table=self.table, bus=Bus(), executor=executor, clock=Clock())
+        self.office = BackOffice(ledger, self.telemetry)
+
+    def take(self, *facts: CallDecided | CallEnded) -> None:
+        records = [{"messageId": str(number), "body": write(each)} for number, each in enumerate(facts)]
+        assert self.office({"Records": records}) == {"batchItemFailures": []}
+
+
+@pytest.mark.parametrize("batches", [[(fact(), ENDED)], [(fact(),), (ENDED,)], [(ENDED,), (fact(),)]])
+def test_an_answer_that_was_missed_is_counted_once_and_waited_for(
+    batches: list[tuple[CallDecided | CallEnded, ...]], executor: ThreadPoolExecutor
+) -> None:
+    office = Office(executor)
+
+    for batch in batches:
+        office.take(*batch)
+
+    assert office.telemetry.counts["AnswersNotRecorded"] == 1
+    assert [line.message for line in office.telemetry.lines] == ["call not recorded from its answer"]
+    item = office.table.items[sinch.CALL]
+    assert item["waitingSince"] == {"S": "2026-11-23T09:30:00Z"}
+    assert "waitingShard" in item
+
+
+@pytest.mark.parametrize("result", ["NOANSWER", "BUSY", "FAILED", None])
+def test_a_call_that_nobody_answered_is_not_missed(result: str | None, executor: ThreadPoolExecutor) -> None:
+    office = Office(executor)
+
+    office.take(fact(), ENDED.model_copy(update={"end": CallEnd(at=sinch.NOW, result=result)}))
+
+    assert not office.telemetry.counts["AnswersNotRecorded"]
+    assert "waitingShard" not in office.table.items[sinch.CALL]
+
+
+def test_a_call_that_was_recorded_from_its_answer_is_not_missed(executor: ThreadPoolExecutor) -> None:
+    front = Front.of(ON_ANSWER)
+    front.answer(ICE)
+    front.answer(sinch.ace())
+    office = Office(executor)
+
+    office.take(*(each for each in front.facts.sent if isinstance(each, CallDecided)), ENDED)
+
+    assert not office.telemetry.counts["AnswersNotRecorded"]
+
+
+def test_two_applications_with_one_call_id_keep_items_of_their_own(executor: ThreadPoolExecutor) -> None:
+    office = Office(executor)
+
+    office.take(fact(), fact(key=OTHER), ENDED)
+
+    assert office.table.items[sinch.CALL]["applicationKey"] == {"S": sinch.APPLICATION}
+    foreign = office.table.items[f"{sinch.CALL}@{OTHER}"]
+    assert foreign["applicationKey"] == {"S": OTHER}
+    assert "ends" not in foreign
+
+
+def test_after_a_menu_an_app_user_is_never_awaited() -> None:
+    """Nobody reports that an app user, or a conference, was answered."""
+    menu = MENU | {"usernameByConference": True}
+    when = FROM_PHONE | {"toType": "did"}
+    routes = [{"to": "*", "action": MXP_ACTION}]
+
+    problem = application(profile(rule(when=when, consent=menu, start="answer"), routes=routes)).problem
+
+    assert problem is not None
+    assert "start: the route to *: Sinch does not report that it was answered" in problem
