@@ -30,21 +30,36 @@ export PYTHONPATH := src
 .DELETE_ON_ERROR:
 .PHONY: help
 help: ## Show this list
-	@echo "make run [ONCE=1] [AWS_PORT=4566]"
+	@echo "make run [ONCE=1] [FLOW=everything] [AWS_PORT=4566]"
 	@echo "    plays a recorded call on a local AWS and stays up; with ONCE=1 it ends after the call"
+	@echo "make call [FLOW=menu | TO=username:alice]"
+	@echo "    plays another one against what \`make run\` keeps up"
+	@echo "make explain PROFILE=file [EVENT=file]"
+	@echo "    says what a recording profile would do with a callback"
 	@echo "make test"
 	@echo "    runs every check"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
+	@echo "FLOW is one of:"
+	@awk -F '"' '/^        name="/ { name = $$2 } /^        about="[^"]/ { printf "  %-24s %s\n", name, $$2 }' local/flows.py
+	@echo
 	@echo "PYTHON=python3.13 chooses another Python (3.11 or newer). Environments are made in .venv when needed."
 
-.PHONY: run call sam-local events schemas
-run: environments ## Deploy to a local AWS, play one call, stay up until Ctrl-C
-	@exec $(DEV)/bin/python -m local run $(if $(ONCE),--once) $(if $(TO),--to '$(TO)')
+# The call to play: a flow, or a destination.
+PLAYED = $(if $(FLOW),--flow '$(FLOW)') $(if $(TO),--to '$(TO)')
 
-call: $(DEV)/$(INSTALLED) ## Play one more call against what `make run` keeps up; TO=username:alice
-	@exec $(DEV)/bin/python -m local call $(if $(TO),--to '$(TO)')
+.PHONY: run call explain sam-local events schemas
+run: environments ## Deploy to a local AWS, play one call, stay up until Ctrl-C
+	@exec $(DEV)/bin/python -m local run $(if $(ONCE),--once) $(PLAYED)
+
+call: $(DEV)/$(INSTALLED) ## Play one more call against what `make run` keeps up; FLOW=menu or TO=username:alice
+	@exec $(DEV)/bin/python -m local call $(PLAYED)
+
+explain: $(DEV)/$(INSTALLED) ## Say what a profile would do with a callback; PROFILE=file EVENT=file
+	@test -n '$(PROFILE)' || { echo "Name the file of a recording profile: make explain PROFILE=profile.json" \
+		"[EVENT=events/callback-ice-did.json]." >&2; exit 2; }
+	@exec $(DEV)/bin/python -m local.explain '$(PROFILE)' $(if $(EVENT),'$(EVENT)')
 
 sam-local: environments ## Invoke events/ with `sam local` (needs Docker)
 	@SAM=$(CURDIR)/$(SAM)/bin/sam PYTHON=$(CURDIR)/$(DEV)/bin/python local/sam_local.sh
@@ -71,7 +86,7 @@ types: $(DEV)/$(INSTALLED) ## mypy, strict
 	@$(DEV)/bin/python -m mypy
 
 template-lint: $(DEV)/$(INSTALLED) $(SAM)/$(INSTALLED) ## cfn-lint with the serverless rules, sam validate --lint
-	@$(DEV)/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml
+	@$(DEV)/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml examples/*/template.yaml
 	@$(SAM)/bin/python -m samcli validate --lint --template-file template.yaml --region us-east-1
 
 unit: $(DEV)/$(INSTALLED) ## Unit tests, without any network
@@ -81,7 +96,7 @@ coverage: $(DEV)/$(INSTALLED) ## The unit tests, slower, and whether they cover 
 	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto --cov --cov-fail-under=90 tests/unit
 
 contract: $(DEV)/$(INSTALLED) ## Contract tests: what goes to Sinch and to subscribers, and comes from them
-	@$(DEV)/bin/python -m pytest --quiet tests/contract
+	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto tests/contract
 
 template: $(DEV)/$(INSTALLED) ## Tests of what the template promises and the emulator does not enforce
 	@$(DEV)/bin/python -m pytest --quiet tests/template

@@ -1,4 +1,4 @@
-"""``make run`` and ``make call``: a call is recorded on this machine, from the first callback to the last event."""
+"""``make run`` and ``make call``: calls are recorded on this machine, from the first callback to the last event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from local.backend import backend
+from local.demo import applications
 from local.emulator import ADMINISTRATOR, ROOT, LocalError, answers, emulator, port_from
+from local.flows import DEFAULT, EVENTS, FLOWS, Flow, NotHeld, hold, recording_id
+from local.flows import play as play_flow
 from local.progress import Progress
 from local.simulator import HttpTransport, NoResponse, parse_destination
 from local.stack import STACK_FILE, STATE, LocalStack, build, deploy
@@ -20,14 +24,11 @@ from local.subscriber import Subscriber
 from local.waiting import TooLate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import FrameType
 
     from local.simulator import IncomingCall, PlayedCall
-
-DEMO_CALL = "did:+12017777777"
-"""A phone calls the number that the demonstration's profile has a route for."""
 
 _REQUESTED = "Recording Requested"
 _EVENT_OF_NOTIFICATION = {
@@ -35,15 +36,8 @@ _EVENT_OF_NOTIFICATION = {
     "recording_available": "Recording Available",
     "transcription_available": "Transcription Available",
 }
-EVENTS = frozenset({_REQUESTED, *_EVENT_OF_NOTIFICATION.values()})
-"""What a subscriber gets of a call that the demonstration's profile decides on."""
-
 _ARRIVES_WITHIN = 90.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class NotHeld(Exception):
-    """A call was not recorded as it should have been; the text says what went wrong."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,10 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
+        chosen = _chosen(options.to, options.flow)
         if options.command == "run":
-            run(options.to, once=options.once)
+            run(chosen, once=options.once)
         else:
-            call(options.to)
+            call(chosen)
     except (LocalError, NoResponse, NotHeld, TooLate) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -65,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(incoming: IncomingCall, *, once: bool) -> None:
+def run(chosen: Flow | IncomingCall, *, once: bool) -> None:
     """Bring the stack up, play a call, and stay up until a signal comes, unless ``once``.
 
     Raises:
@@ -77,67 +72,101 @@ def run(incoming: IncomingCall, *, once: bool) -> None:
     port = port_from(os.environ)
     progress = Progress()
     with ExitStack() as on_exit:
+        team = on_exit.enter_context(backend(STATE))
         with progress.step(f"start the local AWS on port {port}"):
-            endpoint = on_exit.enter_context(emulator(port, STATE))
+            endpoint = on_exit.enter_context(emulator(port, STATE, trusted=team.certificate))
         with progress.step("build the functions (sam build)"):
             built = build(STATE)
         with progress.step("deploy template.yaml (sam deploy)"):
-            stack = deploy(built, endpoint, STATE)
+            stack = deploy(built, endpoint, STATE, applications(team.application, team.url))
         on_exit.callback(stack.write_function_log, STATE / "functions.log")
         with progress.step("refuse a callback without a signature"):
             _expect_refusal(stack)
         stack.write(STACK_FILE)
         on_exit.callback(STACK_FILE.unlink, missing_ok=True)
-        if missing := EVENTS - _play(stack, incoming, progress):
-            raise NotHeld(
-                "The profile has every call recorded and transcribed, but there was no "
-                f"{', '.join(sorted(missing))} event."
-            )
+        _play(stack, chosen, progress)
         if not once:
             _stay_up(stack)
 
 
-def call(incoming: IncomingCall) -> None:
+def call(chosen: Flow | IncomingCall) -> None:
     """Play a call against the stack that ``run`` keeps up.
 
     Raises:
         LocalError: none is up.
-        NotHeld: the call was not recorded as it should have been.
+        NotHeld: the call did not go as it should have.
         TooLate: something that should have followed from the call did not come.
     """
     stack = LocalStack.read(STACK_FILE)
     if not answers(stack.aws_endpoint):
         raise LocalError("No local stack is up any more: start one with `make run` in another terminal.")
-    _play(stack, incoming, Progress())
+    _play(stack, chosen, Progress())
 
 
-def _play(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> frozenset[str]:
-    """Play a call, wait for what follows from it, print all of it, and return the kinds of its events."""
+def _chosen(to: IncomingCall | None, flow: str) -> Flow | IncomingCall:
+    if to is not None:
+        if flow:
+            raise LocalError("Name a flow with FLOW or a destination with TO, not both.")
+        return to
+    if flow and flow not in FLOWS:
+        raise LocalError(f"There is no flow {flow!r}: choose one of {', '.join(FLOWS)}.")
+    return FLOWS[flow or DEFAULT]
+
+
+def _play(stack: LocalStack, chosen: Flow | IncomingCall, progress: Progress) -> None:
+    """Play a call, wait for what follows from it, check it and print all of it."""
+    if isinstance(chosen, Flow):
+        _play_flow(stack, chosen, progress)
+    else:
+        _play_call(stack, chosen, progress)
+
+
+def _play_flow(stack: LocalStack, flow: Flow, progress: Progress) -> None:
+    print(f"\nThe flow {flow.name}: {flow.about}\n")
+    played = play_flow(flow, stack)
+    _print_call(played, progress)
+    held = hold(flow, played, stack, Subscriber(stack), progress, within=_ARRIVES_WITHIN)
+    _print_books(stack, held.item, held.events)
+
+
+def _play_call(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> None:
+    """Play a call of which nothing is known but where it goes."""
     print(f"\nA call to {incoming.to_endpoint} ({incoming.to_type})\n")
     played = stack.simulator().play(incoming)
-    for step in played.steps:
-        progress.happened(str(step), held=step.held)
-    print("\nSVAML that answered ICE, its credentials masked")
-    _print(played.svaml)
+    _print_call(played, progress)
     if not played.held:
         raise NotHeld(f"The call failed: {'; '.join(played.failures)}.")
     if not played.uploads:
         print("\nNothing was recorded: the rules and routes of the recording profile decide that.")
-        return frozenset()
+        return
 
-    recording_id = _recording_id(played)
+    name = recording_id(played)
     notifications = _EVENT_OF_NOTIFICATION.keys() & {step.name for step in played.steps}
     kinds = frozenset({_REQUESTED, *(_EVENT_OF_NOTIFICATION[name] for name in notifications)})
     with progress.step(f"the subscriber has {len(kinds)} events"):
-        events = Subscriber(stack).wait_for(recording_id, kinds, within=_ARRIVES_WITHIN)
+        events = Subscriber(stack).wait_for(name, kinds, within=_ARRIVES_WITHIN)
     with progress.step("the item is available"):
-        item = stack.wait_for_item(recording_id, "available", within=_ARRIVES_WITHIN)
+        item = stack.wait_for_item(name, "available", within=_ARRIVES_WITHIN)
+    _print_books(stack, item, events)
+    if missing := EVENTS - {event["detail-type"] for event in events}:
+        raise NotHeld(f"What is recorded is transcribed too, but there was no {', '.join(sorted(missing))} event.")
+
+
+def _print_call(played: PlayedCall, progress: Progress) -> None:
+    for step in played.steps:
+        progress.happened(str(step), held=step.held)
+    for answer in played.answers:
+        print(f"\nSVAML that answered {answer.event.upper()}, its credentials masked")
+        _print(answer.svaml)
+    print()
+
+
+def _print_books(stack: LocalStack, item: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> None:
     print(f"\nItem in {stack.outputs['RecordingsTableName']}")
     _print(item)
     print("\nEvents in the subscriber's queue")
     for event in events:
         _print({name: event[name] for name in ("source", "detail-type", "detail")})
-    return frozenset(event["detail-type"] for event in events)
 
 
 def _expect_refusal(stack: LocalStack) -> None:
@@ -147,13 +176,6 @@ def _expect_refusal(stack: LocalStack) -> None:
     )
     if answer.status != HTTPStatus.UNAUTHORIZED:
         raise NotHeld(f"A callback without a signature was answered {answer.status} instead of 401.")
-
-
-def _recording_id(played: PlayedCall) -> str:
-    """Return what the table knows the recording by: the conference's id if a conference was recorded."""
-    action = played.svaml["action"]
-    conference_id = action.get("conferenceId") if action.get("record") else None
-    return conference_id or played.call.call_id
 
 
 def _stay_up(stack: LocalStack) -> None:
@@ -167,7 +189,8 @@ The stack is up until Ctrl-C.
   AWS            {stack.aws_endpoint}, region {stack.region}, access key and secret: {":".join(ADMINISTRATOR)}
   emulator log   {_shown(STATE / "emulator.log")}
 
-One more call: make call, or make call TO=username:alice
+One more call: make call FLOW=menu, or make call TO=username:alice
+Flows:         {", ".join(FLOWS)}
 """
     )
     sys.stdout.flush()
@@ -212,10 +235,10 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--once", action="store_true", help="end after the call")
     calling = commands.add_parser("call", help="play one more call")
     for command in (running, calling):
+        command.add_argument("--flow", default="", metavar="NAME", help=f"one of {', '.join(FLOWS)}")
         command.add_argument(
             "--to",
             type=_destination,
-            default=DEMO_CALL,
             metavar="TYPE:ENDPOINT",
             help="username:alice, number:+12025550100, sip:alice@example.com, conference:team, did:+12017777777",
         )

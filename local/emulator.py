@@ -60,12 +60,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def emulator(port: int, state: Path) -> Iterator[str]:
+def emulator(port: int, state: Path, *, trusted: Path | None = None) -> Iterator[str]:
     """Run the emulator while the block runs, and give its endpoint URL.
 
     Args:
         port: where it listens, on loopback.
         state: a directory for its log (``emulator.log``) and, while it runs, for its temporary files.
+        trusted: a file with the only certificate that the functions in it trust; the system's unless it is given.
 
     Raises:
         LocalError: the port is taken, its environment is missing, or it does not come up in time.
@@ -82,7 +83,7 @@ def emulator(port: int, state: Path) -> Iterator[str]:
             process = subprocess.Popen(
                 [python, "-m", "ministack"],
                 cwd=scratch,
-                env=_environment(port, scratch),
+                env=_environment(port, scratch) | ({"SSL_CERT_FILE": str(trusted)} if trusted else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import secrets
 import subprocess
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,11 +17,13 @@ from call_recorder.recording.application import CREDENTIALS, PROFILE, SECRETS
 from local import gaps
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError
-from local.simulator import Application, Simulator, StorageEndpoints
+from local.simulator import Application, Simulator, StorageEndpoints, Transport
 from local.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from local.demo import DemoApplication
 
 STATE = ROOT / ".local"
 """Everything that exists only while something runs here, and the logs of it."""
@@ -35,20 +35,6 @@ STACK_NAME = "call-recorder"
 EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
 """What a subscriber's rule matches to get every event."""
 
-DEMO_PROFILE: Mapping[str, Any] = {
-    "format": "mp3",
-    "notificationEvents": True,
-    "transcription": {"enabled": True, "locale": "en-US"},
-    "rules": [{"name": "everything", "record": True}],
-    "routes": [
-        {
-            "to": "+12017777777",
-            "action": {"name": "connectPstn", "number": "+46700000001", "cli": "+12017777777"},
-        }
-    ],
-}
-"""Records every call into the stack's own bucket, and knows the way of one number."""
-
 _ARTIFACTS_BUCKET = "call-recorder-artifacts"
 # The emulator speaks plain HTTP only.
 _PLAIN_HTTP = {"RequireTls": "false"}
@@ -58,6 +44,7 @@ class LocalStack(BaseModel):
     """A deployed stack, what it takes to call it, and a queue that gets every event it publishes.
 
     ``public_path`` is the path that Sinch signs; that of ``callback_url`` has the emulator's own prefix.
+    ``applications`` has the secret of each application by its key, also of the one that ``application_key`` names.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True)
@@ -70,24 +57,40 @@ class LocalStack(BaseModel):
     outputs: dict[str, str]
     application_key: str
     application_secret: SecretStr
+    applications: dict[str, SecretStr] = {}
     subscriber_queue_url: str
 
     @field_serializer("application_secret", when_used="json")
     def _plain(self, secret: SecretStr) -> str:
         return secret.get_secret_value()
 
+    @field_serializer("applications", when_used="json")
+    def _all_plain(self, secrets: dict[str, SecretStr]) -> dict[str, str]:
+        return {key: secret.get_secret_value() for key, secret in secrets.items()}
+
     @cached_property
     def aws(self) -> Aws:
         """Clients of the AWS it is deployed on."""
         return Aws(self.aws_endpoint)
 
-    def simulator(self) -> Simulator:
-        """Return the Sinch platform as the stack's application sees it, with uploads to the local S3."""
+    def simulator(
+        self, application_key: str | None = None, *, lenient: bool = False, transport: Transport | None = None
+    ) -> Simulator:
+        """Return the Sinch platform as an application sees it, with uploads to the local S3.
+
+        Args:
+            application_key: one of ``applications``; the stack's first application unless it is named.
+            lenient: whether answers may have fields that Sinch does not document.
+            transport: sends the callbacks; as patient as Sinch unless it is given.
+        """
+        key = application_key or self.application_key
         return Simulator(
             self.callback_url,
-            Application(self.application_key, self.application_secret),
+            Application(key, self.applications.get(key, self.application_secret)),
             public_path=self.public_path,
             endpoints=StorageEndpoints(s3=self.aws_endpoint),
+            lenient=lenient,
+            transport=transport,
         )
 
     def item(self, recording_id: str) -> dict[str, Any] | None:
@@ -169,17 +172,17 @@ def deploy(
     built: Path,
     endpoint: str,
     state: Path,
+    applications: Sequence[DemoApplication],
     *,
-    profile: Mapping[str, Any] = DEMO_PROFILE,
     parameters: Mapping[str, str] | None = None,
 ) -> LocalStack:
-    """Deploy a built template with `sam deploy`, give it an application and subscribe a queue to its events.
+    """Deploy a built template with `sam deploy`, give it applications and subscribe a queue to its events.
 
     Args:
         built: what ``build`` returned.
         endpoint: URL of the emulator.
         state: a directory for the log (``sam-deploy.log``).
-        profile: the application's recording profile.
+        applications: the Sinch applications that call back, the one that matters most first.
         parameters: stack parameters other than their defaults.
 
     Raises:
@@ -205,8 +208,7 @@ def deploy(
     gaps.rewrite_policies(aws, STACK_NAME)
     outputs = _outputs(aws)
     gaps.limit_concurrency(aws, outputs["NotifyFunctionName"])
-    application_key = "demo-application"
-    application_secret = base64.b64encode(secrets.token_bytes(16)).decode()
+    first = applications[0].application
     stack = LocalStack(
         callback_url=f"{endpoint}/_aws/execute-api/{outputs['CallbackApiId']}/$default/callbacks",
         public_path=outputs["CallbackPath"],
@@ -214,13 +216,20 @@ def deploy(
         region=REGION,
         stack_name=STACK_NAME,
         outputs=outputs,
-        application_key=application_key,
-        application_secret=SecretStr(application_secret),
+        application_key=first.key,
+        application_secret=first.secret,
+        applications={each.application.key: each.application.secret for each in applications},
         subscriber_queue_url=_subscribe(aws, outputs["RecordingsBusName"]),
     )
-    put_application(
-        stack, application_key, application_secret, profile=profile, credentials=uploader_credentials(stack)
-    )
+    credentials = uploader_credentials(stack)
+    for each in applications:
+        put_application(
+            stack,
+            each.application.key,
+            each.application.secret.get_secret_value(),
+            profile=each.profile,
+            credentials=credentials,
+        )
     return stack
 
 

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         Application(options.application_key, SecretStr(secret)),
         public_path=options.public_path,
         endpoints=StorageEndpoints(s3=options.s3, gs=options.gs, azure=options.azure),
+        lenient=options.lenient,
     )
     try:
         played = simulator.play(_call(options))
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--header", type=_header, action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--key", action="append", default=[], help="what the caller enters in a menu; once for each")
     parser.add_argument("--no-answer", action="store_true", help="nobody picks up")
+    parser.add_argument("--lenient", action="store_true", help="accept fields in answers that Sinch does not document")
     parser.add_argument("--s3", metavar="URL", help="endpoint that stands in for Amazon S3")
     parser.add_argument("--gs", metavar="URL", help="endpoint that stands in for Google Cloud Storage")
     parser.add_argument("--azure", metavar="URL", help="endpoint that stands in for Azure Blob Storage")

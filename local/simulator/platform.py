@@ -81,10 +81,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """The SVAML that answered a callback, its storage credentials masked."""
+    """The SVAML that answered a callback, its storage credentials masked, and how many seconds that took."""
 
     event: str
     svaml: dict[str, Any]
+    seconds: float
 
 
 @dataclass
@@ -130,6 +131,8 @@ class Simulator:
         clock: what time it is; also signed.
         wait: sleeps for so many seconds, to hold back a delayed notification.
         content_type: that of the callbacks; it is signed as it stands.
+        lenient: whether answers may have fields that the documents do not name. The recorder's own never have; a
+            backend behind it may.
     """
 
     def __init__(
@@ -144,10 +147,12 @@ class Simulator:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         wait: Callable[[float], None] = time.sleep,
         content_type: str = "application/json",
+        lenient: bool = False,
     ) -> None:
         self.application = application
         self.clock = clock
         self.wait = wait
+        self.lenient = lenient
         self.store: Store = store or Storage(endpoints, clock=clock)
         self._url = callback_url
         self._path = public_path or urlsplit(callback_url).path or "/"
@@ -229,6 +234,7 @@ class _Playing:
         if len(self._played.answers) >= _MOST_ANSWERS:
             self._step(event, "the answers go round in circles", held=False)
             raise _CallFailed
+        asked = time.monotonic()
         try:
             response = self._platform.post(body)
         except NoResponse as error:
@@ -238,12 +244,12 @@ class _Playing:
             self._step(event, f"answered {response.status}", held=False, status=response.status)
             raise _NotAnswered
         try:
-            svaml = read(event, response.body)
+            svaml = read(event, response.body, lenient=self._platform.lenient)
         except IllegalSvaml as error:
             self._step(event, f"illegal SVAML: {error}", held=False, status=200)
             self._pending.append(_Pending("callingerror", self._calling_error()))
             raise _CallFailed from None
-        self._played.answers.append(Answer(event, svaml.masked))
+        self._played.answers.append(Answer(event, svaml.masked, time.monotonic() - asked))
         self._step(event, f"answered {svaml.action.name}", status=200)
         return svaml
 

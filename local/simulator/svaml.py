@@ -2,7 +2,7 @@
 
 Written from the vendor's documents (https://developers.sinch.com/docs/voice/api-reference/svaml) and shares
 nothing with the code that writes the answers, so that neither can hide a mistake of the other. One thing is
-stricter than the documents: a field that they do not name is illegal here.
+stricter than the documents: a field that they do not name is illegal here, unless ``read`` is told otherwise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.config import ExtraValues
 
 MASK = "****"
 
@@ -312,8 +313,13 @@ class Svaml:
     masked: dict[str, Any]
 
 
-def read(event: str, body: bytes) -> Svaml:
+def read(event: str, body: bytes, *, lenient: bool = False) -> Svaml:
     """Read the answer to ``ice``, ``ace`` or ``pie``.
+
+    Args:
+        event: what was answered.
+        body: the answer.
+        lenient: whether fields that the documents do not name are passed over.
 
     Raises:
         IllegalSvaml: it is no JSON object, or not allowed as an answer to that callback.
@@ -322,14 +328,17 @@ def read(event: str, body: bytes) -> Svaml:
         document = json.loads(body, object_pairs_hook=_object)
     except ValueError:
         raise IllegalSvaml("the answer is not JSON") from None
-    if not isinstance(document, dict) or not document.keys() <= {"instructions", "action"}:
+    if not isinstance(document, dict) or not (lenient or document.keys() <= {"instructions", "action"}):
         raise IllegalSvaml("the answer is not an object of instructions and one action")
     instructions = document.get("instructions", [])
     if not isinstance(instructions, list):
         raise IllegalSvaml("instructions is not a list")
+    extra: ExtraValues = "ignore" if lenient else "forbid"
     return Svaml(
-        instructions=tuple(_part(each, _INSTRUCTIONS, ALLOWED_INSTRUCTIONS, event) for each in instructions),
-        action=_part(document.get("action"), _ACTIONS, ALLOWED_ACTIONS, event),
+        instructions=tuple(
+            _part(each, _INSTRUCTIONS, ALLOWED_INSTRUCTIONS[event], event, extra) for each in instructions
+        ),
+        action=_part(document.get("action"), _ACTIONS, ALLOWED_ACTIONS[event], event, extra),
         masked=_masked(document),
     )
 
@@ -341,16 +350,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-def _part(part: Any, models: Mapping[str, type[_T]], allowed: Mapping[str, frozenset[str]], event: str) -> _T:
+def _part(part: Any, models: Mapping[str, type[_T]], allowed: frozenset[str], event: str, extra: ExtraValues) -> _T:
     name = part.get("name") if isinstance(part, dict) else None
     # The documents write connectMXP, connectMxp and ConnectPstn interchangeably.
     known = {known.lower(): known for known in models}.get(name.lower()) if isinstance(name, str) else None
     if known is None:
         raise IllegalSvaml("an action or instruction has no known name")
-    if known not in allowed[event]:
+    if known not in allowed:
         raise IllegalSvaml(f"{known} is not allowed as an answer to {event.upper()}")
     try:
-        return models[known].model_validate(part)
+        return models[known].model_validate(part, extra=extra)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         place = ".".join(map(str, (known, *first["loc"])))

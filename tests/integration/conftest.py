@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from local.backend import backend
+from local.demo import applications
 from local.emulator import emulator, free_port
 from local.stack import STATE, build, deploy
 from local.subscriber import Subscriber
@@ -17,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.aws import Aws
+    from local.backend import Backend
     from local.simulator import Simulator
     from local.stack import LocalStack
 
+_STATE = STATE / "integration"
 LOOPBACK = ["127.0.0.1", "localhost"]
 COLD_START_SECONDS = 60
 # What a test changes in SSM has to be in force soon, and DEBUG is the level at which most could leak into a log.
@@ -34,15 +39,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalStack]:
-    """The deployed stack with its demonstration application. It is shared, so tests tell their calls by call id."""
-    state = STATE / "integration"
-    with emulator(free_port(), state) as endpoint:
-        deployed = deploy(build(state), endpoint, state, parameters=PARAMETERS)
+def team() -> Iterator[Backend]:
+    """The backend that one of the applications has behind the recorder."""
+    with backend(_STATE) as team:
+        yield team
+
+
+@pytest.fixture(scope="session")
+def stack(team: Backend) -> Iterator[LocalStack]:
+    """The deployed stack with its demonstration. It is shared, so tests tell their calls by call id."""
+    with emulator(free_port(), _STATE, trusted=team.certificate) as endpoint:
+        demonstration = applications(team.application, team.url)
+        deployed = deploy(build(_STATE), endpoint, _STATE, demonstration, parameters=PARAMETERS)
         # The first answer waits for the function's start, longer than the platform does on a busy machine.
         HttpTransport(COLD_START_SECONDS).send("POST", deployed.callback_url, {}, b"{}")
         yield deployed
-        deployed.write_function_log(state / "functions.log")
+        deployed.write_function_log(_STATE / "functions.log")
 
 
 @pytest.fixture(scope="session")
@@ -63,18 +75,22 @@ def simulator(stack: LocalStack) -> Simulator:
     return stack.simulator()
 
 
+@contextmanager
+def role_without(stack: LocalStack, function: str, action: str) -> Iterator[None]:
+    """Take an action from a function's role while the block runs."""
+    arn = stack.aws.lambda_.get_function_configuration(FunctionName=stack.outputs[f"{function}Name"])["Role"]
+    role = arn.rsplit("/", 1)[-1]
+    statement = {"Effect": "Deny", "Action": action, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    stack.aws.iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=policy)
+    try:
+        yield
+    finally:
+        stack.aws.iam.delete_role_policy(RoleName=role, PolicyName="denied")
+
+
 @pytest.fixture
-def denied(stack: LocalStack, aws: Aws) -> Iterator[Callable[[str, str], None]]:
+def denied(stack: LocalStack) -> Iterator[Callable[[str, str], None]]:
     """Takes an action from a function's role: ``denied("NotifyFunction", "events:PutEvents")``, for one test."""
-    roles: list[str] = []
-
-    def deny(function: str, action: str) -> None:
-        arn = aws.lambda_.get_function_configuration(FunctionName=stack.outputs[f"{function}Name"])["Role"]
-        roles.append(arn.rsplit("/", 1)[-1])
-        statement = {"Effect": "Deny", "Action": action, "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        aws.iam.put_role_policy(RoleName=roles[-1], PolicyName="denied", PolicyDocument=policy)
-
-    yield deny
-    for role in roles:
-        aws.iam.delete_role_policy(RoleName=role, PolicyName="denied")
+    with ExitStack() as until_the_end:
+        yield lambda function, action: until_the_end.enter_context(role_without(stack, function, action))
