@@ -318,6 +318,31 @@ def test_it_is_signed_with_the_current_secret_when_sinch_still_uses_the_previous
     verify(signed, Authorization.parse(got.headers["authorization"]).signature, [SECRET])
 
 
+def test_a_backend_may_answer_what_asks_no_question_without_content(
+    serve: Callable[..., Server], upstream: Upstream
+) -> None:
+    server = serve(lambda connection, closing: connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    front = front_of(server.url)
+
+    response = ask(front, upstream, sinch.signed(sinch.notify("recording_finished")))
+
+    assert response["statusCode"] == 200
+    assert not front.telemetry.counts["UpstreamFailures"]
+
+
+def test_a_notification_that_the_queue_refuses_goes_on_all_the_same(
+    serve: Callable[..., Server], upstream: Upstream
+) -> None:
+    server = serve(says("{}"))
+    front = front_of(server.url)
+    front.notifications.down = True
+
+    response = ask(front, upstream, sinch.signed(sinch.notify("recording_finished")))
+
+    assert response["statusCode"] == 503
+    assert len(server.received) == 1
+
+
 @pytest.mark.parametrize("body", [ICE, sinch.ace(), sinch.pie("main"), sinch.dice(), sinch.notify("amd")])
 def test_every_callback_goes_on(body: dict[str, Any], serve: Callable[..., Server], upstream: Upstream) -> None:
     server = serve(says(json.dumps(CONNECT)))

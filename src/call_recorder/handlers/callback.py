@@ -156,8 +156,10 @@ class FrontDoor:
                 return self._decided(self._decide(callback, application, signed_at, upstream, trail), trail)
             case _:
                 fact = fact_of(callback, application_key=application.key, at=signed_at, body=request.body)
-                self._keep(fact, trail, must=isinstance(callback, NotifyCallback))
-                self._forward(request, application, trail)
+                try:
+                    self._keep(fact, trail, must=isinstance(callback, NotifyCallback))
+                finally:
+                    self._forward(request, application, trail)
                 return ""
 
     def _decide(

@@ -60,7 +60,7 @@ class Upstream:
             within: how long the backend may take in all, in seconds.
 
         Raises:
-            UpstreamFailed: no answer of 200 with at most 64 KB of UTF-8 in time.
+            UpstreamFailed: no answer of 200, or 204, with at most 64 KB of UTF-8 in time.
         """
         path = urlsplit(url).path or "/"
         timestamp = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -91,7 +91,7 @@ def _post(
     try:
         connection.request("POST", path, body=body, headers=headers)
         answer = connection.getresponse()
-        if answer.status != HTTPStatus.OK:
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
             raise UpstreamFailed(f"status {answer.status}")
         received = b""
         while chunk := answer.read1(_LARGEST_ANSWER):
