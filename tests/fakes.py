@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from call_recorder.aws.table import from_item, to_item
-from call_recorder.handlers.callback import FrontDoor
+from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.settings import CallbackSettings
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording import facts

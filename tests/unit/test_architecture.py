@@ -81,4 +81,4 @@ def test_nothing_catches_everything_but_the_front_door() -> None:
         if isinstance(node, ast.ExceptHandler) and is_broad(node)
     ]
 
-    assert broad == ["callback.py"]
+    assert broad == ["front_door.py"]

@@ -15,7 +15,7 @@ from moto import mock_aws
 from call_recorder.aws import clients
 from call_recorder.aws.calls import MOST_REMEMBERED, Calls
 from call_recorder.aws.table import RecordingsTable
-from call_recorder.handlers.callback import FrontDoor
+from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.notify import BackOffice
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import AwaitedAnswer, CallDecided, CallEnd, CallEnded, CallStart, Consent, write

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from call_recorder.aws.calls import Calls
-from call_recorder.handlers.callback import FrontDoor
+from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.recording.consent import MenuTicket
 from call_recorder.recording.ledger import Ledger, Message
 from call_recorder.recording.profile import RecordingProfile

@@ -19,8 +19,8 @@ from pydantic import Field, field_validator, model_validator
 
 from call_recorder.recording.facts import Consent, ConsentOutcome
 from call_recorder.recording.patterns import Pattern, matches
-from call_recorder.recording.written import Written
 from call_recorder.sinch.callbacks import CallHeader, MenuResult, is_text
+from call_recorder.sinch.strict import Strict
 from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, RunMenu, Say
 
 KEYS = "0123456789*#"
@@ -29,7 +29,7 @@ _MAIN = "main"
 _KEY_PRESSED = "key."
 
 
-class Prompt(Written):
+class Prompt(Strict):
     """What a caller hears: ``text``, spoken in ``locale``, or the file at a URL."""
 
     text: Annotated[str, Field(min_length=1, max_length=600)] | None = None
@@ -65,14 +65,14 @@ class Prompt(Written):
         return f"#tts[{self.text}]" if self.text else self.said
 
 
-class Announcement(Written):
+class Announcement(Strict):
     """The caller is told, then connected and recorded."""
 
     kind: Literal["announcement"]
     prompt: Prompt
 
 
-class ConsentMenu(Written):
+class ConsentMenu(Strict):
     """The caller is asked and recorded only after pressing ``accept``; all else connects unrecorded.
 
     After a menu Sinch does not allow a connect to an app user. ``username_by_conference`` lets such a call go
@@ -111,7 +111,7 @@ class ConsentMenu(Written):
         return RunMenu(barge=True, locale=self.prompt.locale, main_menu=menus[0].id, enable_voice=False, menus=menus)
 
 
-class HeaderConsent(Written):
+class HeaderConsent(Strict):
     """The app has asked and says so in a call header; absent, or of another value, the call is not recorded."""
 
     kind: Literal["header"]

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from call_recorder.recording.consent import ConsentMenu, ConsentRule, HeaderConsent
 from call_recorder.recording.destinations import Destination
 from call_recorder.recording.patterns import Pattern, matches, overlap
-from call_recorder.recording.written import Written
 from call_recorder.sinch.callbacks import IceCallback
+from call_recorder.sinch.strict import Strict
 from call_recorder.sinch.svaml import (
     Connect,
     ConnectConf,
@@ -31,7 +31,6 @@ from call_recorder.sinch.svaml import (
 
 ToType = Literal["number", "username", "sip", "did", "conference"]
 Format = Annotated[str, Field(pattern=r"^(mp3|wav)$", description="mp3; wav is not documented for Sinch Voice v1")]
-Template = Annotated[str, Field(description="s3://, azure:// or gs:// URL with {callId} in its file's name")]
 
 _ACTIONS = frozenset({"connectMxp", "connectPstn", "connectConf", "connectSip", "hangup"})
 _CONSENTS = frozenset({"announcement", "menu", "header"})
@@ -74,6 +73,14 @@ def _lower(value: Any) -> Any:
     )
 
 
+def _checked(template: str) -> str:
+    Destination.parse(template)
+    return template
+
+
+Template = Annotated[
+    str, AfterValidator(_checked), Field(description="s3://, azure:// or gs:// URL with {callId} in its file's name")
+]
 _OneOrMore = BeforeValidator(_several, json_schema_input_type=Pattern | list[Pattern])
 Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1), _OneOrMore]
 Words = Annotated[
@@ -86,7 +93,7 @@ ToTypes = Annotated[
 ]
 
 
-class When(Written):
+class When(Strict):
     """Conditions on an incoming call, which all must hold; of several values of one, any may.
 
     ``from`` is the caller's number or username, ``to`` what was dialled, ``to_type`` its type in the ICE,
@@ -127,7 +134,7 @@ def _any_fits(patterns: tuple[str, ...] | None, text: str | None) -> bool:
     return patterns is None or (text is not None and any(matches(pattern, text) for pattern in patterns))
 
 
-class Rule(Written):
+class Rule(Strict):
     """Says whether a call is recorded, and how. The first rule whose ``when`` holds decides.
 
     ``sample`` is the share of calls to record, ``start`` whether capture begins with the connect or when the
@@ -146,13 +153,6 @@ class Rule(Written):
     transcription: TranscriptionOptions | None = None
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
-    @field_validator("destination")
-    @classmethod
-    def _destination(cls, destination: str | None) -> str | None:
-        if destination is not None:
-            Destination.parse(destination)
-        return destination
-
     @model_validator(mode="after")
     def _nothing_to_say_if_not_recorded(self) -> Self:
         said = self.model_fields_set - {"name", "when", "record"}
@@ -161,7 +161,7 @@ class Rule(Written):
         return self
 
 
-class Route(Written):
+class Route(Strict):
     """Where a dialled number goes. ``to`` is the number, or a pattern with ``*``; the first match counts."""
 
     to: Pattern
@@ -179,7 +179,7 @@ class Route(Written):
         return matches(self.to, endpoint)
 
 
-class Upstream(Written):
+class Upstream(Strict):
     """A backend that already answers Sinch's callbacks: where to forward them."""
 
     url: Annotated[str, Field(max_length=1024)]
@@ -197,7 +197,7 @@ class Upstream(Written):
         return url
 
 
-class RecordingProfile(Written):
+class RecordingProfile(Strict):
     """Destination, format, transcription, rules, routes and upstream of one Sinch application.
 
     ``destination`` absent means the stack's own bucket. No rules: nothing is recorded.
@@ -210,13 +210,6 @@ class RecordingProfile(Written):
     rules: tuple[Rule, ...] = ()
     routes: tuple[Route, ...] = ()
     upstream: Upstream | None = None
-
-    @field_validator("destination")
-    @classmethod
-    def _destination(cls, destination: str | None) -> str | None:
-        if destination is not None:
-            Destination.parse(destination)
-        return destination
 
     @model_validator(mode="after")
     def _sinch_can_do_it(self) -> Self:

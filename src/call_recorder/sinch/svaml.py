@@ -13,24 +13,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, SerializationInfo, field_serializer
-from pydantic.alias_generators import to_camel
+from pydantic import Field, SecretStr, SerializationInfo, field_serializer
 
 from call_recorder.sinch.callbacks import is_text
+from call_recorder.sinch.strict import Strict
 
 MASK: Final = "**********"
-
-
-class _Svaml(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        hide_input_in_errors=True,
-    )
 
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -39,14 +27,14 @@ MaxDuration = Annotated[int, Field(ge=1, le=14400, description="Longest call, in
 Moh = Literal["ring", "music1", "music2", "music3"]
 
 
-class TranscriptionOptions(_Svaml):
+class TranscriptionOptions(Strict):
     """Whether Sinch transcribes the recording, and in which locale (such as ``en-US``)."""
 
     enabled: bool
     locale: str | None = None
 
 
-class RecordingOptions(_Svaml):
+class RecordingOptions(Strict):
     """Where a recording goes and how. ``credentials`` leave only in an answer to Sinch, else they are masked."""
 
     destination_url: str
@@ -60,35 +48,35 @@ class RecordingOptions(_Svaml):
         return credentials.get_secret_value() if info.context is _FOR_SINCH else MASK
 
 
-class CallHeader(_Svaml):
+class CallHeader(Strict):
     """A key and value handed to the called side; 1024 bytes together at most."""
 
     key: Annotated[str, Field(min_length=1, max_length=256)]
     value: Annotated[str, Field(max_length=1024)]
 
 
-class UsernameDestination(_Svaml):
+class UsernameDestination(Strict):
     """An app user, by the name it registered with."""
 
     type: Literal["username"] = "username"
     endpoint: Name
 
 
-class SipDestination(_Svaml):
+class SipDestination(Strict):
     """A SIP address."""
 
     type: Literal["sip"] = "sip"
     endpoint: Name
 
 
-class Amd(_Svaml):
+class Amd(Strict):
     """Answering machine detection."""
 
     enabled: bool
     async_: bool | None = Field(None, alias="async")
 
 
-class ConferenceDtmfOptions(_Svaml):
+class ConferenceDtmfOptions(Strict):
     """What a conference does with key presses. ``timeout_mills`` is in milliseconds."""
 
     mode: Literal["ignore", "forward", "detect"]
@@ -96,7 +84,7 @@ class ConferenceDtmfOptions(_Svaml):
     timeout_mills: int | None = None
 
 
-class _Recordable(_Svaml):
+class _Recordable(Strict):
     record: Literal[True] | None = None
     recording_options: RecordingOptions | None = None
 
@@ -150,14 +138,14 @@ class ConnectSip(_Recordable):
     moh: Moh | None = None
 
 
-class MenuOption(_Svaml):
+class MenuOption(Strict):
     """A key and what it does: ``return(value)`` ends the menu and comes back in the PIE, ``menu(id)`` goes on."""
 
     dtmf: Annotated[str, Field(pattern=r"^[0-9*#]$")]
     action: str
 
 
-class Menu(_Svaml):
+class Menu(Strict):
     """One menu. Prompts are ``#tts[text]`` or the URL of a file; ``timeout_mills`` is in milliseconds."""
 
     id: str
@@ -169,7 +157,7 @@ class Menu(_Svaml):
     options: tuple[MenuOption, ...] = ()
 
 
-class RunMenu(_Svaml):
+class RunMenu(Strict):
     """Play a menu; its result comes as a PIE. One of the menus must have the id ``main``."""
 
     name: Literal["runMenu"] = "runMenu"
@@ -180,13 +168,13 @@ class RunMenu(_Svaml):
     menus: tuple[Menu, ...]
 
 
-class Hangup(_Svaml):
+class Hangup(Strict):
     """End the call."""
 
     name: Literal["hangup"] = "hangup"
 
 
-class Continue(_Svaml):
+class Continue(Strict):
     """Go on with the call as it is."""
 
     name: Literal["continue"] = "continue"
@@ -196,7 +184,7 @@ Connect = ConnectMxp | ConnectPstn | ConnectConf | ConnectSip
 Action = Connect | RunMenu | Hangup | Continue
 
 
-class Say(_Svaml):
+class Say(Strict):
     """Speak a text, of at most 600 characters."""
 
     name: Literal["say"] = "say"
@@ -204,7 +192,7 @@ class Say(_Svaml):
     locale: str | None = None
 
 
-class PlayFiles(_Svaml):
+class PlayFiles(Strict):
     """Play files, by URL."""
 
     name: Literal["playFiles"] = "playFiles"
@@ -212,13 +200,13 @@ class PlayFiles(_Svaml):
     locale: str | None = None
 
 
-class Answer(_Svaml):
+class Answer(Strict):
     """Answer the call, which ``runMenu`` needs. In ICE only."""
 
     name: Literal["answer"] = "answer"
 
 
-class StartRecording(_Svaml):
+class StartRecording(Strict):
     """Record this leg from here on. Beside ``connectMxp`` Sinch ignores it."""
 
     name: Literal["startRecording"] = "startRecording"
@@ -228,7 +216,7 @@ class StartRecording(_Svaml):
 Instruction = Say | PlayFiles | Answer | StartRecording
 
 
-class Svaml(_Svaml):
+class Svaml(Strict):
     """One answer: instructions in the order in which they are carried out, then exactly one action."""
 
     instructions: tuple[Annotated[Instruction, Field(discriminator="name")], ...] = ()

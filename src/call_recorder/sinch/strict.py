@@ -1,4 +1,4 @@
-"""What operators write."""
+"""What is written exactly: by operators in a profile, and by this package in SVAML."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 
-class Written(BaseModel):
-    """Part of a profile: strict, so that a slip is told and not passed over."""
+class Strict(BaseModel):
+    """A frozen model with camel-case names outside, in which a slip is refused and not passed over."""
 
     model_config = ConfigDict(
         frozen=True,
