@@ -281,7 +281,7 @@ def hold(
         _check_log(flow, played, stack, within)
     call_id = played.call.call_id
     with progress.step("the call's end is in the table"):
-        _wait_for_end(call_id, stack, within)
+        _wait_for_end(call_id, recording_id(played), stack, within)
     consent = _check_consent(flow, played, stack, within, progress)
     if flow.recorded:
         held = _check_recorded(flow, played, consent, stack, subscriber, within, progress)
@@ -355,10 +355,10 @@ def _check_log(flow: Flow, played: PlayedCall, stack: LocalStack, within: float)
     _must(rules == ({flow.rule} if flow.rule else set()), f"The log names {sorted(rules)} and not {flow.rule}.")
 
 
-def _wait_for_end(call_id: str, stack: LocalStack, within: float) -> None:
+def _wait_for_end(call_id: str, name: str, stack: LocalStack, within: float) -> None:
     until(
         f"the end of the call {call_id} is in the table",
-        lambda: call_id in (stack.item(call_id) or {}).get("ends", {}),
+        lambda: call_id in (stack.item(name) or {}).get("ends", {}),
         within=within,
     )
 
@@ -451,7 +451,7 @@ def _join(
         _check_answers(join, played)
         _must("record" not in played.svaml["action"] and not played.uploads, "The app was recorded.")
         _check_log(join, played, stack, within)
-        _wait_for_end(call.call_id, stack, within)
+        _wait_for_end(call.call_id, call.call_id, stack, within)
         subscriber.poll()
         _must(len(subscriber.events(conference_id)) == len(EVENTS), "There are more events of the conference.")
         _must(stack.item(conference_id) == before, "The conference's item has changed.")

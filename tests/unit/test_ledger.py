@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from call_recorder.recording.facts import (
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
+    conference_of_its_own,
 )
 from call_recorder.recording.ledger import CLAIM, Ledger, Message, Report
 from tests import sinch
@@ -414,3 +416,41 @@ def test_a_conference_named_like_anothers_refuge_harms_nobody_else_in_the_batch(
     assert report.failed == {"message-0": "the recording is another application's"}
     assert books.table.recording("standup@other").application_key == "hostile"
     assert books.table.recording("d").published
+
+
+def facts_of_a_call_to_an_app_user_after_a_menu() -> list[Fact]:
+    conference = conference_of_its_own(sinch.CALL)
+    about: dict[str, Any] = {"application_key": sinch.APPLICATION, "call_id": sinch.CALL}
+    in_conference = about | {"recording_id": conference, "conference_id": conference}
+    request = RecordingRequest(
+        at=sinch.NOW,
+        rule="asked",
+        destination_url=f"s3://bucket/{sinch.CALL}.mp3",
+        format="mp3",
+        notification_events=True,
+        transcription=False,
+    )
+    return [
+        CallDecided(**in_conference, call=CallStart(at=sinch.NOW, from_="+46700000001")),
+        CallDecided(**in_conference, request=request),
+        CallEnded(**about, recording_id=sinch.CALL, end=CallEnd(at=sinch.NOW, result="ANSWERED", duration=42)),
+    ]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("together", [True, False])
+def test_the_end_of_a_call_to_an_app_user_after_a_menu_is_on_the_item_of_its_conference(
+    order: tuple[int, ...], together: bool
+) -> None:
+    facts = facts_of_a_call_to_an_app_user_after_a_menu()
+    table, bus = InMemoryTable(), Bus()
+    messages = [Message(str(index), facts[index]) for index in order]
+
+    with ThreadPoolExecutor(2) as executor:
+        ledger = Ledger(table=table, bus=bus, executor=executor, clock=Clock())
+        for batch in [messages] if together else [[message] for message in messages]:
+            assert not ledger.record(batch).failed
+
+    recording = table.recording(conference_of_its_own(sinch.CALL))
+    assert recording.ends[sinch.CALL].duration == 42
+    assert set(bus.ids().values()) == {1}

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from call_recorder.aws.table import load
-from call_recorder.recording.facts import CallDecided
-from call_recorder.recording.policy import KnownCall, recording_ids
+from call_recorder.recording.facts import CallDecided, conference_of_its_own
+from call_recorder.recording.policy import KnownCall
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,7 +50,7 @@ class Calls:
         remembered = self._remembered.get((application_key, call_id))
         if remembered is not None:
             return remembered
-        for recording in load(self._client(), self._table, recording_ids(call_id)).values():
+        for recording in load(self._client(), self._table, {call_id, conference_of_its_own(call_id)}).values():
             if recording.application_key == application_key:
                 return KnownCall(
                     recording.calls.get(call_id), recording.awaited.get(call_id), recording.consents.get(call_id)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeGuard
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
+from call_recorder.recording.destinations import escape
 from call_recorder.sinch.callbacks import (
     Callback,
     DiceCallback,
@@ -28,6 +29,10 @@ from call_recorder.sinch.callbacks import (
 LONGEST_ID = 128
 """Longest call or conference id, in bytes of JSON, that is recorded under. Sinch's own take 36 to 64."""
 
+LONGEST_CONFERENCE_ID = 64
+"""Longest conference id that Sinch takes, in characters."""
+
+_OWN_CONFERENCE = "recorder-call-"
 _LONGEST_WORD = 64
 _LONGEST_NAME = 256
 _LONGEST_TEXT = 1024  # the vendor's own limit for custom
@@ -301,6 +306,22 @@ def _recording_id(callback: Callback, body: bytes) -> str:
 def is_recordable(identifier: str | None) -> TypeGuard[str]:
     """Tell whether there is a call or conference id, and short enough to record under."""
     return bool(identifier) and _clipped(identifier, LONGEST_ID) == identifier
+
+
+def conference_of_its_own(call_id: str) -> str:
+    """Return the id of the conference in which a call that was asked by a menu meets an app user.
+
+    Its recording is known by this id, though the call's own callbacks may name the call alone.
+    """
+    name = _OWN_CONFERENCE + escape(call_id)
+    if len(name) <= LONGEST_CONFERENCE_ID:
+        return name
+    return _OWN_CONFERENCE + hashlib.sha256(call_id.encode()).hexdigest()[:32]
+
+
+def is_conference_of_its_own(conference_id: str | None) -> bool:
+    """Tell whether a conference is one that was made for a single call."""
+    return conference_id is not None and conference_id.startswith(_OWN_CONFERENCE)
 
 
 def _clipped(text: str | None, longest: int) -> str | None:

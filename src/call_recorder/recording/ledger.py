@@ -8,7 +8,7 @@ redelivery takes up where this one stopped: the item is the outbox.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,7 +17,13 @@ from typing import Protocol
 from call_recorder.recording import events
 from call_recorder.recording.errors import BusUnavailable, TableUnavailable
 from call_recorder.recording.events import Event
-from call_recorder.recording.facts import CallDecided, CallEnded, Fact
+from call_recorder.recording.facts import (
+    CallDecided,
+    CallEnded,
+    Fact,
+    conference_of_its_own,
+    is_conference_of_its_own,
+)
 from call_recorder.recording.recording import Claim, ForeignFact, Recording
 
 CLAIM = timedelta(seconds=30)
@@ -113,11 +119,11 @@ class Ledger:
 
     def record(self, messages: Sequence[Message]) -> Report:
         """Take a batch of facts; no message's trouble is another recording's."""
-        groups = _by_recording(messages)
         try:
-            stored = self._table.load({group[0].fact.recording_id for group in groups})
+            stored = self._table.load({name for message in messages for name in _names(message.fact)})
         except TableUnavailable as error:
             return Report((), {message.id: str(error) for message in messages})
+        groups = _by_recording(_attributed(messages, stored))
         known = [stored.get(group[0].fact.recording_id) for group in groups]
         entries = list(self._executor.map(self._merge, groups, known))
         published, problem = self._publish(entries)
@@ -205,6 +211,38 @@ class Ledger:
 
 class AlreadyUnderWay(Exception):
     """The same queue message is being worked on elsewhere."""
+
+
+def _names(fact: Fact) -> set[str]:
+    """Return the names of the items that a fact may be about."""
+    if isinstance(fact, CallEnded):
+        return {fact.recording_id, conference_of_its_own(fact.call_id)}
+    if isinstance(fact, CallDecided) and is_conference_of_its_own(fact.conference_id):
+        return {fact.recording_id, fact.call_id}
+    return {fact.recording_id}
+
+
+def _attributed(messages: Sequence[Message], stored: Mapping[str, Recording]) -> Iterator[Message]:
+    """Yield the messages, each fact under the recording that it is about.
+
+    After a menu, a call to an app user is known by its conference, while its end names the call alone. Whichever
+    comes first, the end is brought to the conference.
+    """
+    conferences = {(message.fact.conference_id, message.fact.application_key) for message in messages}
+    conferences |= {(recording.conference_id, recording.application_key) for recording in stored.values()}
+    for message in messages:
+        fact = message.fact
+        if isinstance(fact, CallEnded) and fact.conference_id is None:
+            conference = conference_of_its_own(fact.call_id)
+            if (conference, fact.application_key) in conferences:
+                ids = {"recording_id": conference, "conference_id": conference}
+                message = replace(message, fact=fact.model_copy(update=ids))
+        elif isinstance(fact, CallDecided) and is_conference_of_its_own(fact.conference_id):
+            stub = stored.get(fact.call_id)
+            if stub and stub.application_key == fact.application_key and fact.call_id in stub.ends:
+                about = fact.model_dump(include={"recording_id", "application_key", "call_id", "conference_id"})
+                yield replace(message, fact=CallEnded(**about, end=stub.ends[fact.call_id]))
+        yield message
 
 
 def _by_recording(messages: Iterable[Message]) -> list[tuple[Message, ...]]:

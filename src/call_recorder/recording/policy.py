@@ -5,7 +5,6 @@ Free of input and output. Whatever is in doubt connects the call without recordi
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -21,13 +20,16 @@ from call_recorder.recording.consent import (
     by_menu,
 )
 from call_recorder.recording.decision import Decision, decide
-from call_recorder.recording.destinations import DestinationRefused, escape
+from call_recorder.recording.destinations import DestinationRefused
 from call_recorder.recording.facts import (
+    LONGEST_CONFERENCE_ID,
     AwaitedAnswer,
     CallDecided,
     CallStart,
     Consent,
     RecordingRequest,
+    conference_of_its_own,
+    is_conference_of_its_own,
     is_recordable,
 )
 from call_recorder.recording.profile import Rule
@@ -67,8 +69,6 @@ DegradedAnswer = Literal["connect", "hangup"]
 
 _CONNECTS = (ConnectMxp, ConnectPstn, ConnectConf, ConnectSip)
 _IN_APP = "mxp"
-_LONGEST_CONFERENCE_ID = 64
-_OWN_CONFERENCE = "recorder-call-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Policy:
         connect = upstream or Svaml(action=action or Hangup())
         if isinstance(connect, ForeignSvaml) and not connect.connects:
             return Answer(connect, "not-recorded")
-        if (connect.conference_id or "").startswith(_OWN_CONFERENCE):
+        if is_conference_of_its_own(connect.conference_id):
             # An app user joins a caller who was asked by a menu: what the caller said holds, whatever other rules say.
             return Answer(connect, "not-recorded")
         decision = decide(ice, connect.conference_id, self._recorder.profile)
@@ -309,7 +309,7 @@ class Policy:
         """Return the connect for a PIE, which may not go to an app user: that goes by a conference of its own."""
         action = self._action(to)
         if isinstance(action, ConnectMxp):
-            return Svaml(action=ConnectConf(conference_id=_conference_of_its_own(call_id or "")))
+            return Svaml(action=ConnectConf(conference_id=conference_of_its_own(call_id or "")))
         return Svaml(action=action or Hangup())
 
 
@@ -331,20 +331,7 @@ def _connect(to: To | None) -> Connect | None:
             return ConnectPstn(number=endpoint)
         case "sip" if len(endpoint) <= 256:
             return ConnectSip(destination=SipDestination(endpoint=endpoint))
-        case "conference" if len(endpoint) <= _LONGEST_CONFERENCE_ID:
+        case "conference" if len(endpoint) <= LONGEST_CONFERENCE_ID:
             return ConnectConf(conference_id=endpoint)
         case _:
             return None
-
-
-def recording_ids(call_id: str) -> set[str]:
-    """Return the ids that the recording of a call may have when the call was asked by a menu."""
-    return {call_id, _conference_of_its_own(call_id)}
-
-
-def _conference_of_its_own(call_id: str) -> str:
-    """Return the id of the conference in which a call that was asked by a menu meets an app user."""
-    name = _OWN_CONFERENCE + escape(call_id)
-    if len(name) <= _LONGEST_CONFERENCE_ID:
-        return name
-    return _OWN_CONFERENCE + hashlib.sha256(call_id.encode()).hexdigest()[:32]
