@@ -327,6 +327,17 @@ def test_an_answer_that_was_missed_is_counted_once_and_waited_for(
     assert "waitingShard" in item
 
 
+def test_a_missed_answer_is_found_and_kept_even_if_no_consent_was_asked(executor: ThreadPoolExecutor) -> None:
+    office = Office(executor)
+
+    office.take(fact(consent=None), ENDED)
+
+    item = office.table.items[sinch.CALL]
+    assert item["waitingSince"] == item["requestedAt"] == {"S": "2026-11-23T09:30:00Z"}
+    assert item["applicationDay"] == {"S": f"{sinch.APPLICATION}#2026-11-23"}
+    assert int(item["expiresAt"]["N"]) >= (sinch.NOW + RETENTION).timestamp()
+
+
 @pytest.mark.parametrize("result", ["NOANSWER", "BUSY", "FAILED", None])
 def test_a_call_that_nobody_answered_is_not_missed(result: str | None, executor: ThreadPoolExecutor) -> None:
     office = Office(executor)

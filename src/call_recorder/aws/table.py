@@ -138,10 +138,12 @@ def _flat(recording: Recording) -> dict[str, Any]:
 def _index_keys(recording: Recording) -> dict[str, Any]:
     """Return the keys of the indexes. An attribute that is missing keeps the item out of its index.
 
-    A call that declined to be recorded is in them too: an auditor looks for its proof.
+    A call that declined to be recorded is in them too: an auditor looks for its proof. So is one that should have
+    been recorded from its answer and was not: an operator looks for it.
     """
     call = recording.first_call
-    asked = recording.first_request or recording.first_consent
+    missed = next(iter(recording.answers_missed), None)
+    asked = recording.first_request or recording.first_consent or missed
     if asked is None:
         return {}
     application = recording.application_key

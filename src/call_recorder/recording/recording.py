@@ -154,7 +154,8 @@ class Recording(Model):
         That time is the rule's own if it has one, else ``retention``.
         """
         known: list[_Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
-        times = [each.at for each in (*known, *self.files.values(), *self.transcripts.values())]
+        known += [*self.files.values(), *self.transcripts.values(), *self.answers_missed]
+        times = [each.at for each in known]
         if self.finished_at:
             times.append(self.finished_at)
         if not times:
