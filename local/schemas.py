@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +16,24 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import NullableSchema
 
 from call_recorder.recording import events
+from call_recorder.recording.destinations import place_of
 from call_recorder.recording.facts import (
     CallDecided,
+    CallEnd,
+    CallEnded,
     CallStart,
     Consent,
     Fact,
+    FileStored,
+    ObjectStored,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
+    UploaderKeyChanged,
 )
+from call_recorder.recording.outbox import Patience
+from call_recorder.recording.places import Place
 from call_recorder.recording.profile import RecordingProfile
 from call_recorder.recording.recording import Recording
 
@@ -34,7 +42,10 @@ SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
 
 _CALL: Final = "4f0c1be2-51a7-4d3c-9a5e-7d1f0b6c2e88"
 _APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
-_FOLDER: Final = f"s3://example-recordings/recordings/{_APPLICATION}/2026/11/23"
+_BUCKET: Final = "example-recordings"
+_URL: Final = f"s3://{_BUCKET}/recordings/{_APPLICATION}/2026/11/23/{_CALL}.mp3"
+_TRANSCRIPT_URL: Final = re.sub(r"\.mp3$", "-transcript.json", _URL)
+_PATIENCE: Final = Patience(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
 _ABOUT: Final[dict[str, Any]] = {"recording_id": _CALL, "application_key": _APPLICATION, "call_id": _CALL}
 
 
@@ -108,11 +119,28 @@ def _schema(event: type[events.Event]) -> JsonSchemaValue:
 
 
 def _samples() -> list[events.Event]:
-    return events.due(Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_facts()))
+    requested = Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_facts())
+    samples = events.due(requested.merge_all(_files()))
+    samples += (each for each in events.due(_missed(requested)) if isinstance(each, events.RecordingMissing))
+    samples += events.due(_unattributed())
+    change = UploaderKeyChanged(at=_at(3, 15, 0), user="call-recorder-Uploader-1H6ZQ0", key="…7QMD", step="handed-out")
+    return [*samples, events.of_key_change(change)]
+
+
+def _missed(requested: Recording) -> Recording:
+    return requested.given_up(_at(10, 5, 0), _PATIENCE, _BUCKET)
+
+
+def _stored() -> ObjectStored:
+    return ObjectStored(at=_at(9, 34, 19), url=_URL, size=1_983_264, checksum="e2b1c0f5a4d39788c6b5a4f3e2d1c0b9")
+
+
+def _unattributed() -> Place:
+    stored = _stored()
+    return Place(place=place_of(stored.url)).holding(stored, stored.at).given_up(_at(10, 5, 0), _PATIENCE)
 
 
 def _facts() -> list[Fact]:
-    url = f"{_FOLDER}/{_CALL}.mp3"
     call = CallStart(
         at=_at(9, 30, 0),
         from_="+46700000001",
@@ -125,7 +153,7 @@ def _facts() -> list[Fact]:
     request = RecordingRequest(
         at=_at(9, 30, 1),
         rule="everything",
-        destination_url=url,
+        destination_url=_URL,
         format="mp3",
         notification_events=True,
         transcription=True,
@@ -143,8 +171,19 @@ def _facts() -> list[Fact]:
     return [
         CallDecided(**_ABOUT, call=call, consent=consent, request=request),
         RecordingFinished(**_ABOUT, at=_at(9, 34, 12)),
-        RecordingAvailable(**_ABOUT, at=_at(9, 34, 20), destination=url),
-        TranscriptionAvailable(**_ABOUT, at=_at(9, 36, 45), destination=re.sub(r"\.mp3$", "-transcript.json", url)),
+        CallEnded(**_ABOUT, end=CallEnd(at=_at(9, 34, 12), result="ANSWERED", reason="CALLERHANGUP", duration=248)),
+    ]
+
+
+def _files() -> list[Fact]:
+    transcript = ObjectStored(
+        at=_at(9, 36, 44), url=_TRANSCRIPT_URL, size=5_316, checksum="0f9e8d7c6b5a49382716f5e4d3c2b1a0"
+    )
+    return [
+        FileStored(**_ABOUT, stored=_stored()),
+        RecordingAvailable(**_ABOUT, at=_at(9, 34, 20), destination=_URL),
+        FileStored(**_ABOUT, stored=transcript),
+        TranscriptionAvailable(**_ABOUT, at=_at(9, 36, 45), destination=_TRANSCRIPT_URL),
     ]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
-from call_recorder.aws.table import from_item, to_item
+from call_recorder.aws.table import from_item, sortable, to_item
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.settings import CallbackSettings
 from call_recorder.handlers.telemetry import Telemetry
@@ -24,8 +25,10 @@ from call_recorder.recording.errors import (
     UnknownApplication,
 )
 from call_recorder.recording.events import Event
-from call_recorder.recording.facts import CallDecided, Fact
-from call_recorder.recording.ledger import Conflict
+from call_recorder.recording.facts import CallDecided, Fact, News, Overdue, PlaceOverdue
+from call_recorder.recording.ledger import Conflict, Ledger, Stored, Tables
+from call_recorder.recording.outbox import Outbox, Patience
+from call_recorder.recording.places import Place
 from call_recorder.recording.policy import KnownCall
 from call_recorder.recording.recording import Recording
 from call_recorder.sinch.upstream import UpstreamFailed
@@ -36,8 +39,12 @@ STORAGE_KEY: Final = "AKIDOFTHEUPLOADER"
 STORAGE_SECRET: Final = "storage/secret+value"
 STORAGE_CREDENTIALS: Final = f"{STORAGE_KEY}:{STORAGE_SECRET}:eu-west-1"
 RETENTION: Final = timedelta(days=30)
+PATIENCE: Final = Patience(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
 
 RECORD_ALL: Final[dict[str, Any]] = {"rules": [{"name": "everything", "record": True}]}
+
+
+ItemT = TypeVar("ItemT", bound=Outbox)
 
 
 class Crash(BaseException):
@@ -57,11 +64,12 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-class InMemoryTable:
-    """A table of items under revisions. ``before_save`` and ``after_save`` may raise, as the n-th write is made."""
+class InMemoryTables:
+    """Tables of items under revisions. ``before_save`` and ``after_save`` may raise, as the n-th write is made."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
+        self.places: dict[str, dict[str, Any]] = {}
         self.down = False
         self.refuses: set[str] = set()
         self.writes = 0
@@ -69,30 +77,51 @@ class InMemoryTable:
         self.after_save: Callable[[int], None] = lambda write: None
         self._lock = threading.Lock()
 
-    def load(self, recording_ids: Collection[str]) -> dict[str, Recording]:
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
         if self.down:
             raise TableUnavailable("BatchGetItem: InternalServerError")
         with self._lock:
-            return {id_: from_item(self.items[id_]) for id_ in recording_ids if id_ in self.items}
+            return Stored(
+                recordings={id_: from_item(Recording, self.items[id_]) for id_ in recording_ids if id_ in self.items},
+                places={place: from_item(Place, self.places[place]) for place in places if place in self.places},
+            )
 
-    def save(self, recording: Recording) -> Recording:
+    def save(self, item: ItemT) -> ItemT:
         with self._lock:
             self.writes += 1
             write = self.writes
             self.before_save(write)
-            if recording.recording_id in self.refuses:
+            if item.name in self.refuses:
                 raise TableUnavailable("PutItem: ValidationException")
-            stored = self.items.get(recording.recording_id)
-            current = from_item(stored) if stored else None
-            if (current.revision if current else 0) != recording.revision:
+            items = self.items if isinstance(item, Recording) else self.places
+            stored = items.get(item.name)
+            current = from_item(type(item), stored) if stored else None
+            if (current.revision if current else 0) != item.revision:
                 raise Conflict(current)
-            saved = recording.model_copy(update={"revision": recording.revision + 1})
-            self.items[recording.recording_id] = to_item(saved, RETENTION)
+            saved = item.model_copy(update={"revision": item.revision + 1})
+            items[item.name] = to_item(saved, RETENTION, PATIENCE)
             self.after_save(write)
             return saved
 
     def recording(self, recording_id: str = sinch.CALL) -> Recording:
-        return from_item(self.items[recording_id])
+        return from_item(Recording, self.items[recording_id])
+
+    def place(self, place: str) -> Place:
+        return from_item(Place, self.places[place])
+
+    def due(self, at: datetime) -> list[Overdue | PlaceOverdue]:
+        """Return what the watchdog finds at a time: of every item only what is in its sparse index."""
+        waiting = [item for item in (*self.items.values(), *self.places.values()) if "dueAt" in item]
+        found: list[Overdue | PlaceOverdue] = []
+        for item in waiting:
+            if item["dueAt"]["S"] > sortable(at):
+                continue
+            if "place" in item:
+                found.append(PlaceOverdue(place=item["place"]["S"], at=at))
+            else:
+                recording_id, key = item["recordingId"]["S"], item["applicationKey"]["S"]
+                found.append(Overdue(recording_id=recording_id, application_key=key, at=at))
+        return found
 
 
 class Bus:
@@ -129,10 +158,16 @@ class Queue:
         self.sent: list[Fact] = []
         self.down = False
 
-    def send(self, fact: Fact) -> None:
+    def send(self, fact: News) -> None:
         if self.down:
             raise QueueUnavailable("SendMessage: ReadTimeoutError")
-        self.sent.append(facts.read(facts.write(fact)))
+        self.sent.append(cast("Fact", facts.read(facts.write(fact))))
+
+    def send_all(self, news: Iterable[News]) -> int:
+        before = len(self.sent)
+        for fact in news:
+            self.send(fact)
+        return len(self.sent) - before
 
 
 class Calls:
@@ -197,11 +232,15 @@ class RecordedTelemetry(Telemetry):
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.seconds: list[tuple[str, float]] = []
         self.lines: list[Line] = []
         self.flushed: list[Mapping[str, str]] = []
 
     def count(self, metric: str, value: int = 1) -> None:
         self.counts[metric] += value
+
+    def measure(self, metric: str, seconds: float) -> None:
+        self.seconds.append((metric, seconds))
 
     def info(self, message: str, **fields: Any) -> None:
         self.lines.append(Line("info", message, fields))
@@ -297,3 +336,10 @@ class Front:
         """The one log line of the one callback so far."""
         [line] = self.telemetry.lines
         return line
+
+
+def new_ledger(tables: Tables, bus: Bus, executor: Executor, clock: Callable[[], datetime] | None = None) -> Ledger:
+    """Return a ledger of the stack whose bucket is ``BUCKET``."""
+    return Ledger(
+        tables=tables, bus=bus, executor=executor, clock=clock or Clock(), patience=PATIENCE, own_bucket=BUCKET
+    )

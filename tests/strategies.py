@@ -7,22 +7,27 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
+from call_recorder.recording.destinations import ObjectPointer
 from call_recorder.recording.facts import (
     CallDecided,
     CallEnd,
     CallEnded,
     CallStart,
     Fact,
+    FileStored,
     Model,
     Notification,
     Notified,
+    ObjectStored,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
 )
+from call_recorder.recording.places import Owner, Place
 from call_recorder.recording.recording import Recording
 from tests import sinch
+from tests.fakes import PATIENCE
 
 CONFERENCE: Final = "standup"
 
@@ -38,6 +43,11 @@ def _made(model: type[M], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy
 
 _words = st.none() | st.sampled_from(["a", "b", "+46700000001"]) | st.text(max_size=8)
 _urls = st.none() | st.sampled_from([f"s3://bucket/{name}.mp3" for name in "abc"]) | st.text(max_size=8)
+
+
+def _has_name(url: str | None) -> bool:
+    return bool(url and ObjectPointer(url).file_name)
+
 
 _call_starts = _made(
     CallStart,
@@ -78,9 +88,32 @@ _notifications = _made(
 )
 
 
+objects = _made(
+    ObjectStored,
+    at=times,
+    url=st.sampled_from([f"s3://bucket/{name}{end}" for name in "ab" for end in (".mp3", "-transcript.json", "")]),
+    size=st.sampled_from([0, 1, 50]),
+    checksum=st.none() | st.sampled_from(["etag-1", "etag-2"]),
+)
+"""What the bucket says it has: few objects, each several times over, some of them empty."""
+
+owners = _made(
+    Owner,
+    at=times,
+    requested=st.booleans(),
+    recording_id=st.sampled_from(["a", "b"]),
+    application_key=st.sampled_from(["one", "two"]),
+    call_id=st.none() | st.sampled_from(["a", "b"]),
+    conference_id=st.none() | st.just("a"),
+)
+
+
 @st.composite
-def facts_about(draw: st.DrawFn, *, conference: bool | None = None) -> Fact:
-    """Return any fact about one call, or about one conference that several calls joined."""
+def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool = False) -> Fact:
+    """Return any fact about one call, or about one conference that several calls joined.
+
+    ``named``: each file of a conference has a name, by which it is told from the others.
+    """
     in_conference = draw(st.booleans()) if conference is None else conference
     call_id = draw(st.sampled_from(["call-1", "call-2", "call-3"])) if in_conference else sinch.CALL
     about: dict[str, Any] = {
@@ -89,8 +122,9 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None) -> Fact:
         "call_id": call_id,
         "conference_id": CONFERENCE if in_conference else None,
     }
+    destinations = _urls.filter(_has_name) if named and in_conference else _urls
     about_notification = about | ({"call_id": draw(st.none() | st.just(call_id))} if in_conference else {})
-    match draw(st.sampled_from(["requested", "ended", "finished", "available", "transcribed", "notified"])):
+    match draw(st.sampled_from(["requested", "ended", "finished", "available", "stored", "transcribed", "notified"])):
         case "requested":
             return CallDecided(**about, call=draw(_call_starts), request=draw(_requests))
         case "ended":
@@ -98,17 +132,19 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None) -> Fact:
         case "finished":
             return RecordingFinished(**about_notification, at=draw(times))
         case "available":
-            return RecordingAvailable(**about_notification, at=draw(times), destination=draw(_urls))
+            return RecordingAvailable(**about_notification, at=draw(times), destination=draw(destinations))
+        case "stored":
+            return FileStored(**about_notification, stored=draw(objects))
         case "transcribed":
-            return TranscriptionAvailable(**about_notification, at=draw(times), destination=draw(_urls))
+            return TranscriptionAvailable(**about_notification, at=draw(times), destination=draw(destinations))
         case _:
             return Notified(**about_notification, notification=draw(_notifications))
 
 
 @st.composite
-def fact_lists(draw: st.DrawFn, max_size: int = 8) -> list[Fact]:
+def fact_lists(draw: st.DrawFn, max_size: int = 8, *, named: bool = False) -> list[Fact]:
     """Return facts that are all about the same call or the same conference."""
-    return draw(st.lists(facts_about(conference=draw(st.booleans())), min_size=1, max_size=max_size))
+    return draw(st.lists(facts_about(conference=draw(st.booleans()), named=named), min_size=1, max_size=max_size))
 
 
 def empty(fact: Fact) -> Recording:
@@ -117,3 +153,14 @@ def empty(fact: Fact) -> Recording:
 
 
 recordings = fact_lists().map(lambda facts: empty(facts[0]).merge_all(facts))
+
+
+@st.composite
+def places(draw: st.DrawFn) -> Place:
+    """Return a place after something has happened there."""
+    place = Place(place="s3://bucket/a")
+    for stored in draw(st.lists(objects, max_size=3)):
+        place = place.holding(stored, draw(times))
+    for owner in draw(st.lists(owners, min_size=0 if place.objects else 1, max_size=2)):
+        place = place.owned(owner)
+    return place.given_up(draw(times) + draw(st.sampled_from([timedelta(), timedelta(hours=1)])), PATIENCE)

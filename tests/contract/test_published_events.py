@@ -2,19 +2,38 @@
 
 import json
 import re
+from datetime import timedelta
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from moto.events.models import EventPattern
 
-from call_recorder.recording.events import PUBLISHED, SCHEMA_VERSION, SOURCE, Event, due
+from call_recorder.recording.events import (
+    PUBLISHED,
+    SCHEMA_VERSION,
+    SOURCE,
+    Event,
+    RecordingMissing,
+    due,
+    of_key_change,
+)
+from call_recorder.recording.facts import UploaderKeyChanged
+from call_recorder.recording.places import Place
 from call_recorder.recording.recording import Recording
 from local import schemas
-from tests.strategies import recordings
+from tests import sinch
+from tests.fakes import BUCKET, PATIENCE
+from tests.strategies import places, recordings
 
 STEMS = [f"{event.detail_type.lower().replace(' ', '-')}.v{SCHEMA_VERSION}" for event in PUBLISHED]
+OF_RECORDINGS = [stem for stem in STEMS if not stem.startswith(("recording-unattributed", "uploader-key-changed"))]
+FIRST = Path(__file__).parent / "first_v1"
+"""The samples as they were when version 1 was first published."""
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -46,6 +65,13 @@ def paths(value: Any) -> set[str]:
     return {name for key, inner in value.items() for name in (key, *(f"{key}.{each}" for each in paths(inner)))}
 
 
+def assert_fits(event: Event) -> None:
+    schema, delivered = schema_of(type(event)), as_delivered(event)
+    Draft202012Validator(schema).validate(delivered)
+    assert paths(delivered) <= names(schema, schema)
+    assert "null" not in re.sub(r'"(\\.|[^"\\])*"', "", event.detail())
+
+
 def test_every_event_has_a_schema_and_a_sample_and_there_is_no_other_file() -> None:
     files = {path.name for path in schemas.SCHEMAS.glob(f"*.v{SCHEMA_VERSION}.*")}
 
@@ -65,7 +91,22 @@ def test_a_schema_is_one_and_its_sample_fits_it(stem: str) -> None:
     Draft202012Validator(schema).validate(stored(f"{stem}.sample.json"))
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("path", sorted(FIRST.iterdir()), ids=lambda path: path.name)
+def test_an_event_as_it_first_was_still_fits_its_schema(path: Path) -> None:
+    schema = stored(path.name.replace(".sample.", ".schema."))
+
+    Draft202012Validator(schema).validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("name", ["recording-requested.v1.sample.json", "recording-finished.v1.sample.json"])
+def test_the_id_of_an_event_is_what_it_was_in_the_first_version(name: str) -> None:
+    """What was published before an update is not published again after it."""
+    first = json.loads((FIRST / name).read_text())
+
+    assert stored(name)["detail"]["metadata"]["eventId"] == first["detail"]["metadata"]["eventId"]
+
+
+@pytest.mark.parametrize("stem", OF_RECORDINGS)
 def test_a_sample_shows_every_field_but_those_of_a_conference_and_of_a_header(stem: str) -> None:
     schema, sample = stored(f"{stem}.schema.json"), stored(f"{stem}.sample.json")
     known = names(schema, schema)
@@ -76,6 +117,13 @@ def test_a_sample_shows_every_field_but_those_of_a_conference_and_of_a_header(st
     assert known - shown == {"detail.data.conferenceId", f"{consent}.header", f"{consent}.headerValue"}
 
 
+@pytest.mark.parametrize("stem", sorted({*STEMS} - {*OF_RECORDINGS}))
+def test_a_sample_of_what_is_no_recordings_shows_every_field(stem: str) -> None:
+    schema, sample = stored(f"{stem}.schema.json"), stored(f"{stem}.sample.json")
+
+    assert names(schema, schema) <= paths(sample)
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_a_schema_leaves_room_for_a_field_that_comes_later(stem: str) -> None:
     sample = stored(f"{stem}.sample.json")
@@ -84,10 +132,25 @@ def test_a_schema_leaves_room_for_a_field_that_comes_later(stem: str) -> None:
     Draft202012Validator(stored(f"{stem}.schema.json")).validate(sample)
 
 
-@pytest.mark.parametrize("stem", STEMS)
+ENVELOPE = ["source", "detail-type", "detail.metadata.eventId", "detail.metadata.schemaVersion"]
+DEMANDED = {
+    "recording-requested": ["recordingId", "applicationKey", "destinationUrl", "format", "transcription"],
+    "recording-finished": ["recordingId", "applicationKey", "finishedAt"],
+    "recording-available": ["recordingId", "applicationKey", "availableAt", "file"],
+    "transcription-available": ["recordingId", "applicationKey", "availableAt", "file"],
+    "recording-missing": ["recordingId", "applicationKey", "missingSince", "reason", "witnesses"],
+    "recording-unattributed": ["storedAt", "file"],
+    "uploader-key-changed": ["user", "key", "step"],
+}
+
+
 @pytest.mark.parametrize(
-    "without",
-    ["source", "detail-type", "detail.metadata.eventId", "detail.metadata.schemaVersion", "detail.data.recordingId"],
+    ("stem", "without"),
+    [
+        (f"{kind}.v{SCHEMA_VERSION}", each)
+        for kind, fields in DEMANDED.items()
+        for each in (*ENVELOPE, *(f"detail.data.{field}" for field in fields))
+    ],
 )
 def test_a_schema_demands_what_a_consumer_cannot_do_without(stem: str, without: str) -> None:
     sample = stored(f"{stem}.sample.json")
@@ -103,18 +166,38 @@ def test_a_schema_demands_what_a_consumer_cannot_do_without(stem: str, without: 
 @given(recordings)
 def test_whatever_goes_out_fits_its_schema_and_has_no_field_that_it_does_not_know(recording: Recording) -> None:
     for event in due(recording):
-        schema, delivered = schema_of(type(event)), as_delivered(event)
-        Draft202012Validator(schema).validate(delivered)
-        assert paths(delivered) <= names(schema, schema)
-        assert "null" not in re.sub(r'"(\\.|[^"\\])*"', "", event.detail())
+        assert_fits(event)
+
+
+@given(recordings, st.sampled_from([BUCKET, "bucket"]))
+def test_whatever_is_said_of_a_missing_recording_fits_its_schema(recording: Recording, own_bucket: str) -> None:
+    given_up = recording.given_up(sinch.NOW + timedelta(days=1), PATIENCE, own_bucket)
+
+    for event in due(given_up):
+        assert_fits(event)
+    named = [event.data.reason for event in due(given_up) if isinstance(event, RecordingMissing)]
+    assert named == [missing.reason for missing in given_up.missing.values()]
+
+
+@given(places())
+def test_whatever_is_said_of_a_file_that_is_nobodys_fits_its_schema(place: Place) -> None:
+    for event in due(place):
+        assert_fits(event)
+
+
+@pytest.mark.parametrize("step", ["created", "handed-out", "deactivated", "deleted"])
+def test_every_step_of_a_keys_life_fits_its_schema(
+    step: Literal["created", "handed-out", "deactivated", "deleted"],
+) -> None:
+    assert_fits(of_key_change(UploaderKeyChanged(at=sinch.NOW, user="uploader", key="…ABCD", step=step)))
 
 
 @given(recordings)
 def test_times_are_utc_to_the_second(recording: Recording) -> None:
-    for event in due(recording):
+    for event in due(recording.given_up(sinch.NOW + timedelta(days=1), PATIENCE, BUCKET)):
         detail = json.loads(event.detail())
         stamps = [detail["metadata"]["occurredAt"]]
-        stamps += [value for name, value in detail["data"].items() if name.endswith("At")]
+        stamps += [value for name, value in detail["data"].items() if name.endswith(("At", "Since"))]
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp) for stamp in stamps)
 
 
@@ -125,4 +208,51 @@ def test_the_names_that_rules_are_written_with_stay_as_they_are() -> None:
         "Recording Finished",
         "Recording Available",
         "Transcription Available",
+        "Recording Missing",
+        "Recording Unattributed",
+        "Uploader Key Changed",
+    ]
+
+
+def matched(pattern: dict[str, Any]) -> list[str]:
+    """Return the samples that a rule with this pattern lets through."""
+    rule = EventPattern.load(json.dumps(pattern))
+    return [stem for stem in STEMS if rule.matches_event(stored(f"{stem}.sample.json"))]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("stem", "event"), list(zip(STEMS, PUBLISHED, strict=True)))
+def test_a_rule_for_one_kind_and_version_gets_that_and_nothing_else(stem: str, event: type[Event]) -> None:
+    assert matched(
+        {
+            "source": [SOURCE],
+            "detail-type": [event.detail_type],
+            "detail": {"metadata": {"schemaVersion": [SCHEMA_VERSION]}},
+        }
+    ) == [stem]
+
+
+def test_a_rule_by_application_gets_what_is_about_its_recordings() -> None:
+    assert matched({"detail": {"data": {"applicationKey": ["6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"]}}}) == OF_RECORDINGS
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"reason": [{"anything-but": ["not-answered"]}]},
+        {"reason": ["not-stored", "empty-file"]},
+        {"witnesses": ["storage"]},
+        {"result": ["ANSWERED"]},
+    ],
+)
+def test_a_rule_can_choose_missing_recordings_by_why(data: dict[str, Any]) -> None:
+    assert matched({"detail-type": ["Recording Missing"], "detail": {"data": data}}) == ["recording-missing.v1"]
+
+
+def test_a_rule_can_choose_files_by_bucket_and_size() -> None:
+    by_file = {"bucket": ["example-recordings"], "size": [{"numeric": [">", 0]}]}
+
+    assert matched({"detail": {"data": {"file": by_file}}}) == [
+        "recording-available.v1",
+        "transcription-available.v1",
+        "recording-unattributed.v1",
     ]

@@ -1,6 +1,6 @@
 """Runs one function's handler in this process and says what that took: modules imported, clients created.
 
-Run as ``python composition.py callback|notify`` by the tests, in a process of its own.
+Run as ``python composition.py callback|notify|watchdog`` by the tests, in a process of its own.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Plays a whole call through both handlers, real clients before a made-up AWS, with every logger at DEBUG.
+"""Plays a whole call through the handlers, real clients before a made-up AWS, with every logger at DEBUG.
 
 Run in a process of its own by the tests, which read all that it prints.
 """
@@ -7,15 +7,17 @@ import json
 import logging
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 from moto import mock_aws
 
-from call_recorder.handlers import callback, notify
+from call_recorder.handlers import callback, notify, watchdog
+from call_recorder.recording.destinations import escape
 from tests import sinch
-from tests.fakes import RECORD_ALL, STORAGE_CREDENTIALS
+from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
+from tests.tables import create
 
 NUMBERS = ("+46700000001", "+46700000002", "+12017777777")
 PROFILE = RECORD_ALL | {
@@ -42,11 +44,10 @@ def make_aws() -> None:
     )
     os.environ["RECORDING_QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="recordings")["QueueUrl"]
     boto3.client("events").create_event_bus(Name=os.environ["RECORDINGS_BUS"])
-    boto3.client("dynamodb").create_table(
-        TableName=os.environ["RECORDINGS_TABLE"],
-        KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
+    create(
+        boto3.client("dynamodb"),
+        recordings=os.environ["RECORDINGS_TABLE"],
+        places=os.environ["PLACES_TABLE"],
     )
 
 
@@ -94,6 +95,23 @@ def drain() -> None:
             sqs.delete_message(QueueUrl=os.environ["RECORDING_QUEUE_URL"], ReceiptHandle=message["ReceiptHandle"])
 
 
+def store(key: str, size: int = 50) -> None:
+    """Say on the queue, as the bucket does, that there is an object."""
+    event = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "time": sinch.stamp(datetime.now(UTC)),
+        "detail": {"bucket": {"name": BUCKET}, "object": {"key": key, "size": size, "etag": "0f3e4a86"}},
+    }
+    boto3.client("sqs").send_message(QueueUrl=os.environ["RECORDING_QUEUE_URL"], MessageBody=json.dumps(event))
+
+
+def look_for_what_is_missing(after: timedelta) -> None:
+    """Let the watchdog look some time from now, and NotifyFunction at what it finds."""
+    watchdog.compose(os.environ, clock=lambda: datetime.now(UTC) + after)()
+    drain()
+
+
 def start_cold() -> None:
     """Forget what the functions keep between invocations."""
     callback._front_door.cache_clear()
@@ -103,7 +121,10 @@ def start_cold() -> None:
 def main() -> None:
     """Play everything once in order, and again with each thing behind the functions broken."""
     statuses = callbacks()
+    store(f"recordings/{escape(NUMBERS[0])}/a.mp3")
     drain()
+    look_for_what_is_missing(after=timedelta())
+    look_for_what_is_missing(after=timedelta(days=1))
 
     put_parameters(recording_profile='{"destination": "s3://bucket/fixed.mp3"}')
     start_cold()
@@ -126,6 +147,7 @@ def main() -> None:
     os.environ["RECORDINGS_TABLE"] = "missing"
     start_cold()
     statuses += callbacks()
+    store(f"recordings/{escape(NUMBERS[0])}/b.mp3")
     drain()
     sys.stdout.write(f"statuses {json.dumps(sorted(set(statuses)))}\n")
 

@@ -9,10 +9,20 @@ from moto import mock_aws
 
 from call_recorder.aws import clients
 from call_recorder.aws.bus import MOST_ENTRIES, RecordingsBus
+from call_recorder.aws.queue import MOST_ENTRIES as MOST_MESSAGES
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.recording.errors import BusUnavailable, QueueUnavailable
 from call_recorder.recording.events import Event, due
-from call_recorder.recording.facts import Notification, Notified, RecordingFinished, read
+from call_recorder.recording.facts import (
+    Notification,
+    Notified,
+    Overdue,
+    PlaceOverdue,
+    RecordingFinished,
+    UploaderKeyChanged,
+    read,
+    write,
+)
 from tests import sinch
 from tests.strategies import empty
 
@@ -138,3 +148,70 @@ def test_a_queue_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
 
     with pytest.raises(QueueUnavailable, match="^SendMessage: ConnectTimeoutError$"):
         RecordingQueue(client, "https://queue.example").send(fact)
+
+
+def overdue(number: int) -> list[Overdue]:
+    return [Overdue(recording_id=f"call-{each}", application_key="app", at=sinch.NOW) for each in range(number)]
+
+
+def entries_of(facts: Sequence[Overdue]) -> list[dict[str, str]]:
+    return [{"Id": str(place), "MessageBody": write(fact)} for place, fact in enumerate(facts)]
+
+
+def accepted(number: int) -> dict[str, Any]:
+    answer = {"MessageId": "m", "MD5OfMessageBody": "d"}
+    return {"Successful": [answer | {"Id": str(place)} for place in range(number)], "Failed": []}
+
+
+@mock_aws
+def test_many_facts_come_out_of_the_queue_as_they_went_in() -> None:
+    client = clients.notifications()
+    url = client.create_queue(QueueName="recordings")["QueueUrl"]
+
+    assert RecordingQueue(client, url).send_all(iter(overdue(12))) == 12
+
+    received = [client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"] for _ in range(2)]
+    bodies = [message["Body"] for messages in received for message in messages]
+    assert sorted(bodies) == sorted(map(write, overdue(12)))
+
+
+def test_many_facts_are_sent_ten_to_a_call() -> None:
+    client, facts = clients.notifications(), overdue(23)
+    with Stubber(client) as stub:
+        for start in (0, 10, 20):
+            chunk = facts[start : start + MOST_MESSAGES]
+            expected = {"QueueUrl": "https://queue.example", "Entries": entries_of(chunk)}
+            stub.add_response("send_message_batch", accepted(len(chunk)), expected)
+        assert RecordingQueue(client, "https://queue.example").send_all(facts) == 23
+        stub.assert_no_pending_responses()
+
+
+def test_no_facts_are_no_call() -> None:
+    client = clients.notifications()
+    with Stubber(client):
+        assert RecordingQueue(client, "https://queue.example").send_all([]) == 0
+
+
+def test_ten_facts_at_their_longest_fit_into_one_call() -> None:
+    longest = UploaderKeyChanged(at=sinch.NOW, user="u" * 64, key="…ABCD", step="deactivated")
+    place = PlaceOverdue(place="s3://b/" + "k" * 1100, at=sinch.NOW)
+
+    assert MOST_MESSAGES * max(len(write(longest)), len(write(place))) < 256 * 1024
+
+
+def test_a_queue_that_refuses_one_of_many_is_unavailable_by_its_code() -> None:
+    client = clients.notifications()
+    refused = accepted(1) | {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
+    with Stubber(client) as stub:
+        stub.add_response("send_message_batch", refused)
+        with pytest.raises(QueueUnavailable, match="^SendMessageBatch: InternalError$"):
+            RecordingQueue(client, "https://queue.example").send_all(overdue(2))
+
+
+def test_a_queue_that_refuses_many_at_once_is_unavailable_by_its_code() -> None:
+    client = clients.notifications()
+    with Stubber(client) as stub:
+        stub.add_response("send_message_batch", accepted(10))
+        stub.add_client_error("send_message_batch", service_error_code="AccessDenied", http_status_code=403)
+        with pytest.raises(QueueUnavailable, match="^SendMessageBatch: AccessDenied$"):
+            RecordingQueue(client, "https://queue.example").send_all(overdue(11))

@@ -1,6 +1,7 @@
 """The callback contract: what Sinch gets to hear, for each row of the table in the design."""
 
 import json
+from time import sleep
 from typing import Any
 
 import pytest
@@ -278,3 +279,43 @@ def test_the_log_masks_phone_numbers() -> None:
 
     assert front.line.fields["to"] == "number:+*********02"
     assert "46700000001" not in str(front.line)
+
+
+class SlowApplications(Applications):
+    """Takes a while."""
+
+    def get(self, key: str) -> Application:
+        sleep(0.05)
+        return super().get(key)
+
+
+@pytest.mark.parametrize("applications", [Applications(application()), BrokenApplications(), Applications()])
+def test_of_an_ice_it_is_measured_how_long_its_answer_took_whatever_came_of_it(applications: Applications) -> None:
+    front = Front(applications=applications)
+    applications.down = not applications.known
+
+    front(sinch.signed(sinch.ice()))
+
+    [(metric, seconds)] = front.telemetry.seconds
+    assert metric == "IceMilliseconds"
+    assert 0 <= seconds < 5
+
+
+def test_what_an_ice_waited_for_is_in_what_is_measured() -> None:
+    front = Front(applications=SlowApplications(application()))
+
+    front(sinch.signed(sinch.ice()))
+
+    assert [seconds >= 0.05 for _, seconds in front.telemetry.seconds] == [True]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [sinch.ace(), sinch.pie(), sinch.dice(), sinch.notify("recording_finished"), {"event": "surprise"}, b"{"],
+)
+def test_nobody_waits_for_the_answer_to_anything_else_and_it_is_not_measured(body: dict[str, Any] | bytes) -> None:
+    front = Front()
+
+    front(sinch.signed(body))
+
+    assert front.telemetry.seconds == []

@@ -14,31 +14,31 @@ from moto import mock_aws
 
 from call_recorder.aws import clients
 from call_recorder.aws.calls import MOST_REMEMBERED, Calls
-from call_recorder.aws.table import RecordingsTable
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.notify import BackOffice
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import AwaitedAnswer, CallDecided, CallEnd, CallEnded, CallStart, Consent, write
-from call_recorder.recording.ledger import Ledger, Message
+from call_recorder.recording.ledger import Message
 from tests import sinch
 from tests.fakes import (
     RETENTION,
     STORAGE_CREDENTIALS,
     Applications,
     Bus,
-    Clock,
     Front,
-    InMemoryTable,
+    InMemoryTables,
     RecordedTelemetry,
     application,
+    new_ledger,
 )
 from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, MXP_ACTION, asking, profile, rule
 from tests.svaml import captures
+from tests.tables import RECORDINGS, create, tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-TABLE = "recordings"
+TABLE = RECORDINGS
 OTHER = "the-other-application"
 START = CallStart(at=sinch.NOW, from_="+46700000001", to="+46700000002", to_type="number")
 AWAITED = AwaitedAnswer(at=sinch.NOW, rule="asked")
@@ -57,12 +57,7 @@ def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: An
 def client() -> Iterator[DynamoDBClient]:
     with mock_aws():
         client = clients.calls()
-        client.create_table(
-            TableName=TABLE,
-            KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create(client)
         yield client
 
 
@@ -73,8 +68,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDecided) -> None:
-    table = RecordingsTable(client, TABLE, retention=RETENTION)
-    ledger = Ledger(table=table, bus=Bus(), executor=executor, clock=Clock())
+    ledger = new_ledger(tables(client), Bus(), executor)
     assert not ledger.record([Message(str(number), each) for number, each in enumerate(facts)]).failed
 
 
@@ -302,8 +296,8 @@ class Office:
     """NotifyFunction over a table in memory."""
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
-        self.table, self.telemetry = InMemoryTable(), RecordedTelemetry()
-        ledger = Ledger(table=self.table, bus=Bus(), executor=executor, clock=Clock())
+        self.table, self.telemetry = InMemoryTables(), RecordedTelemetry()
+        ledger = new_ledger(self.table, Bus(), executor)
         self.office = BackOffice(ledger, self.telemetry)
 
     def take(self, *facts: CallDecided | CallEnded) -> None:
@@ -323,7 +317,7 @@ def test_an_answer_that_was_missed_is_counted_once_and_waited_for(
     assert office.telemetry.counts["AnswersNotRecorded"] == 1
     assert [line.message for line in office.telemetry.lines] == ["call not recorded from its answer"]
     item = office.table.items[sinch.CALL]
-    assert item["waitingSince"] == {"S": "2026-11-23T09:30:00Z"}
+    assert item["dueAt"] == {"S": "2026-11-23T10:00:00Z"}
     assert "waitingShard" in item
 
 
@@ -333,7 +327,8 @@ def test_a_missed_answer_is_found_and_kept_even_if_no_consent_was_asked(executor
     office.take(fact(consent=None), ENDED)
 
     item = office.table.items[sinch.CALL]
-    assert item["waitingSince"] == item["requestedAt"] == {"S": "2026-11-23T09:30:00Z"}
+    assert item["requestedAt"] == {"S": "2026-11-23T09:30:00Z"}
+    assert item["dueAt"] == {"S": "2026-11-23T10:00:00Z"}
     assert item["applicationDay"] == {"S": f"{sinch.APPLICATION}#2026-11-23"}
     assert int(item["expiresAt"]["N"]) >= (sinch.NOW + RETENTION).timestamp()
 

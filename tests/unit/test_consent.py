@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from call_recorder.recording.consent import MenuTicket
 from call_recorder.recording.facts import CallDecided
-from call_recorder.recording.ledger import Ledger, Message
+from call_recorder.recording.ledger import Message
 from call_recorder.recording.policy import KnownCall
 from tests import sinch
-from tests.fakes import RETENTION, Applications, Bus, Clock, Front, InMemoryTable, application
+from tests.fakes import RETENTION, Applications, Bus, Front, InMemoryTables, application, new_ledger
 from tests.profiles import (
     AGREED,
     ANNOUNCED,
@@ -382,8 +382,8 @@ class Books:
     """What becomes of the facts that the front sent."""
 
     def __init__(self, front: Front, executor: ThreadPoolExecutor) -> None:
-        self.table, self.bus = InMemoryTable(), Bus()
-        ledger = Ledger(table=self.table, bus=self.bus, executor=executor, clock=Clock())
+        self.table, self.bus = InMemoryTables(), Bus()
+        ledger = new_ledger(self.table, self.bus, executor)
         report = ledger.record([Message(str(number), fact) for number, fact in enumerate(front.facts.sent)])
         assert not report.failed
 

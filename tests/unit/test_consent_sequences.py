@@ -15,7 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 from call_recorder.aws.calls import Calls
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.recording.consent import MenuTicket
-from call_recorder.recording.ledger import Ledger, Message
+from call_recorder.recording.ledger import Message
 from call_recorder.recording.profile import RecordingProfile
 from tests import profiles, sinch
 from tests.fakes import (
@@ -23,11 +23,12 @@ from tests.fakes import (
     Backend,
     Bus,
     Clock,
-    InMemoryTable,
+    InMemoryTables,
     Queue,
     RecordedTelemetry,
     application,
     callback_settings,
+    new_ledger,
 )
 from tests.svaml import assert_legal, captures, names
 
@@ -135,7 +136,7 @@ def taken(profile: dict[str, Any]) -> bool:
 class Client:
     """DynamoDB's one call that CallbackFunction makes, over a table in memory."""
 
-    def __init__(self, table: InMemoryTable) -> None:
+    def __init__(self, table: InMemoryTables) -> None:
         self._table = table
         self.down = False
 
@@ -167,7 +168,7 @@ class Calling:
         self.random = random
         self.applications = Applications()
         self.written: dict[str, RecordingProfile] = {}
-        self.table, self.bus = InMemoryTable(), Bus()
+        self.table, self.bus = InMemoryTables(), Bus()
         self.client = Client(self.table)
         self.queue, self.backend = Queue(), Backend()
         self.drained = 0
@@ -183,7 +184,7 @@ class Calling:
 
     def play(self, executor: Executor) -> None:
         """Let some things happen, mostly whole calls."""
-        self.ledger = Ledger(table=self.table, bus=self.bus, executor=executor, clock=Clock())
+        self.ledger = new_ledger(self.table, self.bus, executor)
         for _ in range(self.random.randint(2, 6)):
             self.random.choice([self.whole_call, self.whole_call, self.anything])()
         self.keep_the_books()

@@ -1,20 +1,24 @@
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.events import PUBLISHED, due
-from call_recorder.recording.facts import Fact, RecordingAvailable, fact_of
+from call_recorder.recording.events import PUBLISHED, due, of_key_change
+from call_recorder.recording.facts import Fact, ObjectStored, RecordingAvailable, UploaderKeyChanged, fact_of
+from call_recorder.recording.places import Place
 from call_recorder.recording.policy import Policy
 from call_recorder.recording.recording import Recording
 from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback
 from tests import sinch
-from tests.fakes import STORAGE_KEY, STORAGE_SECRET, application
+from tests.fakes import BUCKET, PATIENCE, STORAGE_KEY, STORAGE_SECRET, application
 from tests.strategies import empty, recordings
 
 MOST_BYTES = 8 * 1024
+STORED = ObjectStored(url="s3://bucket/c.mp3", at=sinch.NOW, size=50, checksum="etag")
+KEY_CHANGED = UploaderKeyChanged(at=sinch.NOW, user="uploader", key=f"…{STORAGE_KEY[-4:]}", step="created")
 
 HOSTILE = ["\x00" * 2048, '"\\' * 1024, "\U0001f4de" * 2048, "\u2028" * 2048, "x" * 2048]
 texts = st.sampled_from(HOSTILE) | st.text(max_size=64)
@@ -56,7 +60,9 @@ def test_an_event_is_under_eight_kilobytes_whatever_the_callbacks_held(
     facts = facts_of_callbacks(fields, conference)
 
     for fact in facts:
-        for event in due(empty(fact).merge_all(each for each in facts if each.recording_id == fact.recording_id)):
+        known = empty(fact).merge_all(each for each in facts if each.recording_id == fact.recording_id)
+        unstored = known.model_copy(update={"files": {}}).given_up(sinch.NOW + timedelta(days=1), PATIENCE, BUCKET)
+        for event in (*due(known), *due(unstored)):
             assert len(event.detail().encode()) < MOST_BYTES
 
 
@@ -64,8 +70,10 @@ def test_no_fact_item_or_event_of_a_whole_call_holds_a_credential() -> None:
     fields = {"callid": "c", "to": "alice", "cli": "+46700000001", "destination": "s3://bucket/c.mp3"}
     facts = facts_of_callbacks(fields, None)
     recording = empty(facts[0]).merge_all(facts)
+    place = Place(place="s3://bucket/c").holding(STORED, sinch.NOW).given_up(sinch.NOW + timedelta(days=1), PATIENCE)
+    unstored = recording.model_copy(update={"files": {}}).given_up(sinch.NOW + timedelta(days=1), PATIENCE, BUCKET)
 
-    events = due(recording)
+    events = [*due(recording), *due(unstored), *due(place), of_key_change(KEY_CHANGED)]
 
     assert {type(event) for event in events} == set(PUBLISHED)
     for kept in (*map(repr, facts), repr(recording), *(event.detail() for event in events)):
@@ -96,13 +104,35 @@ def test_what_is_published_is_not_due_again(recording: Recording) -> None:
     assert due(published) == []
 
 
-def test_an_event_id_never_changes_from_one_version_to_the_next() -> None:
+@pytest.mark.parametrize(
+    ("recording_id", "conference_id", "event_id"),
+    [
+        ("call", None, "070dc0ad-d2b5-5dfd-86ca-04c59055ea5a"),
+        ("standup", "standup", "35c15c2e-b32c-5095-98a7-2ab3945fe71a"),
+    ],
+)
+def test_an_event_id_never_changes_from_one_version_to_the_next(
+    recording_id: str, conference_id: str | None, event_id: str
+) -> None:
     fact = RecordingAvailable(
-        recording_id="call", application_key="app", call_id="call", at=sinch.NOW, destination="s3://bucket/a.mp3"
+        recording_id=recording_id,
+        application_key="app",
+        call_id="call",
+        conference_id=conference_id,
+        at=sinch.NOW,
+        destination="s3://bucket/a.mp3",
     )
     [event] = due(empty(fact).merge(fact))
 
-    assert event.id == "dafa32ef-0a79-5fbc-a09b-b748ea2ad9b6"
+    assert event.id == event_id
+
+
+def test_the_event_of_a_changed_key_is_one_however_often_and_late_the_change_is_told() -> None:
+    again = KEY_CHANGED.model_copy(update={"at": sinch.NOW + timedelta(hours=1)})
+    others = [KEY_CHANGED.model_copy(update={name: "deleted"}) for name in ("user", "key", "step")]
+
+    assert of_key_change(KEY_CHANGED).id == of_key_change(again).id
+    assert len({of_key_change(each).id for each in (KEY_CHANGED, *others)}) == 4
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,31 @@ def test_a_time_off_the_calendar_is_no_time(timestamp: str) -> None:
     assert fact.end.at == sinch.NOW
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "at"),
+    [
+        ("2026-11-23T08:30:00Z", "2026-11-23 08:30"),
+        ("2026-11-22T09:30:00Z", "2026-11-23 09:30"),
+        ("2026-11-24T09:30:00Z", "2026-11-23 09:30"),
+        ("2027-01-01T00:00:00Z", "2026-11-23 09:30"),
+    ],
+)
+def test_the_end_of_a_call_is_not_far_from_when_it_was_signed(timestamp: str, at: str) -> None:
+    """When a recording is missing is reckoned from it."""
+    fact = fact_from(sinch.dice(timestamp=timestamp))
+
+    assert isinstance(fact, CallEnded)
+    assert f"{fact.end.at:%Y-%m-%d %H:%M}" == at
+
+
+@pytest.mark.parametrize("duration", [-1, 10**9, 10**60, 1e300, "long", None, True, [], 0.5])
+def test_no_duration_breaks_the_end_of_a_call(duration: Any) -> None:
+    fact = fact_from(sinch.dice(duration=duration))
+
+    assert isinstance(fact, CallEnded)
+    assert read(write(fact)) == fact
+
+
 TEXTS = st.text(max_size=3000) | st.sampled_from(["\x00" * 3000, '"' * 3000, "\U0001f4de" * 3000, "\uffff" * 3000])
 
 
@@ -123,11 +148,13 @@ TEXTS = st.text(max_size=3000) | st.sampled_from(["\x00" * 3000, '"' * 3000, "\U
     )
 )
 def test_a_fact_is_small_and_ascii_whatever_the_callback_holds(body: dict[str, Any]) -> None:
-    message = write(fact_from(body))
+    fact = fact_from(body)
+    message = write(fact)
 
     assert message.isascii()
     assert len(message) < 32_768
-    assert read(message).recording_id
+    assert read(message) == fact
+    assert fact.recording_id
 
 
 @pytest.mark.parametrize(

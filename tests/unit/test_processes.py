@@ -30,7 +30,11 @@ ENVIRONMENT = {
     "RECORDINGS_TABLE": "recordings",
     "RECORDINGS_BUS": "recordings-bus",
     "RETENTION_DAYS": "30",
+    "PLACES_TABLE": "places",
+    "GRACE_SECONDS": "1800",
+    "LONGEST_CALL_SECONDS": "14400",
 }
+NAMES = ("callback", "notify", "watchdog")
 UNWANTED = (
     "aws_xray_sdk",
     "pydantic_settings",
@@ -67,26 +71,33 @@ def printed() -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["callback", "notify"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("module", UNWANTED)
 def test_a_function_imports_nothing_heavy_that_it_does_not_use(name: str, module: str) -> None:
     assert not [found for found in composed(name)["modules"] if found == module or found.startswith(f"{module}.")]
 
 
-@pytest.mark.parametrize(("name", "clients"), [("callback", ["sqs", "sqs", "ssm"]), ("notify", ["dynamodb", "events"])])
+@pytest.mark.parametrize(
+    ("name", "clients"),
+    [
+        ("callback", ["sqs", "sqs", "ssm"]),
+        ("notify", ["dynamodb", "events"]),
+        ("watchdog", ["dynamodb", "sqs"]),
+    ],
+)
 def test_a_function_creates_the_clients_it_uses_and_no_other(name: str, clients: list[str]) -> None:
     assert composed(name)["composed"] == clients
 
 
-@pytest.mark.parametrize("name", ["callback", "notify"])
+@pytest.mark.parametrize("name", NAMES)
 def test_importing_a_handler_creates_no_client(name: str) -> None:
     assert composed(name)["atImport"] == []
 
 
-@pytest.mark.parametrize("name", ["callback", "notify"])
+@pytest.mark.parametrize("name", NAMES)
 def test_in_lambda_the_function_is_composed_before_its_first_event(name: str) -> None:
     script = f"import call_recorder.handlers.{name} as handler; print(handler.__dict__['_DOOR'].cache_info().currsize)"
-    door = {"callback": "_front_door", "notify": "_back_office"}[name]
+    door = {"callback": "_front_door", "notify": "_back_office", "watchdog": "_watchdog"}[name]
     done = subprocess.run(  # noqa: S603 - the script above
         [sys.executable, "-c", script.replace("_DOOR", door)],
         env=ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
@@ -104,7 +115,13 @@ def test_the_call_that_is_read_for_secrets_went_every_way() -> None:
     lines = [json.loads(line) for line in printed().splitlines() if line.startswith("{")]
     outcomes = {line.get("outcome") for line in lines}
     assert outcomes >= {"recorded", "no-route", "degraded", "queued", "not-queued", "refused", "continued"}
-    assert {"event published", "fact not taken; it will be delivered again"} <= {line.get("message") for line in lines}
+    assert {line.get("message") for line in lines} >= {
+        "event published",
+        "fact not taken; it will be delivered again",
+        "recording missing",
+        "watchdog",
+    }
+    assert {"Recording Missing", "Recording Unattributed"} <= {line.get("event") for line in lines}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
+from datetime import timedelta
+
 import pytest
 
-from call_recorder.handlers.settings import CallbackSettings, NotifySettings, SettingsRefused
+from call_recorder.handlers.settings import CallbackSettings, NotifySettings, SettingsRefused, WatchdogSettings
+from call_recorder.recording.outbox import Patience
 
 CALLBACK = {
     "CALLBACK_PATH": "/callbacks",
@@ -8,7 +11,20 @@ CALLBACK = {
     "RECORDINGS_BUCKET": "bucket",
     "RECORDINGS_TABLE": "recordings",
 }
-NOTIFY = {"RECORDINGS_TABLE": "recordings", "RECORDINGS_BUS": "bus", "RETENTION_DAYS": "365"}
+NOTIFY = {
+    "RECORDINGS_TABLE": "recordings",
+    "PLACES_TABLE": "places",
+    "RECORDINGS_BUS": "bus",
+    "RECORDINGS_BUCKET": "bucket",
+    "RETENTION_DAYS": "365",
+    "GRACE_SECONDS": "1800",
+    "LONGEST_CALL_SECONDS": "14400",
+}
+WATCHDOG = {
+    "RECORDINGS_TABLE": "recordings",
+    "PLACES_TABLE": "places",
+    "RECORDING_QUEUE_URL": "https://queue.example/recordings",
+}
 
 
 def test_what_may_be_left_out_has_the_value_of_the_design() -> None:
@@ -31,6 +47,20 @@ def test_a_missing_variable_of_the_callback_function_is_told_by_name(name: str) 
 def test_a_missing_variable_of_the_notify_function_is_told_by_name(name: str) -> None:
     with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: Field required$"):
         NotifySettings.read({other: value for other, value in NOTIFY.items() if other != name})
+
+
+@pytest.mark.parametrize("name", WATCHDOG)
+def test_a_missing_or_empty_variable_of_the_watchdog_is_told_by_name(name: str) -> None:
+    with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: Field required$"):
+        WatchdogSettings.read({other: value for other, value in WATCHDOG.items() if other != name})
+    with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: "):
+        WatchdogSettings.read(WATCHDOG | {name: ""})
+
+
+def test_patience_is_given_in_seconds() -> None:
+    assert NotifySettings.read(NOTIFY).patience == Patience(
+        grace=timedelta(minutes=30), longest_call=timedelta(hours=4)
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +89,18 @@ def test_a_wrong_variable_of_the_callback_function_is_told_by_name(name: str, va
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("RECORDINGS_TABLE", ""), ("RECORDINGS_BUS", ""), ("RETENTION_DAYS", "0"), ("RETENTION_DAYS", "forever")],
+    [
+        ("RECORDINGS_TABLE", ""),
+        ("PLACES_TABLE", ""),
+        ("RECORDINGS_BUS", ""),
+        ("RECORDINGS_BUCKET", "ab"),
+        ("RETENTION_DAYS", "0"),
+        ("RETENTION_DAYS", "forever"),
+        ("GRACE_SECONDS", "0"),
+        ("GRACE_SECONDS", "half an hour"),
+        ("LONGEST_CALL_SECONDS", "0"),
+        ("LONGEST_CALL_SECONDS", "86401"),
+    ],
 )
 def test_a_wrong_variable_of_the_notify_function_is_told_by_name(name: str, value: str) -> None:
     with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: "):

@@ -104,7 +104,7 @@ def test_one_changed_byte_of_the_timestamp_is_refused(timestamp: str) -> None:
     assert Front().status(replaced(sinch.signed(ICE), x_timestamp=timestamp)) == 401
 
 
-@given(header_with_one_byte_changed("authorization").filter(lambda text: text[:12].lower() == "application "))
+@given(header_with_one_byte_changed("authorization").filter(lambda text: text.startswith("application ")))
 def test_one_changed_byte_of_key_or_signature_is_refused(authorization: str) -> None:
     assert Front().status(replaced(sinch.signed(ICE), authorization=authorization)) == 401
 

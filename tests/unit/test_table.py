@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -6,10 +6,11 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 from hypothesis import given
+from hypothesis import strategies as st
 from moto import mock_aws
 
 from call_recorder.aws import clients
-from call_recorder.aws.table import WAITING_SHARDS, RecordingsTable, from_item, to_item
+from call_recorder.aws.table import WAITING_SHARDS, Tables, UnreadableItem, from_item, to_item
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import (
     CallDecided,
@@ -17,20 +18,24 @@ from call_recorder.recording.facts import (
     CallEnded,
     CallStart,
     Fact,
+    FileStored,
+    ObjectStored,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
 )
-from call_recorder.recording.ledger import Conflict
-from call_recorder.recording.recording import Claim, Recording
+from call_recorder.recording.ledger import Conflict, Stored
+from call_recorder.recording.outbox import Claim
+from call_recorder.recording.places import Owner, Place
+from call_recorder.recording.recording import Recording
 from tests import sinch
-from tests.fakes import RETENTION
-from tests.strategies import empty, recordings
+from tests.fakes import PATIENCE, RETENTION
+from tests.strategies import empty, places, recordings
+from tests.tables import PLACES, RECORDINGS, create, tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-NAME = "recordings"
 ABOUT: dict[str, Any] = {"recording_id": sinch.CALL, "application_key": "app", "call_id": sinch.CALL}
 START = CallStart(at=sinch.NOW, from_="+46700000001", to="alice", to_type="username")
 REQUEST = RecordingRequest(
@@ -42,28 +47,24 @@ REQUEST = RecordingRequest(
     transcription=False,
 )
 REQUESTED = CallDecided(**ABOUT, call=START, request=REQUEST)
+REQUESTED_TOO = REQUESTED.model_copy(update={"recording_id": "other", "call_id": "other"})
 FINISHED = RecordingFinished(**ABOUT, at=sinch.NOW + timedelta(minutes=1))
 AVAILABLE = RecordingAvailable(**ABOUT, at=sinch.NOW + timedelta(minutes=2), destination="s3://bucket/a.mp3")
 ENDED = CallEnded(**ABOUT, end=CallEnd(at=sinch.NOW + timedelta(minutes=1), result="ANSWERED", duration=60))
-INDEX_KEYS = {"applicationDay", "caller", "callee", "requestedAt", "waitingShard", "waitingSince"}
+INDEX_KEYS = {"applicationDay", "caller", "callee", "requestedAt", "waitingShard", "dueAt"}
 
 
 @pytest.fixture
 def client() -> Iterator["DynamoDBClient"]:
     with mock_aws():
         client = clients.table()
-        client.create_table(
-            TableName=NAME,
-            KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        create(client)
         yield client
 
 
 @pytest.fixture
-def table(client: "DynamoDBClient") -> RecordingsTable:
-    return RecordingsTable(client, NAME, retention=RETENTION)
+def table(client: "DynamoDBClient") -> Tables:
+    return tables(client)
 
 
 def made_of(*facts: Fact) -> Recording:
@@ -71,7 +72,12 @@ def made_of(*facts: Fact) -> Recording:
 
 
 def item_of(*facts: Fact) -> dict[str, Any]:
-    return to_item(made_of(*facts), RETENTION)
+    return to_item(made_of(*facts), RETENTION, PATIENCE)
+
+
+def place_of(name: str) -> Place:
+    owner = Owner(at=sinch.NOW, requested=True, recording_id=sinch.CALL, application_key="app")
+    return Place(place=name).owned(owner)
 
 
 @given(recordings)
@@ -79,23 +85,40 @@ def test_a_recording_comes_back_from_its_item_as_it_was(recording: Recording) ->
     claim = Claim(by="message", until=sinch.NOW + timedelta(microseconds=5))
     recording = recording.with_published(["out"], sinch.NOW).claimed(["claimed"], claim)
 
-    assert from_item(to_item(recording, RETENTION)) == recording
+    assert from_item(Recording, to_item(recording, RETENTION, PATIENCE)) == recording
 
 
 @given(recordings)
 def test_index_keys_are_there_exactly_when_their_index_should_show_the_item(recording: Recording) -> None:
-    item = to_item(recording, RETENTION)
-    call, asked = recording.first_call, bool(recording.requests)
+    item = to_item(recording, RETENTION, PATIENCE)
+    call = recording.first_call
+    shown = bool(recording.requests or recording.files or recording.finished_at)
 
-    assert ("applicationDay" in item) == ("requestedAt" in item) == asked
-    assert ("caller" in item) == (asked and bool(call and call.from_))
-    assert ("callee" in item) == (asked and bool(call and call.to))
-    assert ("waitingShard" in item) == ("waitingSince" in item) == (asked and not recording.files)
+    assert ("applicationDay" in item) == ("requestedAt" in item) == shown
+    assert ("caller" in item) == (shown and bool(call and call.from_))
+    assert ("callee" in item) == (shown and bool(call and call.to))
+
+
+@given(recordings, st.booleans())
+def test_an_item_is_waited_for_exactly_while_a_file_is_owed_or_an_event_is_claimed(
+    recording: Recording, claimed: bool
+) -> None:
+    if claimed:
+        recording = recording.claimed(["claimed"], Claim(by="message", until=sinch.NOW))
+    item = to_item(recording, RETENTION, PATIENCE)
+    asked = [request.at for request in recording.requests.values()]
+    if not asked:
+        asked = [recording.finished_at] if recording.finished_at else []
+        asked = asked or sorted(file.at for file in recording.files.values())[:1]
+    came = [file.at for file in recording.files.values() if file.size != 0]
+    owed = any(not came or (recording.conference_id and at > max(came)) for at in asked)
+
+    assert ("waitingShard" in item) == ("dueAt" in item) == (owed or claimed)
 
 
 @given(recordings)
 def test_an_item_holds_no_empty_attribute_and_says_when_it_may_go(recording: Recording) -> None:
-    item = to_item(recording, RETENTION)
+    item = to_item(recording, RETENTION, PATIENCE)
 
     assert {"NULL": True} not in item.values()
     assert int(item["expiresAt"]["N"]) > sinch.NOW.timestamp()
@@ -136,9 +159,58 @@ def test_an_item_is_flat_for_people_and_indexes() -> None:
 def test_a_recording_is_waited_for_until_its_file_is_there() -> None:
     waiting = item_of(REQUESTED, FINISHED)
 
-    assert waiting["waitingSince"] == {"S": "2026-11-23T09:30:01Z"}
+    assert waiting["dueAt"] == {"S": "2026-11-23T10:01:00Z"}
     assert int(waiting["waitingShard"]["S"]) in range(WAITING_SHARDS)
-    assert not {"waitingSince", "waitingShard"} & set(item_of(REQUESTED, AVAILABLE))
+    assert not {"dueAt", "waitingShard"} & set(item_of(REQUESTED, AVAILABLE))
+
+
+def test_an_event_that_is_claimed_is_looked_for_well_after_its_message_came_again() -> None:
+    claim = Claim(by="message", until=sinch.NOW + timedelta(seconds=30))
+    claimed = made_of(REQUESTED, AVAILABLE).claimed(["event"], claim)
+
+    assert to_item(claimed, RETENTION, PATIENCE)["dueAt"] == {"S": "2026-11-23T09:35:30Z"}
+    assert not {"dueAt", "waitingShard"} & set(
+        to_item(claimed.with_published(["event"], sinch.NOW), RETENTION, PATIENCE)
+    )
+
+
+def test_a_missing_recording_shows_since_when_and_why_and_is_waited_for_no_more() -> None:
+    given_up = made_of(REQUESTED, FINISHED).given_up(sinch.NOW + timedelta(hours=1), PATIENCE, "bucket")
+
+    item = to_item(given_up, RETENTION, PATIENCE)
+
+    assert item["status"] == {"S": "missing"}
+    assert item["missingSince"] == {"S": "2026-11-23T10:30:00Z"}
+    assert item["missingReason"] == {"S": "not-stored"}
+    assert not {"dueAt", "waitingShard"} & set(item)
+    assert from_item(Recording, item) == given_up
+
+
+def test_what_the_bucket_says_of_a_file_is_on_its_item() -> None:
+    stored = ObjectStored(url="s3://bucket/a.mp3", at=sinch.NOW, size=50, checksum="etag")
+
+    [file] = item_of(REQUESTED, FileStored(**ABOUT, stored=stored))["files"]["M"].values()
+
+    assert file["M"]["size"] == {"N": "50"}
+    assert file["M"]["checksum"] == {"S": "etag"}
+    assert file["M"]["storedAt"] == {"S": "2026-11-23T09:30:00Z"}
+
+
+@given(places())
+def test_a_place_comes_back_from_its_item_as_it_was(place: Place) -> None:
+    place = place.with_published(["out"], sinch.NOW)
+
+    assert from_item(Place, to_item(place, RETENTION, PATIENCE)) == place
+
+
+@given(places())
+def test_a_place_is_waited_for_exactly_while_what_is_there_is_nobodys(place: Place) -> None:
+    item = to_item(place, RETENTION, PATIENCE)
+
+    waited = bool(place.objects) and place.owner is None and place.given_up_at is None
+    assert ("waitingShard" in item) == ("dueAt" in item) == waited
+    assert int(item["expiresAt"]["N"]) >= (sinch.NOW + RETENTION).timestamp()
+    assert not {"applicationDay", "caller", "callee", "requestedAt", "status"} & set(item)
 
 
 def test_waiting_recordings_are_spread_over_the_shards() -> None:
@@ -162,32 +234,38 @@ def test_of_a_conference_no_participants_end_is_the_conferences() -> None:
     assert list(item["ends"]["M"]) == [sinch.CALL]
 
 
-def test_what_is_saved_is_loaded(table: RecordingsTable) -> None:
+def test_what_is_saved_is_loaded(table: Tables) -> None:
     saved = table.save(made_of(REQUESTED))
 
     assert saved.revision == 1
-    assert table.load({sinch.CALL, "no such call"}) == {sinch.CALL: saved}
+    assert table.load({sinch.CALL, "no such call"}) == Stored(recordings={sinch.CALL: saved})
 
 
-def test_each_save_is_a_revision(table: RecordingsTable) -> None:
+def test_recordings_and_places_are_kept_apart_and_loaded_together(table: Tables) -> None:
+    recording, place = table.save(made_of(REQUESTED)), table.save(place_of(sinch.CALL))
+
+    assert (recording.revision, place.revision) == (1, 1)
+    stored = table.load({sinch.CALL}, {sinch.CALL, "no such place"})
+    assert stored == Stored(recordings={sinch.CALL: recording}, places={sinch.CALL: place})
+
+
+def test_each_save_is_a_revision(table: Tables) -> None:
     saved = table.save(made_of(REQUESTED))
     again = table.save(saved.merge(AVAILABLE))
 
     assert again.revision == 2
-    assert table.load({sinch.CALL}) == {sinch.CALL: again}
+    assert table.load({sinch.CALL}).recordings == {sinch.CALL: again}
 
 
-def test_a_file_that_arrived_takes_the_item_out_of_what_is_waited_for(
-    table: RecordingsTable, client: "DynamoDBClient"
-) -> None:
+def test_a_file_that_arrived_takes_the_item_out_of_what_is_waited_for(table: Tables, client: "DynamoDBClient") -> None:
     table.save(table.save(made_of(REQUESTED)).merge(AVAILABLE))
 
-    item = client.get_item(TableName=NAME, Key={"recordingId": {"S": sinch.CALL}})["Item"]
+    item = client.get_item(TableName=RECORDINGS, Key={"recordingId": {"S": sinch.CALL}})["Item"]
     assert item["status"] == {"S": "available"}
     assert "waitingShard" not in item
 
 
-def test_a_save_over_another_revision_is_a_conflict_with_what_is_stored(table: RecordingsTable) -> None:
+def test_a_save_over_another_revision_is_a_conflict_with_what_is_stored(table: Tables) -> None:
     stale = table.save(made_of(REQUESTED))
     current = table.save(stale.merge(FINISHED))
 
@@ -195,20 +273,49 @@ def test_a_save_over_another_revision_is_a_conflict_with_what_is_stored(table: R
         with pytest.raises(Conflict) as conflict:
             table.save(outdated)
         assert conflict.value.current == current
-    assert table.load({sinch.CALL}) == {sinch.CALL: current}
+    assert table.load({sinch.CALL}).recordings == {sinch.CALL: current}
 
 
-def test_a_save_over_an_item_that_is_gone_is_a_conflict_with_nothing(table: RecordingsTable) -> None:
+def test_a_save_over_an_item_that_is_gone_is_a_conflict_with_nothing(table: Tables) -> None:
     with pytest.raises(Conflict) as conflict:
         table.save(made_of(REQUESTED).model_copy(update={"revision": 3}))
 
     assert conflict.value.current is None
 
 
+def test_a_place_is_saved_over_the_revision_that_it_was_made_from_only(table: Tables) -> None:
+    stale = table.save(place_of("s3://own-bucket/a"))
+    current = table.save(stale.model_copy(update={"given_up_at": sinch.NOW}))
+
+    for outdated in (stale, place_of("s3://own-bucket/a")):
+        with pytest.raises(Conflict) as conflict:
+            table.save(outdated)
+        assert conflict.value.current == current
+    assert table.load((), {current.place}).places == {current.place: current}
+
+
+@pytest.mark.parametrize("kind", [Recording, Place])
+def test_an_item_that_somebody_else_wrote_is_not_written_over_and_hides_no_other(
+    kind: type[Recording | Place], table: Tables, client: "DynamoDBClient"
+) -> None:
+    name, key, good, bad = {
+        Recording: (RECORDINGS, "recordingId", made_of(REQUESTED), made_of(REQUESTED_TOO)),
+        Place: (PLACES, "place", place_of("good"), place_of("bad")),
+    }[kind]
+    table.save(good)
+    client.put_item(TableName=name, Item={key: {"S": bad.name}, "revision": {"S": "one"}})
+
+    stored = table.load({good.name, bad.name}, {good.name, bad.name})
+
+    assert [*stored.recordings, *stored.places] == [good.name]
+    with pytest.raises(UnreadableItem, match="^the stored item cannot be read: .*revision"):
+        table.save(bad)
+
+
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException"])
 def test_an_error_of_dynamodb_is_told_by_its_code(code: str) -> None:
     client = clients.table()
-    table = RecordingsTable(client, NAME, retention=RETENTION)
+    table = tables(client)
     with Stubber(client) as stub:
         stub.add_client_error("batch_get_item", service_error_code=code, http_status_code=400)
         stub.add_client_error("put_item", service_error_code=code, http_status_code=400)
@@ -225,7 +332,7 @@ def test_a_table_out_of_reach_is_told_by_the_name_of_the_error() -> None:
         raise ReadTimeoutError(endpoint_url="https://dynamodb.example")
 
     client.meta.events.register("before-call.dynamodb", time_out)
-    table = RecordingsTable(client, NAME, retention=RETENTION)
+    table = tables(client)
 
     with pytest.raises(TableUnavailable, match="^BatchGetItem: ReadTimeoutError$"):
         table.load({sinch.CALL})
@@ -235,17 +342,37 @@ def test_a_table_out_of_reach_is_told_by_the_name_of_the_error() -> None:
 
 def test_a_read_that_leaves_something_out_is_no_read() -> None:
     client = clients.table()
-    table = RecordingsTable(client, NAME, retention=RETENTION)
-    answer = {"Responses": {}, "UnprocessedKeys": {NAME: {"Keys": [{"recordingId": {"S": sinch.CALL}}]}}}
+    table = tables(client)
+    answer = {"Responses": {}, "UnprocessedKeys": {RECORDINGS: {"Keys": [{"recordingId": {"S": sinch.CALL}}]}}}
     with Stubber(client) as stub:
         stub.add_response("batch_get_item", answer)
         with pytest.raises(TableUnavailable, match="^BatchGetItem: throttled$"):
             table.load({sinch.CALL})
 
 
-def test_a_read_is_consistent() -> None:
+OF_RECORDINGS = {RECORDINGS: {"Keys": [{"recordingId": {"S": sinch.CALL}}], "ConsistentRead": True}}
+OF_PLACES = {PLACES: {"Keys": [{"place": {"S": "s3://own-bucket/a"}}], "ConsistentRead": True}}
+
+
+@pytest.mark.parametrize(
+    ("recording_ids", "places", "asked"),
+    [
+        ({sinch.CALL}, (), OF_RECORDINGS),
+        ((), {"s3://own-bucket/a"}, OF_PLACES),
+        ({sinch.CALL}, {"s3://own-bucket/a"}, OF_RECORDINGS | OF_PLACES),
+    ],
+)
+def test_a_read_is_one_consistent_call_for_both_tables(
+    recording_ids: Collection[str], places: Collection[str], asked: dict[str, Any]
+) -> None:
     client = clients.table()
-    request = {"RequestItems": {NAME: {"Keys": [{"recordingId": {"S": sinch.CALL}}], "ConsistentRead": True}}}
     with Stubber(client) as stub:
-        stub.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, request)
-        assert RecordingsTable(client, NAME, retention=RETENTION).load({sinch.CALL}) == {}
+        stub.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, {"RequestItems": asked})
+        assert tables(client).load(recording_ids, places) == Stored()
+        stub.assert_no_pending_responses()
+
+
+def test_a_read_of_nothing_is_no_call() -> None:
+    client = clients.table()
+    with Stubber(client):
+        assert tables(client).load(()) == tables(client).load(set(), {}) == Stored()

@@ -81,6 +81,17 @@ def test_each_invocation_has_metrics_of_its_own(written: Written) -> None:
     assert "outcome" not in second
 
 
+def test_a_duration_is_written_in_milliseconds(written: Written) -> None:
+    telemetry = Telemetry()
+    telemetry.measure("IceMilliseconds", 0.25)
+    telemetry.flush(event="ice", outcome="recorded")
+
+    [metrics] = written()
+    [directive] = metrics["_aws"]["CloudWatchMetrics"]
+    assert directive["Metrics"] == [{"Name": "IceMilliseconds", "Unit": "Milliseconds"}]
+    assert values(metrics) == {"IceMilliseconds": 250}
+
+
 @pytest.mark.parametrize("name", ["boto3", "botocore", "botocore.auth", "botocore.endpoint", "urllib3.connectionpool"])
 def test_what_prints_requests_at_debug_is_kept_above_it(name: str) -> None:
     Telemetry()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
+MOST_ENTRIES = 10
+"""Messages that one SendMessageBatch takes. Ten of ours, at most 8 KB each, stay well below its 256 KB."""
+
+
 class RecordingQueue:
     """Sends call facts to the recording queue."""
 
@@ -20,7 +26,7 @@ class RecordingQueue:
         self._client = client
         self._url = url
 
-    def send(self, fact: facts.Fact) -> None:
+    def send(self, fact: facts.News) -> None:
         """Put a fact on the queue.
 
         Raises:
@@ -30,6 +36,24 @@ class RecordingQueue:
             self._client.send_message(QueueUrl=self._url, MessageBody=facts.write(fact))
         except (ClientError, BotoCoreError) as error:
             raise QueueUnavailable(f"SendMessage: {reason(error)}") from error
+
+    def send_all(self, news: Iterable[facts.News]) -> int:
+        """Put facts on the queue, ten to a call, and return how many they were.
+
+        Raises:
+            QueueUnavailable: the queue refused some; those before them may have been taken.
+        """
+        rest, sent = iter(news), 0
+        while chunk := list(islice(rest, MOST_ENTRIES)):
+            entries = [{"Id": str(place), "MessageBody": facts.write(fact)} for place, fact in enumerate(chunk)]
+            try:
+                answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
+            except (ClientError, BotoCoreError) as error:
+                raise QueueUnavailable(f"SendMessageBatch: {reason(error)}") from error
+            if refused := answer.get("Failed"):
+                raise QueueUnavailable(f"SendMessageBatch: {refused[0]['Code']}")
+            sent += len(chunk)
+        return sent
 
 
 def reason(error: ClientError | BotoCoreError) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.sinch.upstream import Upstream
 
 
-def compose(environment: Mapping[str, str]) -> FrontDoor:
+def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> FrontDoor:
     """Build the function from its environment.
 
     Raises:
@@ -45,6 +46,7 @@ def compose(environment: Mapping[str, str]) -> FrontDoor:
         calls=Calls(cache(clients.calls), settings.recordings_table),
         upstream=Upstream(),
         telemetry=telemetry,
+        clock=clock,
     )
 
 

@@ -271,6 +271,7 @@ class FrontDoor:
             callback = parse(request.body)
         except MalformedCallback:
             return 500, ""
+        _note(callback, trail)
         if not isinstance(callback, IceCallback):
             return 500, ""
         return 200, self._decided(answer_degraded(callback, self._settings.degraded_answer), trail)
@@ -290,6 +291,8 @@ class FrontDoor:
         elif trail.outcome == "no-route":
             self._telemetry.count("CallsWithoutRoute")
         self._telemetry.count("Callbacks")
+        if trail.event == "ice":
+            self._telemetry.measure("IceMilliseconds", monotonic() - trail.started)
         write = self._telemetry.warning if trail.problem else self._telemetry.info
         write(
             "callback",

@@ -1,21 +1,22 @@
-"""NotifyFunction: the only writer of the table and the only publisher of events."""
+"""NotifyFunction: the only writer of the tables and the only publisher of events."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from call_recorder.aws import clients
+from call_recorder.aws import clients, objects
 from call_recorder.aws.bus import RecordingsBus
-from call_recorder.aws.table import RecordingsTable
+from call_recorder.aws.table import Tables
 from call_recorder.handlers.settings import NotifySettings
 from call_recorder.handlers.telemetry import Telemetry, traced
-from call_recorder.recording.facts import MalformedFact, read
+from call_recorder.recording.events import Event, RecordingMissing
+from call_recorder.recording.facts import MalformedFact, News, ObjectStored, PlaceOverdue, UploaderKeyChanged, read
 from call_recorder.recording.ledger import Ledger, Message, Report
 
 _PARALLEL_CALLS = 10
@@ -26,6 +27,9 @@ _METRICS = {
     "Recording Finished": "RecordingsFinished",
     "Recording Available": "RecordingsAvailable",
     "Transcription Available": "TranscriptionsAvailable",
+    "Recording Missing": "RecordingsMissing",
+    "Recording Unattributed": "RecordingsUnattributed",
+    "Uploader Key Changed": "UploaderKeysChanged",
 }
 
 
@@ -47,7 +51,7 @@ class BackOffice:
         failed: dict[str, str] = {}
         for record in event["Records"]:
             try:
-                messages.append(Message(record["messageId"], read(record["body"])))
+                messages.append(Message(record["messageId"], _news(record["body"])))
             except MalformedFact as error:
                 failed[record["messageId"]] = str(error)
         report = self._ledger.record(messages)
@@ -62,7 +66,7 @@ class BackOffice:
             self._telemetry.warning(
                 "fact not taken; it will be delivered again",
                 messageId=message_id,
-                recordingId=traced(fact.recording_id) if fact else None,
+                recordingId=_subject(fact) if fact else None,
                 fact=fact.fact if fact else None,
                 problem=problem,
             )
@@ -72,25 +76,64 @@ class BackOffice:
             self._telemetry.count("AnswersNotRecorded", len(report.missed))
         for event in report.published:
             self._telemetry.info("event published", event=event.detail_type, eventId=event.id)
-        for detail_type, number in Counter(event.detail_type for event in report.published).items():
-            self._telemetry.count(_METRICS[detail_type], number)
+            if isinstance(event, RecordingMissing):
+                subject, why = traced(event.data.recording_id), event.data.reason
+                self._telemetry.warning("recording missing", recordingId=subject, reason=why)
+        for metric, number in Counter(map(_metric, report.published)).items():
+            self._telemetry.count(metric, number)
         self._telemetry.count("FactsTaken", len(messages) - len(report.failed))
         self._telemetry.count("FactsFailed", len(failed))
         self._telemetry.flush()
 
 
-def compose(environment: Mapping[str, str]) -> BackOffice:
+def _news(body: str) -> News:
+    """Read what the other functions or the bucket sent."""
+    try:
+        return read(body)
+    except MalformedFact:
+        stored = objects.read(body)
+        if stored is None:
+            raise
+        return stored
+
+
+def _subject(news: News) -> str | None:
+    """Return which recording a piece of news is about. A URL is not told: a phone number may be a part of it."""
+    match news:
+        case ObjectStored() | PlaceOverdue() | UploaderKeyChanged():
+            return None
+        case _:
+            return traced(news.recording_id)
+
+
+def _metric(event: Event) -> str:
+    """Return what counts an event. A call that nobody answered has no recording to miss, and rings no alarm."""
+    if isinstance(event, RecordingMissing) and event.data.reason == "not-answered":
+        return "CallsNotAnswered"
+    return _METRICS[event.detail_type]
+
+
+def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> BackOffice:
     """Build the function from its environment.
 
     Raises:
         SettingsRefused: the environment is incomplete.
     """
     settings = NotifySettings.read(environment)
+    tables = Tables(
+        clients.table(),
+        recordings=settings.recordings_table,
+        places=settings.places_table,
+        retention=settings.retention,
+        patience=settings.patience,
+    )
     ledger = Ledger(
-        table=RecordingsTable(clients.table(), settings.recordings_table, retention=settings.retention),
+        tables=tables,
         bus=RecordingsBus(clients.bus(), settings.recordings_bus),
         executor=ThreadPoolExecutor(_PARALLEL_CALLS),
-        clock=lambda: datetime.now(UTC),
+        clock=clock,
+        patience=settings.patience,
+        own_bucket=settings.recordings_bucket,
     )
     return BackOffice(ledger, Telemetry())
 

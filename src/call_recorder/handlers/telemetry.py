@@ -33,6 +33,10 @@ class Telemetry:
         """Add to a metric of this invocation."""
         self._metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
 
+    def measure(self, metric: str, seconds: float) -> None:
+        """Add a duration to a metric of this invocation; it is written in milliseconds."""
+        self._metrics.add_metric(name=metric, unit=MetricUnit.Milliseconds, value=seconds * 1000)
+
     def info(self, message: str, **fields: Any) -> None:
         """Write a log line; fields that are ``None`` are left out."""
         self._log.info(message, extra=_present(fields))

@@ -44,6 +44,8 @@ _CREDENTIALS: Mapping[str, re.Pattern[str]] = {
 }
 _KEY_PATH = re.compile(r"[A-Za-z0-9!_.*'()/{}=+@,~-]+")
 _LONGEST_KEY = 1024
+_TRANSCRIPT = "-transcript.json"
+_EXTENSIONS = (".mp3", ".wav")
 
 
 class DestinationRefused(ValueError):
@@ -170,6 +172,22 @@ def _is_base64(text: str) -> bool:
         return bool(base64.b64decode(text, validate=True))
     except ValueError:  # not Base64, or not even ASCII
         return False
+
+
+def is_transcript(url: str) -> bool:
+    """Tell whether a file is a transcript, by the name that Sinch gives it: ``<recording>-transcript.json``.
+
+    Source: Sinch's page on call transcription of 2021. Whether the recording's extension is in it, it does not say.
+    """
+    return url.endswith(_TRANSCRIPT)
+
+
+def place_of(url: str) -> str:
+    """Return what a recording's URL and its transcript's have in common: all but their endings."""
+    place = url.removesuffix(_TRANSCRIPT)
+    for extension in _EXTENSIONS:
+        place = place.removesuffix(extension)
+    return place
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from call_recorder.recording.recording import Recording, StoredFile
+from call_recorder.recording.facts import UploaderKeyChanged as KeyChange
+from call_recorder.recording.outbox import Outbox
+from call_recorder.recording.places import Place
+from call_recorder.recording.recording import UNNAMED, Reason, Recording, StoredFile, Witness
 
 SOURCE: Final = "call-recorder"
 SCHEMA_VERSION: Final = "1"
@@ -54,13 +57,15 @@ class File(_Published):
     storage: str | None = Field(None, description="s3, azure or gs")
     bucket: str | None = Field(None, description="Bucket, or Azure's account/container")
     key: str | None = None
+    size: int | None = Field(None, description="Bytes, if the stack's own bucket has it")
+    checksum: str | None = Field(None, description="S3's ETag of it")
 
     @classmethod
     def of(cls, file: StoredFile, requested_url: str | None) -> File:
         """Describe a stored file; one that Sinch did not name is where it was asked to be."""
         if file.url is None and requested_url is not None:
             file = StoredFile.at_url(requested_url, file.at)
-        return cls(url=file.url, storage=file.storage, bucket=file.bucket, key=file.key)
+        return cls(**file.model_dump(by_alias=False, include=set(cls.model_fields)))
 
 
 class ConsentProof(_Published):
@@ -123,6 +128,40 @@ class TranscriptionAvailableData(RecordingData):
     file: File
 
 
+class RecordingMissingData(RecordingData):
+    """A recording was asked for, and nothing of its file is known when it should be."""
+
+    missing_since: Time = Field(description="When it was given up")
+    reason: Reason = Field(
+        description="not-answered: nobody talked. not-stored: Sinch stopped recording, and no file came; it reports "
+        "no failed upload. empty-file: the file has 0 bytes. not-recorded: to be recorded from its answer, and was "
+        "not. no-witness: nobody was asked to tell. not-announced: the call ended, and nothing was heard of its "
+        "recording. nothing-heard: not even of the call's end"
+    )
+    witnesses: list[Witness] = Field(
+        description="Who could have said that the file is there: notification (Sinch's), storage (the stack's bucket)"
+    )
+    destination_url: str | None = Field(None, description="Where the file should be")
+    finished_at: Time | None = None
+    ended_at: Time | None = Field(None, description="When the call ended; of a conference, its last participant's")
+    result: str | None = Field(None, description="How the call ended, as Sinch says; not of a conference")
+
+
+class RecordingUnattributedData(_Published):
+    """A file is in the bucket that belongs to no known recording."""
+
+    stored_at: Time
+    file: File
+
+
+class UploaderKeyChangedData(_Published):
+    """An access key that Sinch uploads with is changed."""
+
+    user: str = Field(description="The IAM user")
+    key: str = Field(description="The last characters of the access key's id")
+    step: Literal["created", "handed-out", "deactivated", "deleted"]
+
+
 class Event(_Published):
     """One event: ``detail_type`` goes into the envelope, ``detail`` is the body."""
 
@@ -167,20 +206,73 @@ class TranscriptionAvailable(Event):
     data: TranscriptionAvailableData
 
 
-PUBLISHED: Final = (RecordingRequested, RecordingFinished, RecordingAvailable, TranscriptionAvailable)
+class RecordingMissing(Event):
+    """A recording did not come."""
+
+    detail_type: ClassVar[str] = "Recording Missing"
+    data: RecordingMissingData
 
 
-def due(recording: Recording) -> list[Event]:
-    """Return the events that the recording calls for and that have not been published."""
-    return [event for event in _events(recording) if event.id not in recording.published]
+class RecordingUnattributed(Event):
+    """A file came that is nobody's."""
+
+    detail_type: ClassVar[str] = "Recording Unattributed"
+    data: RecordingUnattributedData
+
+
+class UploaderKeyChanged(Event):
+    """An access key of the uploader changes."""
+
+    detail_type: ClassVar[str] = "Uploader Key Changed"
+    data: UploaderKeyChangedData
+
+
+PUBLISHED: Final = (
+    RecordingRequested,
+    RecordingFinished,
+    RecordingAvailable,
+    TranscriptionAvailable,
+    RecordingMissing,
+    RecordingUnattributed,
+    UploaderKeyChanged,
+)
+
+
+def due(item: Outbox) -> list[Event]:
+    """Return the events that an item calls for and that have not been published."""
+    match item:
+        case Recording():
+            called_for = _events(item)
+        case Place():
+            called_for = _unattributed(item)
+        case _:
+            raise TypeError(f"{type(item).__name__} has no events")
+    return [event for event in called_for if event.id not in item.published]
+
+
+def of_key_change(change: KeyChange) -> Event:
+    """Return the event of a changed access key. A change that is told twice, at two times, is one event."""
+    data = UploaderKeyChangedData(user=change.user, key=change.key, step=change.step)
+    return UploaderKeyChanged(
+        metadata=_metadata(UploaderKeyChanged, change.at, "", change.user, f"{change.key}\n{change.step}"), data=data
+    )
+
+
+def _unattributed(place: Place) -> Iterator[Event]:
+    for stored in place.unattributed:
+        yield RecordingUnattributed(
+            metadata=_metadata(RecordingUnattributed, stored.at, "", stored.url),
+            data=RecordingUnattributedData(stored_at=stored.at, file=File.of(StoredFile.witnessed(stored), None)),
+        )
 
 
 def _events(recording: Recording) -> Iterator[Event]:
     known = _known(recording)
+    about = (recording.application_key, recording.recording_id)
     request = recording.first_request
     if request:
         yield RecordingRequested(
-            metadata=_metadata(recording, RecordingRequested, request.at),
+            metadata=_metadata(RecordingRequested, request.at, *about),
             data=RecordingRequestedData(
                 **known,
                 destination_url=request.destination_url,
@@ -190,20 +282,51 @@ def _events(recording: Recording) -> Iterator[Event]:
         )
     if recording.finished_at:
         yield RecordingFinished(
-            metadata=_metadata(recording, RecordingFinished, recording.finished_at),
+            metadata=_metadata(RecordingFinished, recording.finished_at, *about),
             data=RecordingFinishedData(**known, finished_at=recording.finished_at),
         )
     requested_url = request.destination_url if request else None
-    for name, file in recording.files.items():
+    for name, file in _named(recording.available):
         yield RecordingAvailable(
-            metadata=_metadata(recording, RecordingAvailable, file.at, name),
+            metadata=_metadata(RecordingAvailable, file.at, *about, name),
             data=RecordingAvailableData(**known, available_at=file.at, file=File.of(file, requested_url)),
         )
-    for name, file in recording.transcripts.items():
+    for name, file in _named(recording.transcripts):
         yield TranscriptionAvailable(
-            metadata=_metadata(recording, TranscriptionAvailable, file.at, name),
+            metadata=_metadata(TranscriptionAvailable, file.at, *about, name),
             data=TranscriptionAvailableData(**known, available_at=file.at, file=File.of(file, None)),
         )
+    # A file that came before this could be said makes it untrue.
+    for name, missing in () if recording.available and not recording.conference_id else recording.missing.items():
+        yield RecordingMissing(
+            metadata=_metadata(RecordingMissing, missing.at, *about, name),
+            data=RecordingMissingData(
+                **known,
+                **_end(recording),
+                missing_since=missing.at,
+                reason=missing.reason,
+                witnesses=list(missing.witnesses),
+                destination_url=requested_url,
+                finished_at=recording.finished_at,
+            ),
+        )
+
+
+def _named(files: dict[str, StoredFile]) -> Iterator[tuple[str, StoredFile]]:
+    """Yield the files to announce by name: none that is empty, and one without a name only while no other is known."""
+    known = {name: file for name, file in files.items() if not file.empty}
+    for name, file in known.items():
+        if name != UNNAMED or len(known) == 1:
+            yield name, file
+
+
+def _end(recording: Recording) -> dict[str, Any]:
+    if not recording.ends:
+        return {}
+    ended_at = max(end.at for end in recording.ends.values())
+    if recording.conference_id:
+        return {"ended_at": ended_at}
+    return {"ended_at": ended_at, "result": next(iter(recording.ends.values())).result}
 
 
 def _known(recording: Recording) -> dict[str, Any]:
@@ -227,6 +350,7 @@ def _known(recording: Recording) -> dict[str, Any]:
     return known
 
 
-def _metadata(recording: Recording, event: type[Event], at: datetime, name: str = "") -> Metadata:
-    identity = "\n".join((recording.application_key, recording.recording_id, event.detail_type, name))
+def _metadata(event: type[Event], at: datetime, application_key: str, subject: str, name: str = "") -> Metadata:
+    """Return what makes an event the same however often it goes out: its kind, and which of what it is about."""
+    identity = "\n".join((application_key, subject, event.detail_type, name))
     return Metadata(event_id=str(uuid.uuid5(_NAMESPACE, identity)), occurred_at=at)

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from call_recorder.recording.destinations import escape
@@ -33,6 +42,7 @@ LONGEST_CONFERENCE_ID = 64
 """Longest conference id that Sinch takes, in characters."""
 
 _OWN_CONFERENCE = "recorder-call-"
+_LATEST_END = timedelta(days=1)
 _LONGEST_WORD = 64
 _LONGEST_NAME = 256
 _LONGEST_TEXT = 1024  # the vendor's own limit for custom
@@ -57,16 +67,45 @@ class Model(BaseModel):
     )
 
 
+def _reckonable(at: datetime) -> datetime:
+    if not 2000 <= at.year < 3000:
+        raise ValueError("a time that nothing can be reckoned from")
+    return at
+
+
+def _within(longest: int) -> AfterValidator:
+    """Hold a text to so many bytes of JSON: what is read is no longer than what is written here."""
+
+    def check(text: str) -> str:
+        if _json_bytes(text) > longest:
+            raise ValueError("too long")
+        return text
+
+    return AfterValidator(check)
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_reckonable)]
+"""A time, at a distance from both ends of the calendar."""
+
+Word = Annotated[str, _within(_LONGEST_WORD)]
+Name = Annotated[str, _within(_LONGEST_NAME)]
+Text = Annotated[str, _within(_LONGEST_TEXT)]
+Url = Annotated[str, _within(_LONGEST_URL)]
+Identifier = Annotated[str, _within(LONGEST_ID)]
+Key = Annotated[str, Field(min_length=1), _within(_LONGEST_URL)]
+"""What an item is stored under. DynamoDB takes 2,048 bytes."""
+
+
 class CallStart(Model):
     """A call as its ICE describes it. Numbers, usernames and addresses as Sinch gives them."""
 
-    at: AwareDatetime
-    from_: str | None = Field(None, alias="from")
-    to: str | None = None
-    to_type: str | None = None
-    domain: str | None = None
-    origination_type: str | None = None
-    custom: str | None = None
+    at: Time
+    from_: Name | None = Field(None, alias="from")
+    to: Name | None = None
+    to_type: Word | None = None
+    domain: Word | None = None
+    origination_type: Word | None = None
+    custom: Text | None = None
 
     @classmethod
     def of(cls, ice: IceCallback, at: datetime) -> CallStart:
@@ -86,19 +125,23 @@ class CallStart(Model):
 class CallEnd(Model):
     """How a call ended, as its DiCE says. ``duration`` in seconds, absent if the call was not answered."""
 
-    at: AwareDatetime
-    result: str | None = None
-    reason: str | None = None
-    duration: int | None = None
-    charge: str | None = None
-    charge_currency: str | None = None
+    at: Time
+    result: Name | None = None
+    reason: Name | None = None
+    duration: Annotated[int | None, Field(ge=0, lt=10**9)] = None
+    charge: Name | None = None
+    charge_currency: Name | None = None
 
     @classmethod
     def of(cls, dice: DiceCallback, at: datetime) -> CallEnd:
-        """Describe the end that a DiCE reports."""
+        """Describe the end that a DiCE reports, signed at ``at``.
+
+        Its own timestamp counts unless it is far from that: when a recording is missing is reckoned from it.
+        """
         debit = dice.debit or Money()
+        ended_at = dice.timestamp if dice.timestamp and abs(dice.timestamp - at) < _LATEST_END else at
         return cls(
-            at=dice.timestamp or at,
+            at=ended_at,
             result=_clipped(dice.result, _LONGEST_NAME),
             reason=_clipped(dice.reason, _LONGEST_NAME),
             duration=dice.duration,
@@ -117,14 +160,14 @@ class Consent(Model):
     error. ``prompt`` is the text that was spoken, or the URL of the file that was played.
     """
 
-    at: AwareDatetime
+    at: Time
     kind: Literal["announcement", "menu", "header"]
-    rule: str
+    rule: Word
     outcome: ConsentOutcome
-    prompt: str | None = None
-    key: str | None = None
-    header: str | None = None
-    header_value: str | None = None
+    prompt: Annotated[str | None, Field(max_length=1024)] = None
+    key: Name | None = None
+    header: Name | None = None
+    header_value: Annotated[str | None, Field(max_length=256)] = None
 
     @property
     def given(self) -> bool:
@@ -135,42 +178,42 @@ class Consent(Model):
 class AwaitedAnswer(Model):
     """A call that is to be recorded from the moment it is answered, by which rule."""
 
-    at: AwareDatetime
-    rule: str
+    at: Time
+    rule: Word
 
 
 class RecordingRequest(Model):
     """What Sinch was asked to record, by which rule, and where to. ``retention_days`` is the rule's own."""
 
-    at: AwareDatetime
-    rule: str
-    destination_url: str
-    format: str
+    at: Time
+    rule: Word
+    destination_url: Url
+    format: Word
     notification_events: bool
     transcription: bool
-    locale: str | None = None
-    retention_days: int | None = None
+    locale: Word | None = None
+    retention_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
 
 
 class Notification(Model):
     """A notification of a type without a meaning here, kept as it came."""
 
-    at: AwareDatetime
-    type: str
-    destination: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
+    at: Time
+    type: Name
+    destination: Url | None = None
+    error_code: Name | None = None
+    error_message: Text | None = None
 
 
 class _Fact(Model):
-    recording_id: Annotated[str, Field(min_length=1)]
-    application_key: str
-    call_id: str | None = None
-    conference_id: str | None = None
+    recording_id: Key
+    application_key: Identifier
+    call_id: Identifier | None = None
+    conference_id: Identifier | None = None
 
 
 class _CallFact(_Fact):
-    call_id: str
+    call_id: Identifier
 
 
 class CallDecided(_CallFact):
@@ -181,6 +224,12 @@ class CallDecided(_CallFact):
     consent: Consent | None = None
     awaited: AwaitedAnswer | None = None
     request: RecordingRequest | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.call or self.consent or self.awaited or self.request):
+            raise ValueError("nothing was decided")
+        return self
 
 
 class CallEnded(_CallFact):
@@ -194,23 +243,23 @@ class RecordingFinished(_Fact):
     """Sinch stopped recording; the file is not stored yet."""
 
     fact: Literal["recording-finished"] = "recording-finished"
-    at: AwareDatetime
+    at: Time
 
 
 class RecordingAvailable(_Fact):
     """Sinch stored the file."""
 
     fact: Literal["recording-available"] = "recording-available"
-    at: AwareDatetime
-    destination: str | None = None
+    at: Time
+    destination: Url | None = None
 
 
 class TranscriptionAvailable(_Fact):
     """Sinch stored the transcript."""
 
     fact: Literal["transcription-available"] = "transcription-available"
-    at: AwareDatetime
-    destination: str | None = None
+    at: Time
+    destination: Url | None = None
 
 
 class Notified(_Fact):
@@ -220,25 +269,87 @@ class Notified(_Fact):
     notification: Notification
 
 
-Fact = CallDecided | CallEnded | RecordingFinished | RecordingAvailable | TranscriptionAvailable | Notified
+class ObjectStored(Model):
+    """The bucket itself says that it has an object: the second witness, which knows of no call.
 
-_FACT: TypeAdapter[Fact] = TypeAdapter(Annotated[Fact, Field(discriminator="fact")])
+    ``size`` in bytes. ``checksum`` is S3's ETag: of an object that was put in one part, and is not encrypted with
+    KMS, the MD5 of its content in hexadecimal.
+    """
+
+    fact: Literal["object-stored"] = "object-stored"
+    at: Time
+    url: Annotated[Key, Field(pattern=r"^s3://[^/]+/.")]
+    size: Annotated[int, Field(ge=0, lt=10**15)]
+    checksum: Annotated[str | None, Field(max_length=_LONGEST_NAME)] = None
 
 
-def read(message: str) -> Fact:
+class FileStored(_Fact):
+    """An object that the bucket has is this recording's."""
+
+    fact: Literal["file-stored"] = "file-stored"
+    stored: ObjectStored
+
+
+class Overdue(_Fact):
+    """The watchdog found that a recording is due to be looked at; ``at`` is when it did."""
+
+    fact: Literal["overdue"] = "overdue"
+    at: Time
+
+
+class PlaceOverdue(Model):
+    """The watchdog found that what is stored at a place is nobody's still; ``at`` is when it did."""
+
+    fact: Literal["place-overdue"] = "place-overdue"
+    place: Key
+    at: Time
+
+
+class UploaderKeyChanged(Model):
+    """An access key of the uploader is made, handed out to the applications, switched off or deleted.
+
+    ``key`` is what may be shown of its id: the last characters.
+    """
+
+    fact: Literal["uploader-key-changed"] = "uploader-key-changed"
+    at: Time
+    user: Name
+    key: Word
+    step: Literal["created", "handed-out", "deactivated", "deleted"]
+
+
+Fact = (
+    CallDecided
+    | CallEnded
+    | RecordingFinished
+    | RecordingAvailable
+    | TranscriptionAvailable
+    | Notified
+    | FileStored
+    | Overdue
+)
+"""A fact about one recording."""
+
+News = Fact | ObjectStored | PlaceOverdue | UploaderKeyChanged
+"""All that travels on the queue."""
+
+_NEWS: TypeAdapter[News] = TypeAdapter(Annotated[News, Field(discriminator="fact")])
+
+
+def read(message: str) -> News:
     """Read a queue message's body.
 
     Raises:
         MalformedFact: it is no fact; the text names the fields at fault and quotes none of their values.
     """
     try:
-        return _FACT.validate_json(message)
+        return _NEWS.validate_json(message)
     except ValidationError as error:
         fields = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)}
-        raise MalformedFact(f"not a call fact: {', '.join(sorted(fields))}") from None
+        raise MalformedFact(f"not a call fact: {', '.join(sorted(fields))[:_LONGEST_TEXT]}") from None
 
 
-def write(fact: Fact) -> str:
+def write(fact: News) -> str:
     """Return a fact as the body of a queue message: JSON, absent fields left out.
 
     It is all ASCII, since SQS refuses a message with a character that XML does not know.
@@ -247,7 +358,7 @@ def write(fact: Fact) -> str:
 
 
 def fact_of(
-    callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: str, at: datetime, body: bytes
+    callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: Word, at: datetime, body: bytes
 ) -> Fact:
     """Return what is worth remembering of a callback that asks no question.
 

@@ -1,8 +1,9 @@
-"""Keeping the books: facts into the table, due events onto the bus, in the order that loses nothing.
+"""Keeping the books: facts into the tables, due events onto the bus, in the order that loses nothing.
 
 For each recording in a batch: merge its facts and claim the events now due (one conditional write), publish
 them, mark them as published (another). A crash anywhere leaves the queue's message undeleted, and its
-redelivery takes up where this one stopped: the item is the outbox.
+redelivery takes up where this one stopped: the item is the outbox. Before that, the places of the batch are
+written: what the bucket says finds its recording there, and a recording finds what came before it.
 """
 
 from __future__ import annotations
@@ -10,21 +11,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from call_recorder.recording import events
+from call_recorder.recording.destinations import place_of
 from call_recorder.recording.errors import BusUnavailable, TableUnavailable
 from call_recorder.recording.events import Event
 from call_recorder.recording.facts import (
     CallDecided,
     CallEnded,
     Fact,
+    News,
+    ObjectStored,
+    Overdue,
+    PlaceOverdue,
+    UploaderKeyChanged,
     conference_of_its_own,
     is_conference_of_its_own,
 )
-from call_recorder.recording.recording import Claim, ForeignFact, Recording
+from call_recorder.recording.outbox import Claim, Outbox, Patience
+from call_recorder.recording.places import Place, place_and_owner
+from call_recorder.recording.recording import ForeignFact, Recording
 
 CLAIM = timedelta(seconds=30)
 """How long an event stays claimed. More than the function's timeout, less than the queue's visibility timeout:
@@ -32,23 +41,33 @@ whoever held it is gone when its message comes again."""
 
 _MOST_CONFLICTS = 8
 
+_Item = TypeVar("_Item", bound=Outbox)
+
 
 class Conflict(Exception):
     """The stored item is not at the revision that a write expected; ``current`` is the one stored."""
 
-    def __init__(self, current: Recording | None) -> None:
+    def __init__(self, current: Outbox | None) -> None:
         super().__init__("the item has changed")
         self.current = current
 
 
-class Table(Protocol):
-    """Where recordings are stored."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Items as they are stored, by their keys."""
 
-    def load(self, recording_ids: Collection[str]) -> dict[str, Recording]:
-        """Return the recordings that exist, by id. Raises TableUnavailable."""
+    recordings: Mapping[str, Recording] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
 
-    def save(self, recording: Recording) -> Recording:
-        """Store a recording over the revision it was made from; return it at its new revision.
+
+class Tables(Protocol):
+    """Where recordings and places are stored."""
+
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+        """Return the items that exist. Raises TableUnavailable."""
+
+    def save(self, item: _Item) -> _Item:
+        """Store an item over the revision it was made from; return it at its new revision.
 
         Raises Conflict or TableUnavailable.
         """
@@ -63,10 +82,10 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A call fact with the id of the queue message that brought it."""
+    """A piece of news with the id of the queue message that brought it."""
 
     id: str
-    fact: Fact
+    fact: News
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,83 +101,157 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """One recording's part of a batch."""
+class _About:
+    """A fact about a recording, by the message that it came with."""
 
-    messages: tuple[Message, ...]
-    recording: Recording | None = None
+    id: str
+    fact: Fact
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One item's part of a batch: the messages it came with, and what came of it."""
+
+    messages: tuple[str, ...]
+    item: Outbox | None = None
     due: tuple[Event, ...] = ()
     problem: str | None = None
 
-    @property
-    def missed(self) -> bool:
-        """Whether the last was heard of a call that should have been recorded from its answer, and was not.
-
-        That is its end, unless the queue turned them round.
-        """
-        facts = [message.fact for message in self.messages]
-        news = any(isinstance(fact, CallEnded) or (isinstance(fact, CallDecided) and fact.awaited) for fact in facts)
-        return news and self.recording is not None and bool(self.recording.answers_missed)
-
 
 class Ledger:
-    """Merges facts into the table and publishes what is due.
+    """Merges facts into the tables and publishes what is due.
 
     Args:
-        table: where recordings are stored.
+        tables: where recordings and places are stored.
         bus: where events are published.
-        executor: runs the table's calls of one batch side by side.
+        executor: runs the tables' calls of one batch side by side.
         clock: the time in UTC.
+        patience: how long to wait for what should come.
+        own_bucket: the bucket that says itself what it has.
     """
 
-    def __init__(self, *, table: Table, bus: Bus, executor: Executor, clock: Callable[[], datetime]) -> None:
-        self._table = table
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        bus: Bus,
+        executor: Executor,
+        clock: Callable[[], datetime],
+        patience: Patience,
+        own_bucket: str,
+    ) -> None:
+        self._tables = tables
         self._bus = bus
         self._executor = executor
         self._clock = clock
+        self._patience = patience
+        self._own_bucket = own_bucket
 
     def record(self, messages: Sequence[Message]) -> Report:
-        """Take a batch of facts; no message's trouble is another recording's."""
+        """Take a batch of news; no message's trouble is another recording's."""
+        visits = self._visits(messages)
+        names = {name for message in messages for name in _names(message.fact)}
         try:
-            stored = self._table.load({name for message in messages for name in _names(message.fact)})
+            stored = self._tables.load(names, visits)
+            at_places = [stored.places.get(name) for name in visits]
+            places = list(self._executor.map(self._visit, visits, visits.values(), at_places))
+            facts = _facts(messages, places)
+            owners = {about.fact.recording_id for about in facts} - names
+            recordings = {**stored.recordings, **(self._tables.load(owners).recordings if owners else {})}
         except TableUnavailable as error:
             return Report((), {message.id: str(error) for message in messages})
-        groups = _by_recording(_attributed(messages, stored))
-        known = [stored.get(group[0].fact.recording_id) for group in groups]
-        entries = list(self._executor.map(self._merge, groups, known))
+        groups = _by_recording(_attributed(facts, recordings))
+        known = [recordings.get(group[0].fact.recording_id) for group in groups]
+        entries = [*places, *self._executor.map(self._merge, groups, known), *_changes(messages)]
         published, problem = self._publish(entries)
         entries = list(self._executor.map(lambda entry: self._mark(entry, published, problem), entries))
         return Report(
             published=tuple(event for entry in entries for event in entry.due if event.id in published),
-            failed={message.id: entry.problem for entry in entries if entry.problem for message in entry.messages},
-            missed=tuple(entry.recording.recording_id for entry in entries if entry.recording and entry.missed),
+            failed={message: entry.problem for entry in entries if entry.problem for message in entry.messages},
+            missed=tuple(_missed(entries, messages)),
         )
 
-    def _merge(self, messages: tuple[Message, ...], stored: Recording | None) -> _Entry:
-        """Merge one recording's facts and claim what is due."""
-        claim = Claim(by=messages[0].id, until=self._clock() + CLAIM)
+    def _visits(self, messages: Sequence[Message]) -> dict[str, list[Message]]:
+        """Return the messages that have to do with a place, by place."""
+        visits: dict[str, list[Message]] = defaultdict(list)
+        for message in messages:
+            match message.fact:
+                case ObjectStored(url=url):
+                    visits[place_of(url)].append(message)
+                case PlaceOverdue(place=place):
+                    visits[place].append(message)
+                case fact:
+                    if owned := place_and_owner(fact, self._own_bucket):
+                        visits[owned[0]].append(message)
+        return visits
 
-        def merged(stored: Recording | None) -> Recording:
-            recording = self._own(messages[0].fact, stored).merge_all(message.fact for message in messages)
-            return recording.claimed((event.id for event in self._unclaimed(recording, messages)), claim)
+    def _visit(self, name: str, messages: Sequence[Message], stored: Place | None) -> _Entry:
+        """Write into a place whose it is and what is there; claim what is due about what is nobody's."""
 
+        def visited(stored: Place | None) -> Place | None:
+            if stored is None and all(isinstance(message.fact, PlaceOverdue) for message in messages):
+                return None
+            place = stored or Place(place=name)
+            for message in messages:
+                if owned := place_and_owner(message.fact, self._own_bucket):
+                    place = place.owned(owned[1])
+            for message in messages:
+                if isinstance(message.fact, ObjectStored):
+                    place = place.holding(message.fact, self._clock())
+                elif isinstance(message.fact, PlaceOverdue):
+                    place = place.given_up(message.fact.at, self._patience)
+            return place
+
+        return self._entry([message.id for message in messages], stored, visited)
+
+    def _merge(self, group: Sequence[_About], stored: Recording | None) -> _Entry:
+        """Merge one recording's facts; claim what is due."""
+
+        def merged(stored: Recording | None) -> Recording | None:
+            recording = self._own(group[0].fact, stored)
+            if recording.revision == 0 and all(isinstance(about.fact, Overdue) for about in group):
+                return None
+            recording = recording.merge_all(about.fact for about in group)
+            for about in group:
+                if isinstance(about.fact, Overdue):
+                    recording = recording.given_up(about.fact.at, self._patience, self._own_bucket)
+            return recording
+
+        return self._entry([about.id for about in group], stored, merged)
+
+    def _entry(
+        self, messages: Sequence[str], stored: _Item | None, change: Callable[[_Item | None], _Item | None]
+    ) -> _Entry:
+        """Store what ``change`` makes of an item, with the events now due claimed by the first of the messages."""
+        claim = Claim(by=messages[0], until=self._clock() + CLAIM)
+
+        def claimed(stored: _Item | None) -> _Item | None:
+            changed = change(stored)
+            if changed is None:
+                return None
+            changed = changed.claimed_only({event.id for event in events.due(changed)})
+            return changed.claimed((event.id for event in self._unclaimed(changed, messages)), claim)
+
+        ids = tuple(dict.fromkeys(messages))
         try:
-            recording = self._changed(stored, merged)
+            item = self._changed(stored, claimed)
         except (TableUnavailable, AlreadyUnderWay, ForeignFact) as error:
-            return _Entry(messages, problem=str(error))
-        due = tuple(event for event in events.due(recording) if recording.claims.get(event.id) == claim)
-        return _Entry(messages, recording, due)
+            return _Entry(ids, problem=str(error))
+        if item is None:
+            return _Entry(ids)
+        due = tuple(event for event in events.due(item) if item.claims.get(event.id) == claim)
+        return _Entry(ids, item, due)
 
-    def _changed(self, stored: Recording | None, change: Callable[[Recording | None], Recording]) -> Recording:
-        """Store what ``change`` makes of the stored recording; made again of what is stored after a conflict."""
+    def _changed(self, stored: _Item | None, change: Callable[[_Item | None], _Item | None]) -> _Item | None:
+        """Store what ``change`` makes of the stored item; made again of what is stored after a conflict."""
         for _ in range(_MOST_CONFLICTS):
             changed = change(stored)
-            if changed == stored:
+            if changed is None or changed == stored:
                 return changed
             try:
-                return self._table.save(changed)
+                return self._tables.save(changed)
             except Conflict as conflict:
-                stored = conflict.current
+                stored = conflict.current  # type: ignore[assignment]  # of the kind that was to be saved
         raise TableUnavailable("the item kept changing")
 
     def _own(self, fact: Fact, stored: Recording | None) -> Recording:
@@ -172,19 +265,19 @@ class Ledger:
         if stored.application_key == fact.application_key:
             return stored
         name = f"{fact.recording_id}@{fact.application_key}"
-        own = self._table.load({name}).get(name)
+        own = self._tables.load({name}).recordings.get(name)
         return own or Recording(recording_id=name, application_key=fact.application_key)
 
-    def _unclaimed(self, recording: Recording, messages: tuple[Message, ...]) -> tuple[Event, ...]:
+    def _unclaimed(self, item: Outbox, messages: Sequence[str]) -> tuple[Event, ...]:
         """Return what is due less what another message's delivery is publishing just now.
 
         That message is not deleted before its events are out, so this one may be. A message that meets its own
         claim has been delivered twice at once: it must come again, for nobody else would take up its work.
         """
         now = self._clock()
-        due = events.due(recording)
-        held = {event_id: claim for event_id, claim in recording.claims.items() if claim.until > now}
-        if {held[event.id].by for event in due if event.id in held} & {message.id for message in messages}:
+        due = events.due(item)
+        held = {event_id: claim for event_id, claim in item.claims.items() if claim.until > now}
+        if {held[event.id].by for event in due if event.id in held} & set(messages):
             raise AlreadyUnderWay("another delivery of the same message is under way")
         return tuple(event for event in due if event.id not in held)
 
@@ -200,10 +293,10 @@ class Ledger:
     def _mark(self, entry: _Entry, published: Collection[str], problem: str) -> _Entry:
         """Mark what went out as published; what did not keeps the messages in the queue."""
         out = [event.id for event in entry.due if event.id in published]
-        merged = entry.recording
-        if out and merged:
+        item = entry.item
+        if out and item:
             try:
-                self._changed(merged, lambda stored: (stored or merged).with_published(out, self._clock()))
+                self._changed(item, lambda stored: (stored or item).with_published(out, self._clock()))
             except TableUnavailable as error:
                 return replace(entry, problem=str(error))
         return entry if len(out) == len(entry.due) else replace(entry, problem=problem)
@@ -213,40 +306,83 @@ class AlreadyUnderWay(Exception):
     """The same queue message is being worked on elsewhere."""
 
 
-def _names(fact: Fact) -> set[str]:
-    """Return the names of the items that a fact may be about."""
-    if isinstance(fact, CallEnded):
-        return {fact.recording_id, conference_of_its_own(fact.call_id)}
-    if isinstance(fact, CallDecided) and is_conference_of_its_own(fact.conference_id):
-        return {fact.recording_id, fact.call_id}
-    return {fact.recording_id}
+def _names(fact: News) -> set[str]:
+    """Return the names of the recordings that a fact may be about."""
+    match fact:
+        case ObjectStored() | PlaceOverdue() | UploaderKeyChanged():
+            return set()
+        case CallEnded():
+            return {fact.recording_id, conference_of_its_own(fact.call_id)}
+        case CallDecided() if is_conference_of_its_own(fact.conference_id):
+            return {fact.recording_id, fact.call_id}
+        case _:
+            return {fact.recording_id}
 
 
-def _attributed(messages: Sequence[Message], stored: Mapping[str, Recording]) -> Iterator[Message]:
-    """Yield the messages, each fact under the recording that it is about.
+def _facts(messages: Sequence[Message], places: Sequence[_Entry]) -> list[_About]:
+    """Return the facts about recordings: those of the messages, and what their places turned out to hold.
+
+    A message whose place could not be written is put off as a whole.
+    """
+    stopped = {message for entry in places if entry.problem for message in entry.messages}
+    facts = [
+        _About(message.id, message.fact)
+        for message in messages
+        if message.id not in stopped and not isinstance(message.fact, ObjectStored | PlaceOverdue | UploaderKeyChanged)
+    ]
+    for entry in places:
+        if isinstance(entry.item, Place):
+            facts += [_About(message, fact) for fact in entry.item.files() for message in entry.messages]
+    return facts
+
+
+def _attributed(facts: Sequence[_About], stored: Mapping[str, Recording]) -> Iterator[_About]:
+    """Yield the facts, each under the recording that it is about.
 
     After a menu, a call to an app user is known by its conference, while its end names the call alone. Whichever
     comes first, the end is brought to the conference.
     """
-    conferences = {(message.fact.conference_id, message.fact.application_key) for message in messages}
+    conferences = {(about.fact.conference_id, about.fact.application_key) for about in facts}
     conferences |= {(recording.conference_id, recording.application_key) for recording in stored.values()}
-    for message in messages:
-        fact = message.fact
+    for about in facts:
+        fact = about.fact
         if isinstance(fact, CallEnded) and fact.conference_id is None:
             conference = conference_of_its_own(fact.call_id)
             if (conference, fact.application_key) in conferences:
                 ids = {"recording_id": conference, "conference_id": conference}
-                message = replace(message, fact=fact.model_copy(update=ids))
+                about = replace(about, fact=fact.model_copy(update=ids))
         elif isinstance(fact, CallDecided) and is_conference_of_its_own(fact.conference_id):
             stub = stored.get(fact.call_id)
             if stub and stub.application_key == fact.application_key and fact.call_id in stub.ends:
-                about = fact.model_dump(include={"recording_id", "application_key", "call_id", "conference_id"})
-                yield replace(message, fact=CallEnded(**about, end=stub.ends[fact.call_id]))
-        yield message
+                known = fact.model_dump(include={"recording_id", "application_key", "call_id", "conference_id"})
+                yield replace(about, fact=CallEnded(**known, end=stub.ends[fact.call_id]))
+        yield about
 
 
-def _by_recording(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
-    groups: dict[tuple[str, str], list[Message]] = defaultdict(list)
+def _by_recording(facts: Iterable[_About]) -> list[list[_About]]:
+    groups: dict[tuple[str, str], list[_About]] = defaultdict(list)
+    for about in facts:
+        groups[about.fact.recording_id, about.fact.application_key].append(about)
+    return list(groups.values())
+
+
+def _changes(messages: Iterable[Message]) -> Iterator[_Entry]:
+    """Yield the changes of the uploader's keys: events without an item."""
     for message in messages:
-        groups[message.fact.recording_id, message.fact.application_key].append(message)
-    return [tuple(group) for group in groups.values()]
+        if isinstance(message.fact, UploaderKeyChanged):
+            yield _Entry((message.id,), due=(events.of_key_change(message.fact),))
+
+
+def _missed(entries: Iterable[_Entry], messages: Iterable[Message]) -> Iterator[str]:
+    """Yield the recordings of which was last heard that a call should have been recorded from its answer, and was not.
+
+    That is the call's end, unless the queue turned them round.
+    """
+    last = {
+        message.id
+        for message in messages
+        if isinstance(message.fact, CallEnded) or (isinstance(message.fact, CallDecided) and message.fact.awaited)
+    }
+    for entry in entries:
+        if isinstance(entry.item, Recording) and entry.item.answers_missed and last.intersection(entry.messages):
+            yield entry.item.recording_id

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, Field
 
-from call_recorder.recording.destinations import ObjectPointer, Scheme
+from call_recorder.recording.destinations import ObjectPointer, Scheme, is_transcript
 from call_recorder.recording.facts import (
     AwaitedAnswer,
     CallDecided,
@@ -22,16 +22,28 @@ from call_recorder.recording.facts import (
     CallStart,
     Consent,
     Fact,
+    FileStored,
     Model,
     Notification,
     Notified,
+    ObjectStored,
+    Overdue,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
 )
+from call_recorder.recording.outbox import Outbox, Patience
 
-Status = Literal["requested", "finished", "available"]
+Status = Literal["requested", "finished", "missing", "available"]
+
+Reason = Literal[
+    "not-answered", "not-recorded", "not-stored", "empty-file", "no-witness", "not-announced", "nothing-heard"
+]
+"""What is known of why a recording is missing."""
+
+Witness = Literal["notification", "storage"]
+"""Who can say that a file is there: Sinch's notification, and the stack's own bucket."""
 
 # An item holds 400 KB. At their longest, a call with its request, consent and end takes 7 KB, a file or a
 # notification 2.5 KB, so that these stay below it together.
@@ -44,8 +56,14 @@ MOST_FILES = 25
 MOST_NOTIFICATIONS = 20
 """Notifications without a meaning that are kept of one recording."""
 
+RECORDING, TRANSCRIPT, UNNAMED = "recording", "transcript", "unnamed"
+"""What the file and the transcript of a call are kept under, and a file of a conference that Sinch does not name."""
+
 UNREQUESTED_KEPT = timedelta(days=1)
 """How long the end of a call is kept that nobody asked to record. It may have overtaken the request."""
+
+_NOT_ANSWERED = ("N/A", "BUSY", "NOANSWER", "FAILED")
+"""The results of a DiCE that say that nobody talked, of those that Sinch documents."""
 
 
 class ForeignFact(Exception):
@@ -53,13 +71,19 @@ class ForeignFact(Exception):
 
 
 class StoredFile(Model):
-    """A file that Sinch says it stored: where, and when that was learnt. Sinch may leave out where."""
+    """A stored file: where, since when that is known, and how large, as far as its witnesses say.
+
+    Sinch may leave out where. ``size`` (bytes), ``checksum`` (S3's ETag) and ``stored_at`` come from the bucket.
+    """
 
     at: AwareDatetime
     url: str | None = None
     storage: Scheme | None = None
     bucket: str | None = None
     key: str | None = None
+    size: int | None = None
+    checksum: str | None = None
+    stored_at: AwareDatetime | None = None
 
     @classmethod
     def at_url(cls, url: str, at: datetime) -> Self:
@@ -67,31 +91,54 @@ class StoredFile(Model):
         pointer = ObjectPointer.of(url)
         return cls(at=at, url=url, storage=pointer.storage, bucket=pointer.bucket, key=pointer.key)
 
+    @classmethod
+    def witnessed(cls, stored: ObjectStored) -> Self:
+        """Describe a file that the bucket itself says it has."""
+        known = {"size": stored.size, "checksum": stored.checksum, "stored_at": stored.at}
+        return cls.at_url(stored.url, stored.at).model_copy(update=known)
+
     @property
     def name(self) -> str:
-        """What the file goes by within its recording: its file name, alike in every form of its URL."""
-        return (ObjectPointer(self.url).file_name if self.url else "") or "unnamed"
+        """What the file goes by within a conference's recording: its file name, alike in every form of its URL."""
+        return (ObjectPointer(self.url).file_name if self.url else "") or UNNAMED
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it. A file of unknown size is believed to be one."""
+        return self.size == 0
+
+    def joined(self, other: StoredFile) -> StoredFile:
+        """Return what two witnesses say of one file: since when the earlier, where the surer, what the later."""
+        where, what = min(self, other, key=_sureness), max(self, other, key=_version)
+        return where.model_copy(
+            update={
+                "at": min(self.at, other.at),
+                "size": what.size,
+                "checksum": what.checksum,
+                "stored_at": what.stored_at,
+            }
+        )
 
 
-class Claim(Model):
-    """Who is publishing an event just now: the queue message that brought it about, and until when that holds."""
+class Missing(Model):
+    """A recording was given up: when, why as far as is known, and who could have said that its file is there."""
 
-    by: str
-    until: AwareDatetime
+    at: AwareDatetime
+    reason: Reason
+    witnesses: tuple[Witness, ...] = ()
 
 
-class Recording(Model):
+class Recording(Outbox):
     """All that is known of the recording of one call or conference.
 
-    The maps by call id hold one entry for a call and one per participant for a conference. ``published`` maps
-    the ids of events that went out to when; ``revision`` counts the writes of the stored item.
+    The maps by call id hold one entry for a call and one per participant for a conference. A call has one file and
+    one transcript, whatever the URLs say that they are known by; those of a conference go by their names.
     """
 
     recording_id: str
     application_key: str
     call_id: str | None = None
     conference_id: str | None = None
-    revision: int = 0
     calls: dict[str, CallStart] = Field(default_factory=dict)
     ends: dict[str, CallEnd] = Field(default_factory=dict)
     consents: dict[str, Consent] = Field(default_factory=dict)
@@ -101,14 +148,24 @@ class Recording(Model):
     files: dict[str, StoredFile] = Field(default_factory=dict)
     transcripts: dict[str, StoredFile] = Field(default_factory=dict)
     notifications: dict[str, Notification] = Field(default_factory=dict)
-    published: dict[str, AwareDatetime] = Field(default_factory=dict)
-    claims: dict[str, Claim] = Field(default_factory=dict)
+    missing: dict[str, Missing] = Field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What the item is stored under."""
+        return self.recording_id
 
     @property
     def status(self) -> Status | None:
-        """How far the recording got, only ever forward; ``None`` when nothing of a recording is known."""
-        if self.files:
+        """How far the recording got, only ever forward; ``None`` when nothing of a recording is known.
+
+        A file that comes late makes a missing recording available. Only an empty one, if its notification came
+        first, turns out not to be there after all.
+        """
+        if self.available:
             return "available"
+        if self.missing:
+            return "missing"
         if self.finished_at:
             return "finished"
         return "requested" if self.requests else None
@@ -124,24 +181,110 @@ class Recording(Model):
         return min(self.requests.values(), key=_order, default=None)
 
     @property
-    def waiting_since(self) -> datetime | None:
-        """When the file was asked for that is still not there; ``None`` when nothing is waited for.
-
-        A call that was answered, and was to be recorded from then on, is waited for even if nothing was asked.
-        """
-        if self.files:
-            return None
-        asked = self.first_request or next(iter(self.answers_missed), None)
-        return asked.at if asked else None
+    def available(self) -> dict[str, StoredFile]:
+        """The files that there is something in."""
+        return {name: file for name, file in self.files.items() if not file.empty}
 
     @property
-    def answers_missed(self) -> list[AwaitedAnswer]:
+    def owed(self) -> dict[str, datetime]:
+        """The calls whose recording is still to come, with when it was to begin; one of each participant.
+
+        A call that was answered, and was to be recorded from then on, is owed one even if nothing was asked. Where
+        the request is not known but Sinch stopped recording, or there is a file with nothing in it, the recording is
+        owed under no call's id. In a conference a file, or giving up, settles what was asked before: the same id may
+        be used for another meeting.
+        """
+        owed = {call_id: request.at for call_id, request in self.requests.items()}
+        owed |= {call_id: awaited.at for call_id, awaited in self.answers_missed.items()}
+        heard = [self.finished_at] if self.finished_at else [file.at for file in self.files.values()]
+        if heard and not owed:
+            owed = {"": min(heard)}
+        settled = [*(file.at for file in self.available.values()), *(each.at for each in self.missing.values())]
+        if not settled:
+            return owed
+        if self.conference_id is None:
+            return {}
+        return {call_id: at for call_id, at in owed.items() if at > max(settled)}
+
+    def overdue_at(self, patience: Patience) -> datetime | None:
+        """Return when what is owed is missing, or ``None`` if nothing is owed.
+
+        That is a grace after the end: of all calls concerned, or of the recording as Sinch says, whichever is later;
+        without either, after the longest call. It is never later than that.
+        """
+        owed = self.owed
+        if not owed:
+            return None
+        latest = max(owed.values()) + patience.longest_call
+        over = [self.ends[call_id].at for call_id in owed if call_id in self.ends]
+        if len(over) < len(owed):
+            over = []
+        if finished_at := self._finished_at(owed):
+            over.append(finished_at)
+        return min(max(over, default=latest), latest) + patience.grace
+
+    def given_up(self, at: datetime, patience: Patience, own_bucket: str) -> Self:
+        """Return the recording with what is owed given up as missing, if by ``at`` it is time for that.
+
+        Args:
+            at: when the watchdog looked.
+            patience: how long to wait.
+            own_bucket: the bucket that says itself what it has.
+        """
+        overdue_at = self.overdue_at(patience)
+        if overdue_at is None or overdue_at > at:
+            return self
+        witnesses = self._witnesses(own_bucket)
+        missing = Missing(at=at, reason=self._reason(witnesses), witnesses=witnesses)
+        name = min(self.owed, key=lambda call_id: (self.owed[call_id], call_id)) if self.conference_id else RECORDING
+        return self.model_copy(update={"missing": {**self.missing, name: missing}})
+
+    def _finished_at(self, owed: dict[str, datetime]) -> datetime | None:
+        """Return when the recording that is owed was finished; in a conference it may be an earlier one that was."""
+        known = self.finished_at
+        return known if known and (self.conference_id is None or known >= min(owed.values())) else None
+
+    def _witnesses(self, own_bucket: str) -> tuple[Witness, ...]:
+        """Return who could have said that the file is there; without a request, those who said anything at all."""
+        if request := self.first_request:
+            notified = request.notification_events
+            stored = request.destination_url.startswith(f"s3://{own_bucket}/")
+        else:
+            notified = self.finished_at is not None or any(file.stored_at is None for file in self.files.values())
+            stored = any(file.stored_at for file in self.files.values())
+        witnesses: dict[Witness, bool] = {"notification": notified, "storage": stored}
+        return tuple(witness for witness, could in witnesses.items() if could)
+
+    def _reason(self, witnesses: tuple[Witness, ...]) -> Reason:
+        """Return what is known of why nothing came.
+
+        ``empty-file``: there is a file with nothing in it. ``not-stored``: Sinch stopped recording, and no file came;
+        it says nothing of an upload that fails. ``not-recorded``: the call was to be recorded from its answer, and
+        was not. ``not-answered``: nobody talked. ``no-witness``: nobody was asked to tell. ``not-announced``: the
+        call was answered and ended, and nothing more is known. ``nothing-heard``: not even that.
+        """
+        owed = self.owed
+        ends = [self.ends[call_id] for call_id in owed if call_id in self.ends]
+        if any(file.empty for file in self.files.values()):
+            return "empty-file"
+        if self._finished_at(owed):
+            return "not-stored"
+        if not self.requests.keys() & owed.keys():
+            return "not-recorded"
+        if len(ends) == len(owed) and all((end.result or "").upper() in _NOT_ANSWERED for end in ends):
+            return "not-answered"
+        if not witnesses:
+            return "no-witness"
+        return "not-announced" if ends else "nothing-heard"
+
+    @property
+    def answers_missed(self) -> dict[str, AwaitedAnswer]:
         """The calls that were to be recorded from their answer, were answered, and were not recorded."""
-        return [
-            awaited
+        return {
+            call_id: awaited
             for call_id, awaited in self.awaited.items()
             if call_id not in self.requests and call_id in self.ends and self.ends[call_id].result == "ANSWERED"
-        ]
+        }
 
     @property
     def first_consent(self) -> Consent | None:
@@ -154,7 +297,8 @@ class Recording(Model):
         That time is the rule's own if it has one, else ``retention``.
         """
         known: list[_Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
-        known += [*self.files.values(), *self.transcripts.values(), *self.answers_missed]
+        known += [*self.files.values(), *self.transcripts.values(), *self.answers_missed.values()]
+        known += self.missing.values()
         times = [each.at for each in known]
         if self.finished_at:
             times.append(self.finished_at)
@@ -186,6 +330,7 @@ class Recording(Model):
         conference_id = self.conference_id or fact.conference_id
         call_id = None if conference_id else self.call_id or fact.call_id
         news: dict[str, object] = {"conference_id": conference_id, "call_id": call_id}
+        of_a_call = fact.call_id is not None and fact.conference_id is None
         match fact:
             case CallDecided():
                 news["calls"] = _joined(self.calls, fact.call_id, fact.call, MOST_CALLS)
@@ -197,23 +342,21 @@ class Recording(Model):
             case RecordingFinished():
                 news["finished_at"] = min(filter(None, (self.finished_at, fact.at)))
             case RecordingAvailable():
-                news["files"] = _with_file(self.files, fact)
+                news["files"] = _with_file(self.files, _announced(fact), RECORDING if of_a_call else None)
             case TranscriptionAvailable():
-                news["transcripts"] = _with_file(self.transcripts, fact)
+                news["transcripts"] = _with_file(self.transcripts, _announced(fact), TRANSCRIPT if of_a_call else None)
+            case FileStored(stored=stored) if is_transcript(stored.url):
+                file = StoredFile.witnessed(stored)
+                news["transcripts"] = _with_file(self.transcripts, file, TRANSCRIPT if of_a_call else None)
+            case FileStored(stored=stored):
+                file = StoredFile.witnessed(stored)
+                news["files"] = _with_file(self.files, file, RECORDING if of_a_call else None)
+            case Overdue():
+                pass  # It says nothing of the recording but that somebody should look: see given_up.
             case Notified():
                 key = _fingerprint(fact.notification)
                 news["notifications"] = _joined(self.notifications, key, fact.notification, MOST_NOTIFICATIONS)
         return news
-
-    def claimed(self, event_ids: Iterable[str], claim: Claim) -> Self:
-        """Return the recording with these events claimed for publishing."""
-        return self.model_copy(update={"claims": self.claims | dict.fromkeys(event_ids, claim)})
-
-    def with_published(self, event_ids: Iterable[str], at: datetime) -> Self:
-        """Return the recording with these events marked as published, their claims gone."""
-        published = dict.fromkeys(event_ids, at) | self.published
-        claims = {event_id: claim for event_id, claim in self.claims.items() if event_id not in published}
-        return self.model_copy(update={"published": published, "claims": claims})
 
 
 class _Timed(Protocol):
@@ -241,11 +384,26 @@ def _joined(known: dict[str, _T], key: str, value: _T | None, most: int) -> dict
     return joined if len(joined) <= most else {kept: joined[kept] for kept in sorted(joined)[:most]}
 
 
-def _with_file(
-    known: dict[str, StoredFile], fact: RecordingAvailable | TranscriptionAvailable
-) -> dict[str, StoredFile]:
-    file = StoredFile.at_url(fact.destination, fact.at) if fact.destination else StoredFile(at=fact.at)
-    return _joined(known, file.name, file, MOST_FILES)
+def _announced(fact: RecordingAvailable | TranscriptionAvailable) -> StoredFile:
+    return StoredFile.at_url(fact.destination, fact.at) if fact.destination else StoredFile(at=fact.at)
+
+
+def _with_file(known: dict[str, StoredFile], file: StoredFile, name: str | None) -> dict[str, StoredFile]:
+    """Join a file in under a name, its own unless one is given; of too many the smallest names stay."""
+    name = name or file.name
+    joined = {**known, name: known[name].joined(file) if name in known else file}
+    return joined if len(joined) <= MOST_FILES else {kept: joined[kept] for kept in sorted(joined)[:MOST_FILES]}
+
+
+def _sureness(file: StoredFile) -> tuple[bool, bool, str]:
+    """Rank who says where a file is: the bucket before a URL of a known store, before any other."""
+    return file.stored_at is None, file.storage is None, file.url or "\U0010ffff"
+
+
+def _version(file: StoredFile) -> tuple[float, str]:
+    """Rank what is said to be in a file: what was stored later counts, since Sinch writes over what is there."""
+    stored = file.model_dump_json(include={"size", "checksum", "stored_at"})
+    return file.stored_at.timestamp() if file.stored_at else 0.0, stored
 
 
 def _fingerprint(notification: Notification) -> str:

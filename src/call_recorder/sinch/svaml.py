@@ -31,7 +31,7 @@ class TranscriptionOptions(Strict):
     """Whether Sinch transcribes the recording, and in which locale (such as ``en-US``)."""
 
     enabled: bool
-    locale: str | None = None
+    locale: Annotated[str, Field(max_length=16)] | None = None
 
 
 class RecordingOptions(Strict):

@@ -1,0 +1,116 @@
+"""The ledger between tables and a bus, fed like the queue feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from call_recorder.recording.facts import News
+from call_recorder.recording.ledger import Message, Report
+from call_recorder.recording.recording import Recording
+from tests import sinch
+from tests.fakes import Bus, Clock, Crash, InMemoryTables, ItemT, new_ledger
+
+VISIBILITY_TIMEOUT: Final = 60.0
+BATCH: Final = 10
+
+T = TypeVar("T")
+
+
+def messages(facts: Sequence[News], prefix: str = "message") -> list[Message]:
+    """Return each fact in a queue message of its own."""
+    return [Message(f"{prefix}-{number}", fact) for number, fact in enumerate(facts)]
+
+
+class InTurn(Executor):
+    """Runs one call after the other, so that a crash in one of them is the end of them all."""
+
+    def map(  # type: ignore[override]  # it is never given the arguments that are left out here
+        self, fn: Callable[..., T], *iterables: Any
+    ) -> Iterator[T]:
+        return map(fn, *iterables)
+
+
+class InterleavedTables(InMemoryTables):
+    """Tables where something else happens right before the n-th call, loads and saves together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.meanwhile: dict[int, Callable[[], object]] = {}
+
+    def _now(self) -> None:
+        self.calls += 1
+        self.meanwhile.pop(self.calls, lambda: None)()
+
+    def load(self, *keys: Any) -> Any:
+        self._now()
+        return super().load(*keys)
+
+    def save(self, item: ItemT) -> ItemT:
+        self._now()
+        return super().save(item)
+
+
+class Books:
+    """A ledger between tables and a bus, fed like the queue feeds it."""
+
+    def __init__(self, executor: Executor, table: InMemoryTables | None = None) -> None:
+        self.table = table or InMemoryTables()
+        self.bus = Bus()
+        self.clock = Clock()
+        self.ledger = new_ledger(self.table, self.bus, executor, self.clock)
+        self._delivered = 0
+
+    def record(self, *facts: News) -> Report:
+        """Deliver facts in one batch, under the same message ids each time."""
+        return self.ledger.record(messages(facts))
+
+    def take(self, *facts: News) -> Report:
+        """Deliver facts that nobody has delivered before, in one batch that is taken whole."""
+        self._delivered += 1
+        report = self.ledger.record(messages(facts, f"delivery-{self._delivered}"))
+        assert not report.failed
+        return report
+
+    def drain(self, waiting: Sequence[Message], *, size: int = BATCH) -> int:
+        """Deliver messages until none is left, as SQS does; return how often it took."""
+        rounds = 0
+        while waiting:
+            rounds += 1
+            assert rounds < 20, "messages that never get through"
+            again: list[Message] = []
+            for start in range(0, len(waiting), size):
+                batch = waiting[start : start + size]
+                try:
+                    failed = self.ledger.record(batch).failed
+                    again += [message for message in batch if message.id in failed]
+                except Crash:
+                    again += batch
+            self.clock.advance(VISIBILITY_TIMEOUT)
+            waiting = again
+        return rounds
+
+    def watch(self, *, after: timedelta = timedelta()) -> list[Message]:
+        """Let time pass, and return the messages of what the watchdog finds then."""
+        self.clock.advance(after.total_seconds())
+        return messages(self.table.due(self.clock()), f"watchdog-{self.clock():%d-%H:%M:%S}")
+
+    def announced_once(self) -> list[str]:
+        """Return the kinds of what was published, having checked that each event went out once."""
+        assert set(self.bus.ids().values()) <= {1}
+        return sorted(event.detail_type for event in self.bus.out)
+
+    def said(self, recording_id: str = sinch.CALL) -> dict[str, Any]:
+        """Return what is stored of a recording and does not depend on how its facts were delivered."""
+        return facts_of(self.table.recording(recording_id)) | {"published": set(self._published(recording_id))}
+
+    def _published(self, recording_id: str) -> set[str]:
+        return set(self.table.recording(recording_id).published)
+
+
+def facts_of(recording: Recording) -> dict[str, Any]:
+    """Return all of a recording but its delivery's traces."""
+    return recording.model_dump(exclude={"revision", "published", "claims"})
