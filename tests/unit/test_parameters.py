@@ -193,6 +193,20 @@ def test_a_broken_profile_does_not_hold_up_the_rotation_of_a_secret(parameters: 
     assert parameters.get(sinch.APPLICATION).secrets == (decode_secret(sinch.PREVIOUS_SECRET),)
 
 
+def test_a_broken_profile_does_not_hold_up_the_rotation_of_the_access_key(parameters: Parameters) -> None:
+    first = parameters.get(sinch.APPLICATION)
+    parameters.ssm.put("recording-profile", "{")
+    parameters.ssm.put("storage-credentials", "AKIDTHATISNEW:secret:eu-west-1")
+    parameters.clock.now += TTL
+
+    recorder = parameters.get(sinch.APPLICATION).recorder
+
+    assert recorder is not None
+    assert first.recorder is not None
+    assert recorder.credentials.get_secret_value() == "AKIDTHATISNEW:secret:eu-west-1"
+    assert recorder.profile == first.recorder.profile
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [

@@ -15,6 +15,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -30,6 +31,9 @@ _BOOKS = Config(
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=10,
 )
+# A rotation has a minute and is run again after an hour. A CreateAccessKey that is repeated makes a second key.
+_ACCESS_KEYS = Config(connect_timeout=1.0, read_timeout=5.0, retries={"mode": "standard", "total_max_attempts": 1})
+_CREDENTIALS = Config(connect_timeout=0.5, read_timeout=2.0, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 def parameters() -> SSMClient:
@@ -60,3 +64,13 @@ def table() -> DynamoDBClient:
 def bus() -> EventBridgeClient:
     """Return the client for EventBridge."""
     return boto3.client("events", config=_BOOKS)
+
+
+def access_keys() -> IAMClient:
+    """Return the client for IAM, which tries nothing twice."""
+    return boto3.client("iam", config=_ACCESS_KEYS)
+
+
+def credentials() -> SSMClient:
+    """Return the client for SSM behind the rotation of the uploader's key."""
+    return boto3.client("ssm", config=_CREDENTIALS)

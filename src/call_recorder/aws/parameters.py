@@ -107,9 +107,10 @@ class Applications:
         else:
             if application.recorder or not cached.application.recorder:
                 return application
-            # The secrets are as new as can be: a broken profile must not hold up their rotation.
+            # The secrets are as new as can be, the credentials too: a broken profile must not hold up their rotation.
             self._stale(application.problem or "")
-            application = replace(application, recorder=cached.application.recorder, problem=None)
+            recorder = cached.application.recorder.with_credentials(application.credentials)
+            application = replace(application, recorder=recorder, problem=None)
             self._known[key] = _Cached(application, now + self._ttl)
             return application
         self._stale(problem)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from call_recorder.recording.outbox import Patience
 from call_recorder.recording.policy import DegradedAnswer
+from call_recorder.recording.rotation import RotationPolicy
 
 
 class SettingsRefused(Exception):
@@ -82,3 +83,29 @@ class WatchdogSettings(_Settings):
     recordings_table: Annotated[str, Field(min_length=3)]
     places_table: Annotated[str, Field(min_length=3)]
     recording_queue_url: Annotated[str, Field(min_length=1)]
+
+
+class RotationSettings(_Settings):
+    """Settings of RotationFunction. ``aws_region`` is set by Lambda itself."""
+
+    uploader_user_name: Annotated[str, Field(min_length=1)]
+    recordings_bucket: Annotated[str, Field(min_length=3)]
+    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "call-recorder"
+    parameters_kms_key_arn: str = ""
+    parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    key_max_age_days: Annotated[int, Field(ge=1, le=3_650)]
+    recording_queue_url: Annotated[str, Field(min_length=1)]
+    aws_region: Annotated[str, Field(min_length=1)]
+
+    @property
+    def rotation(self) -> RotationPolicy:
+        """By what rules the key is handed out and replaced."""
+        overlap = self.parameters_ttl_seconds + self.longest_call_seconds + self.grace_seconds
+        return RotationPolicy(
+            bucket=self.recordings_bucket,
+            region=self.aws_region,
+            max_age=timedelta(days=self.key_max_age_days),
+            overlap=timedelta(seconds=overlap),
+        )

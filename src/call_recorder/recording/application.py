@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from pydantic import SecretStr
@@ -54,19 +54,30 @@ class Recorder:
             transcription_options=rule.transcription or self.profile.transcription,
         )
 
+    def with_credentials(self, credentials: SecretStr) -> Recorder:
+        """Return it with newer credentials, or as it is if its destinations cannot be written with them."""
+        try:
+            for destination in self.destinations.values():
+                check_credentials(destination.scheme, credentials.get_secret_value())
+        except DestinationRefused:
+            return self
+        return self if credentials == self.credentials else replace(self, credentials=credentials)
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
     """A Sinch application that may call back.
 
     ``secrets`` are the decoded application secrets, current and perhaps previous. ``recorder`` is ``None``
-    when the profile or the credentials cannot work; ``problem`` then says why, in one sentence.
+    when the profile or the credentials cannot work; ``problem`` then says why, in one sentence. ``credentials`` are
+    there all the same.
     """
 
     key: str
     secrets: tuple[bytes, ...] = field(repr=False)
     recorder: Recorder | None = None
     problem: str | None = None
+    credentials: SecretStr = field(default=SecretStr(""))
 
     @classmethod
     def from_parameters(cls, key: str, values: Mapping[str, str], *, own_bucket: str) -> Application:
@@ -81,11 +92,23 @@ class Application:
             ProfileRefused: the secrets cannot be used, so that no callback could be verified.
         """
         secrets = _secrets(values.get(SECRETS, ""))
+        credentials = SecretStr(values.get(CREDENTIALS, "").strip())
         try:
             recorder = _recorder(values, own_bucket)
         except ProfileRefused as refusal:
-            return cls(key=key, secrets=secrets, problem=str(refusal))
-        return cls(key=key, secrets=secrets, recorder=recorder)
+            return cls(key=key, secrets=secrets, problem=str(refusal), credentials=credentials)
+        return cls(key=key, secrets=secrets, recorder=recorder, credentials=credentials)
+
+
+def is_recorded_into(bucket: str, profile: str) -> bool:
+    """Tell whether a profile's text records calls, and all of them into the stack's own ``bucket``."""
+    try:
+        parsed = RecordingProfile.parse(profile)
+        recording = [rule for rule in parsed.rules if rule.record]
+        destinations = [_destination(rule.destination or parsed.destination, bucket, rule.name) for rule in recording]
+    except ProfileRefused:
+        return False
+    return bool(destinations) and all((each.scheme, each.container) == ("s3", bucket) for each in destinations)
 
 
 def _secrets(text: str) -> tuple[bytes, ...]:

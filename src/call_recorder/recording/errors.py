@@ -25,3 +25,11 @@ class TableUnavailable(CallRecorderError):
 
 class BusUnavailable(CallRecorderError):
     """The event bus took none of the events; they must be sent again."""
+
+
+class AccessKeysUnavailable(CallRecorderError):
+    """The uploader's access keys could not be listed or changed."""
+
+
+class RotationIncomplete(CallRecorderError):
+    """A step of the rotation failed; the next run takes it up."""

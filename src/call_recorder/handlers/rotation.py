@@ -1,0 +1,108 @@
+"""RotationFunction: makes, hands out and replaces the access key with which Sinch uploads.
+
+It runs every hour. Invoked with ``{"rotate": true}`` it makes a new key at once, whatever the age of the one in use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from call_recorder.aws import clients
+from call_recorder.aws.queue import RecordingQueue
+from call_recorder.aws.uploader import UploaderKeys
+from call_recorder.handlers.settings import RotationSettings
+from call_recorder.handlers.telemetry import Telemetry
+from call_recorder.recording.errors import CallRecorderError, RotationIncomplete
+from call_recorder.recording.rotation import Report, Rotation
+
+
+class Locksmith:
+    """Takes the steps of the rotation that are due, and says what it did and what it waits for.
+
+    Args:
+        rotation: decides and takes the steps.
+        telemetry: log and metrics.
+    """
+
+    def __init__(self, rotation: Rotation, telemetry: Telemetry) -> None:
+        self._rotation = rotation
+        self._telemetry = telemetry
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the steps that are due; return them, the problems, and what is waited for until when.
+
+        Raises:
+            CallRecorderError: there was nothing to go by, or a step failed. What else was due is done.
+        """
+        try:
+            report = self._rotation.run(order=event.get("rotate") is True)
+            self._report(report)
+            if report.failures:
+                raise RotationIncomplete("; ".join(report.failures))
+        except CallRecorderError as error:
+            self._telemetry.warning("rotation failed; the next run takes it up", problem=str(error))
+            self._telemetry.count("RotationProblems")
+            raise
+        finally:
+            self._telemetry.flush()
+        return _summary(report)
+
+    def _report(self, report: Report) -> None:
+        for taken in report.taken:
+            self._telemetry.info("uploader key", step=taken.step, key=taken.key, applicationKey=taken.application)
+        for problem in report.problems:
+            self._telemetry.warning("rotation waits for somebody to see to it", problem=problem)
+        self._telemetry.count("RotationProblems", len(report.problems))
+        if report.days_overdue is not None:
+            self._telemetry.count("UploaderKeyDaysOverdue", report.days_overdue)
+
+
+def _summary(report: Report) -> dict[str, Any]:
+    return {
+        "steps": [
+            {"step": taken.step, "key": taken.key}
+            | ({"applicationKey": taken.application} if taken.application else {})
+            for taken in report.taken
+        ],
+        "waits": [
+            {"to": wait.to} | ({"until": wait.until.isoformat(timespec="seconds")} if wait.until else {})
+            for wait in report.waits
+        ],
+        "problems": list(report.problems),
+    }
+
+
+def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Locksmith:
+    """Build the function from its environment.
+
+    Raises:
+        SettingsRefused: the environment is incomplete.
+    """
+    settings = RotationSettings.read(environment)
+    keys = UploaderKeys(
+        clients.access_keys(),
+        clients.credentials(),
+        user=settings.uploader_user_name,
+        prefix=settings.parameter_prefix,
+        kms_key=settings.parameters_kms_key_arn,
+    )
+    queue = RecordingQueue(clients.notifications(), settings.recording_queue_url)
+    return Locksmith(Rotation(keys, queue, settings.rotation, clock), Telemetry())
+
+
+@cache
+def _locksmith() -> Locksmith:
+    return compose(os.environ)
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Lambda entry point: take the steps that are due."""
+    return _locksmith()(event)
+
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
+    _locksmith()

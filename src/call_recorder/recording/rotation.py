@@ -1,0 +1,488 @@
+"""The uploader's access key: what is to be done about it next, and doing it so that a crash anywhere costs nothing.
+
+Sinch gets the key in every answer that records and uses it when the call is over, hours later. So a key is
+replaced in steps, hours apart: make a new one, hand it out, wait until the last call that began with the old one
+has stored its file, switch the old one off, wait again, delete it. Nothing is remembered between two runs. Each
+looks at what there is (the user's keys, the newest key with its secret, the credentials that applications have)
+and takes the steps that are due by that, so a run that ends halfway is taken up by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from pydantic import SecretStr
+
+from call_recorder.recording.application import is_recorded_into
+from call_recorder.recording.errors import AccessKeysUnavailable, CallRecorderError, QueueUnavailable
+from call_recorder.recording.facts import UploaderKeyChanged
+
+MOST_KEYS = 2
+"""Access keys that IAM lets a user have."""
+
+SETTLE = timedelta(seconds=60)
+"""How long IAM may take to know of a new key wherever it is used, and to list it: it is eventually consistent. Who
+has a key that works keeps it for so long."""
+
+
+def shown(key_id: str) -> str:
+    """Return what may be shown of an access key's id."""
+    return f"…{key_id[-4:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An access key of the uploader, as IAM lists it."""
+
+    id: str
+    active: bool
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a parameter holds, and when it was written."""
+
+    text: SecretStr
+    written: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewestKey:
+    """The uploader's newest access key with its secret, as the parameter ``uploader-key`` holds it.
+
+    ``replaces`` are the keys that applications had when it was made. By them an application is known as the
+    uploader's even after its key is deleted. ``written`` is when the parameter was.
+    """
+
+    id: str
+    secret: SecretStr
+    written: datetime
+    replaces: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, parameter: Parameter) -> NewestKey:
+        """Read ``KEY:SECRET`` or ``KEY:SECRET:REPLACED,REPLACED``. Any other text names a key that nobody has."""
+        key_id, secret, replaces, *_ = [*parameter.text.get_secret_value().split(":"), "", ""]
+        return cls(key_id, SecretStr(secret), parameter.written, frozenset(filter(None, replaces.split(","))))
+
+    def text(self) -> SecretStr:
+        """Return it as ``read`` takes it."""
+        parts = (self.id, self.secret.get_secret_value(), ",".join(sorted(self.replaces)))
+        return SecretStr(":".join(filter(None, parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An application with those of its parameters that have to do with the uploader's key."""
+
+    application: str
+    credentials: Parameter | None = None
+    profile: Parameter | None = None
+
+    @property
+    def key_id(self) -> str:
+        """The access key in its credentials, or ``""``."""
+        return self._part(0)
+
+    @property
+    def secret(self) -> SecretStr:
+        """The secret in its credentials, or ``""``."""
+        return SecretStr(self._part(1))
+
+    def has(self, newest: NewestKey) -> bool:
+        """Tell whether it has this key, with the right secret and with a region."""
+        return (self.key_id, self.secret) == (newest.id, newest.secret) and bool(self._part(2))
+
+    def credentials_with(self, newest: NewestKey, region: str) -> SecretStr:
+        """Return ``KEY:SECRET:REGION`` for it. A region that it has is that of its bucket and stays."""
+        return SecretStr(f"{newest.id}:{newest.secret.get_secret_value()}:{self._part(2) or region}")
+
+    def lacks_credentials_for(self, bucket: str) -> bool:
+        """Tell whether it has none, and records all that it records into ``bucket``, which is the stack's own."""
+        if self.key_id or self.profile is None:
+            return False
+        return is_recorded_into(bucket, self.profile.text.get_secret_value())
+
+    def _part(self, place: int) -> str:
+        text = self.credentials.text.get_secret_value().strip() if self.credentials else ""
+        return [*text.split(":"), "", ""][place]
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPolicy:
+    """By what rules the key is handed out and replaced.
+
+    Args:
+        bucket: the stack's bucket. Who records into it alone, and has no credentials, is given the key.
+        region: that bucket's.
+        max_age: at which age a key is replaced.
+        overlap: how long a key may still be used after no application has it any more: until every cache of
+            parameters has expired, the longest call is over, and its file is stored.
+    """
+
+    bucket: str
+    region: str
+    max_age: timedelta
+    overlap: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What there is: the user's access keys, the newest with its secret, and the applications."""
+
+    user: str
+    keys: tuple[AccessKey, ...] = ()
+    newest: NewestKey | None = None
+    holders: tuple[Holder, ...] = ()
+
+    def concerned(self, policy: RotationPolicy) -> list[Holder]:
+        """Return the applications that are to have the uploader's key. Credentials of another's are left alone."""
+        ours = {key.id for key in self.keys}
+        if self.newest:
+            ours |= {self.newest.id, *self.newest.replaces}
+        return [
+            holder for holder in self.holders if holder.key_id in ours or holder.lacks_credentials_for(policy.bucket)
+        ]
+
+    def held(self) -> frozenset[str]:
+        """Return the user's keys that applications have."""
+        return frozenset(key.id for key in self.keys if any(holder.key_id == key.id for holder in self.holders))
+
+    def working(self) -> AccessKey | None:
+        """Return the newest key, if the user has it and it is active."""
+        return next((key for key in self.keys if key.active and self.newest and key.id == self.newest.id), None)
+
+    def is_unlisted(self, now: datetime) -> bool:
+        """Tell whether the newest key is so new that IAM may not list it yet."""
+        newest = self.newest
+        return newest is not None and newest.id not in {key.id for key in self.keys} and now - newest.written < SETTLE
+
+    def days_overdue(self, now: datetime, policy: RotationPolicy) -> int | None:
+        """Return by how many days the oldest key that can be used has passed its age, or ``None`` without a key."""
+        oldest = min((key.created for key in self.keys if key.active), default=None)
+        return None if oldest is None else max(0, (now - oldest - policy.max_age).days)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make a key and keep it as the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Keep a key that an application has as the newest, since there is no room for one more."""
+
+    key: AccessKey
+    secret: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class HandOut:
+    """Give an application the newest key."""
+
+    application: str
+    credentials: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Deactivate:
+    """Switch a key off that nothing can use any more. It can be switched on again."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a key that has been off for a while."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Something will be due, and when; ``None`` if that does not depend on the time alone."""
+
+    to: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Somebody has to see to something: one sentence, without a secret."""
+
+    text: str
+
+
+Step = Create | Adopt | HandOut | Deactivate | Delete
+Due = Step | Wait | Problem
+
+
+def due(seen: Observation, now: datetime, policy: RotationPolicy, *, order: bool = False) -> list[Due]:
+    """Return what to do now, what to wait for, and what is in the way.
+
+    At most one ``Create`` or ``Adopt`` is among it, and first. After it, the rest has to be asked for again.
+
+    Args:
+        seen: what there is.
+        now: the time in UTC.
+        policy: the rules.
+        order: whether an operator wants a new key whatever the age of the newest.
+    """
+    hand_outs = [*_hand_outs(seen, now, policy)]
+    # Who is handed a key now may have used another until now, and no date tells which.
+    retirements = [] if any(isinstance(item, HandOut) for item in hand_outs) else _retirements(seen, now, policy)
+    return [*_renewal(seen, now, policy, order), *hand_outs, *retirements]
+
+
+def _renewal(seen: Observation, now: datetime, policy: RotationPolicy, order: bool) -> Iterator[Due]:
+    working = seen.working()
+    room = len(seen.keys) < MOST_KEYS
+    if working is None:
+        if seen.is_unlisted(now):
+            yield Wait("see the newest key listed by IAM")
+        elif seen.newest or seen.concerned(policy):
+            yield Create() if room else _way_out(seen)
+        return
+    of_age = working.created + policy.max_age
+    if not order and now < of_age:
+        yield Wait(f"replace {shown(working.id)} by a new key", of_age)
+    elif room:
+        yield Create()
+    else:
+        others = ", ".join(shown(key.id) for key in seen.keys if key != working)
+        yield Wait(f"replace {shown(working.id)} by a new key, which there is room for when {others} is deleted")
+
+
+def _way_out(seen: Observation) -> Adopt | Problem:
+    """Return what to do when there is no newest key that works, nor room for a new one."""
+    active = {key.id: key for key in seen.keys if key.active}
+    with_secret = [holder for holder in seen.holders if holder.key_id in active and holder.secret]
+    if with_secret:
+        chosen = max(with_secret, key=lambda holder: active[holder.key_id].created)
+        return Adopt(active[chosen.key_id], chosen.secret)
+    held, newest = seen.held(), seen.newest
+    spent = min(seen.keys, key=lambda key: (key.active, key.id in held, not (newest and newest.id == key.id)))
+    unknown_then = spent.id in held and not (newest and spent.id in {newest.id, *newest.replaces})
+    more = " and the storage-credentials that hold it" if unknown_then else ""
+    return Problem(
+        f"uploader-key names no active key of {seen.user}, which has two keys already: "
+        f"delete {shown(spent.id)}{more}, and a new one is made"
+    )
+
+
+def _hand_outs(seen: Observation, now: datetime, policy: RotationPolicy) -> Iterator[Due]:
+    working, newest = seen.working(), seen.newest
+    if working is None or newest is None:
+        return
+    active = {key.id for key in seen.keys if key.active}
+    settled = working.created + SETTLE
+    waiting = False
+    for holder in seen.concerned(policy):
+        if holder.has(newest):
+            continue
+        if holder.key_id in active - {newest.id} and now < settled:
+            waiting = True
+        else:
+            yield HandOut(holder.application, holder.credentials_with(newest, policy.region))
+    if waiting:
+        yield Wait(f"hand out {shown(newest.id)}", settled)
+
+
+def _retirements(seen: Observation, now: datetime, policy: RotationPolicy) -> Iterator[Due]:
+    """Yield what becomes of the keys that no application has any more.
+
+    Who had one last is not known, nor when. It was before the latest change of anybody's credentials.
+    """
+    newest, held = seen.newest, seen.held()
+    changes = [holder.credentials.written for holder in seen.holders if holder.credentials]
+    changes += [newest.written] if newest else []
+    for key in seen.keys:
+        if key.id in held or (newest and key.id == newest.id):
+            continue
+        unused = max([key.created, *changes])
+        # An inactive key stays for as long again, so that it can be switched on if uploads fail without it.
+        at = unused + policy.overlap if key.active else unused + 2 * policy.overlap
+        if now < at:
+            yield Wait(f"{'switch off' if key.active else 'delete'} {shown(key.id)}", at)
+        else:
+            yield Deactivate(key.id) if key.active else Delete(key.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """An access key that was just made, with its secret."""
+
+    key: AccessKey
+    secret: SecretStr
+
+
+class Uploader(Protocol):
+    """The uploader's keys, and the parameters that hold them."""
+
+    def observe(self) -> Observation:
+        """Return what there is. Raises AccessKeysUnavailable or ParametersUnavailable."""
+
+    def create(self) -> NewKey:
+        """Make a key. Raises AccessKeysUnavailable, which does not mean that none was made."""
+
+    def deactivate(self, key_id: str) -> None:
+        """Switch a key off. Raises AccessKeysUnavailable."""
+
+    def delete(self, key_id: str) -> None:
+        """Delete a key. Raises AccessKeysUnavailable."""
+
+    def keep(self, newest: NewestKey) -> None:
+        """Write the newest key. Raises ParametersUnavailable."""
+
+    def hand_out(self, application: str, credentials: SecretStr) -> None:
+        """Write an application's storage credentials. Raises ParametersUnavailable."""
+
+
+class Announcements(Protocol):
+    """Where steps are announced."""
+
+    def send(self, fact: UploaderKeyChanged) -> None:
+        """Announce a step. Raises QueueUnavailable."""
+
+
+Announced = Literal["created", "handed-out", "deactivated", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step that was taken, with what may be shown of the key's id."""
+
+    step: Announced | Literal["adopted"]
+    key: str
+    application: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did and what it left: steps that failed, problems, and what is waited for."""
+
+    taken: list[Taken] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+    days_overdue: int | None = None
+
+
+class Rotation:
+    """Takes the steps that are due, each announced so that none goes unannounced.
+
+    A step is announced before it is taken: if the announcement cannot be queued, the step is left for the next run,
+    and if the process ends between the two, the next run announces it again, which makes the same event. A key is
+    announced as created when it has been made and before anything depends on it; if it cannot be announced or its
+    secret not be kept, it is deleted again. If the process ends in between, there is a key whose secret nobody
+    knows, which goes the way of every key that no application has, announced.
+
+    Args:
+        uploader: the keys and the parameters that hold them.
+        announcements: where steps are announced.
+        policy: the rules.
+        clock: the time in UTC.
+    """
+
+    def __init__(
+        self,
+        uploader: Uploader,
+        announcements: Announcements,
+        policy: RotationPolicy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._uploader = uploader
+        self._announcements = announcements
+        self._policy = policy
+        self._clock = clock
+
+    def run(self, *, order: bool = False) -> Report:
+        """Take every step that is due; one that fails does not stop the others.
+
+        Args:
+            order: whether to make a new key now, whatever the age of the newest. With two keys there is none.
+
+        Raises:
+            AccessKeysUnavailable: the user's keys could not be listed.
+            ParametersUnavailable: the parameters could not be read.
+        """
+        # The time before the look: what changes meanwhile is later, and what waits for it waits long enough.
+        now = self._clock()
+        seen = self._uploader.observe()
+        report = Report(days_overdue=seen.days_overdue(now, self._policy))
+        items = due(seen, now, self._policy, order=order)
+        renewal = items[0] if items else None
+        if isinstance(renewal, Create | Adopt):
+            items = items[1:]
+            try:
+                seen = self._renewed(renewal, seen, now, report)
+            except CallRecorderError as error:
+                report.failures.append(str(error))
+            else:
+                items = due(seen, now, self._policy)
+        self._take(items, seen, now, report)
+        return report
+
+    def _renewed(self, renewal: Create | Adopt, seen: Observation, now: datetime, report: Report) -> Observation:
+        """Make or adopt a key and keep it; return what there is then."""
+        if isinstance(renewal, Adopt):
+            newest = self._newest(renewal.key, renewal.secret, seen, now)
+            self._uploader.keep(newest)
+            report.taken.append(Taken("adopted", shown(newest.id)))
+            return replace(seen, newest=newest)
+        made = self._uploader.create()
+        newest = self._newest(made.key, made.secret, seen, now)
+        try:
+            self._announce(newest.id, "created", seen, now)
+            self._uploader.keep(newest)
+        except CallRecorderError:
+            self._take_back(newest.id, seen, now)
+            raise
+        report.taken.append(Taken("created", shown(newest.id)))
+        return replace(seen, newest=newest, keys=(*seen.keys, made.key))
+
+    def _newest(self, key: AccessKey, secret: SecretStr, seen: Observation, now: datetime) -> NewestKey:
+        replaces = frozenset(holder.key_id for holder in seen.concerned(self._policy)) - {"", key.id}
+        return NewestKey(key.id, secret, now, replaces)
+
+    def _take_back(self, key_id: str, seen: Observation, now: datetime) -> None:
+        """Delete a key that no application has been given yet. What fails is left to the runs that follow."""
+        with suppress(QueueUnavailable):
+            self._announce(key_id, "deleted", seen, now)
+        with suppress(AccessKeysUnavailable):
+            self._uploader.delete(key_id)
+
+    def _take(self, items: Sequence[Due], seen: Observation, now: datetime, report: Report) -> None:
+        report.problems += [item.text for item in items if isinstance(item, Problem)]
+        report.waits += [item for item in items if isinstance(item, Wait)]
+        announced = seen.held()
+        for item in items:
+            try:
+                match item:
+                    case HandOut() if seen.newest:
+                        if seen.newest.id not in announced:
+                            self._announce(seen.newest.id, "handed-out", seen, now)
+                            announced |= {seen.newest.id}
+                        self._uploader.hand_out(item.application, item.credentials)
+                        report.taken.append(Taken("handed-out", shown(seen.newest.id), item.application))
+                    case Deactivate(key):
+                        self._announce(key, "deactivated", seen, now)
+                        self._uploader.deactivate(key)
+                        report.taken.append(Taken("deactivated", shown(key)))
+                    case Delete(key):
+                        self._announce(key, "deleted", seen, now)
+                        self._uploader.delete(key)
+                        report.taken.append(Taken("deleted", shown(key)))
+            except QueueUnavailable as error:
+                report.failures.append(str(error))
+                return
+            except CallRecorderError as error:
+                report.failures.append(str(error))
+
+    def _announce(self, key_id: str, step: Announced, seen: Observation, now: datetime) -> None:
+        self._announcements.send(UploaderKeyChanged(at=now, user=seen.user, key=shown(key_id), step=step))

@@ -1,0 +1,221 @@
+"""IAM, SSM and the callers of a made-up account, as far as the uploader's access key goes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from pydantic import SecretStr
+
+from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable, QueueUnavailable
+from call_recorder.recording.facts import UploaderKeyChanged, read, write
+from call_recorder.recording.rotation import (
+    MOST_KEYS,
+    SETTLE,
+    AccessKey,
+    Holder,
+    NewestKey,
+    NewKey,
+    Observation,
+    Parameter,
+    Report,
+    Rotation,
+    RotationPolicy,
+)
+from tests.fakes import BUCKET, RECORD_ALL, Clock
+
+_Result = TypeVar("_Result")
+
+USER: Final = "uploader"
+REGION: Final = "eu-west-1"
+TTL: Final = timedelta(minutes=5)
+LONGEST: Final = timedelta(hours=4)
+GRACE: Final = timedelta(minutes=30)
+POLICY: Final = RotationPolicy(bucket=BUCKET, region=REGION, max_age=timedelta(days=90), overlap=TTL + LONGEST + GRACE)
+PROFILE: Final = json.dumps(RECORD_ALL)
+BROKEN_PROFILE: Final = '{"formt": "mp3"}'
+LISTED_AFTER: Final = timedelta(seconds=30)
+
+
+@dataclass
+class Upload:
+    """A file that Sinch stores at a time, with the key that it was given when the call began."""
+
+    key: str
+    at: datetime
+
+
+@dataclass
+class Memory:
+    """One environment of CallbackFunction, with the credentials of one application in its memory."""
+
+    application: str
+    credentials: str | None = None
+    read: datetime | None = None
+
+
+@dataclass
+class Account:
+    """Implements the rotation's ports in memory. ``before`` and ``after`` are told each call, and may raise."""
+
+    policy: RotationPolicy = POLICY
+    clock: Clock = field(default_factory=Clock)
+    keys: dict[str, AccessKey] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    newest: Parameter | None = None
+    holders: dict[str, Holder] = field(default_factory=dict)
+    announced: list[UploaderKeyChanged] = field(default_factory=list)
+    uploads: list[Upload] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    before: Callable[[str], None] = lambda call: None
+    after: Callable[[str], None] = lambda call: None
+    made: int = 0
+
+    def observe(self) -> Observation:
+        def look() -> Observation:
+            listed = (key for key in self.keys.values() if key.created + LISTED_AFTER <= self.clock())
+            newest = NewestKey.read(self.newest) if self.newest else None
+            return Observation(USER, tuple(listed), newest, tuple(self.holders.values()))
+
+        return self._call("observe", look)
+
+    def create(self) -> NewKey:
+        def made() -> NewKey:
+            if len(self.keys) == MOST_KEYS:
+                raise AccessKeysUnavailable("CreateAccessKey: LimitExceeded")
+            return self.hand_made_key()
+
+        return self._call("create", made)
+
+    def deactivate(self, key_id: str) -> None:
+        self._call("deactivate", lambda: self.switch_off(key_id))
+
+    def delete(self, key_id: str) -> None:
+        self._call("delete", lambda: self.remove(key_id))
+
+    def keep(self, newest: NewestKey) -> None:
+        def kept() -> None:
+            self.newest = Parameter(newest.text(), self.clock())
+
+        self._call("keep", kept)
+
+    def hand_out(self, application: str, credentials: SecretStr) -> None:
+        def handed_out() -> None:
+            had = self.keys.get(self.holders[application].key_id)
+            self.put(application, credentials.get_secret_value())
+            has = self.keys[self.holders[application].key_id]
+            settled = has.created + SETTLE <= self.clock()
+            assert settled or had is None or not had.active or had == has, "a working key is given up for a raw one"
+
+        self._call("hand-out", handed_out)
+
+    def send(self, fact: UploaderKeyChanged) -> None:
+        def queued() -> None:
+            sent = read(write(fact))
+            assert isinstance(sent, UploaderKeyChanged)
+            self.announced.append(sent)
+
+        self._call("send", queued)
+
+    def hand_made_key(self) -> NewKey:
+        self.made += 1
+        key = AccessKey(f"AKIA{self.made:016d}", active=True, created=self.clock())
+        self.keys[key.id] = key
+        self.secrets[key.id] = f"secret/of+{self.made}"
+        return NewKey(key, SecretStr(self.secrets[key.id]))
+
+    def switch_off(self, key_id: str) -> None:
+        self.keys[key_id] = replace(self.keys[key_id], active=False)
+
+    def remove(self, key_id: str) -> None:
+        del self.keys[key_id]
+
+    def do_as_told(self, problem: str) -> None:
+        """Delete what a problem says is to be deleted, unless the same run has done so."""
+        told = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?, and a new one", problem)
+        assert told, problem
+        for key_id in [key_id for key_id in self.keys if key_id.endswith(told[1])]:
+            self.remove(key_id)
+            for application, holder in self.holders.items():
+                if told[2] and holder.key_id == key_id:
+                    self.holders[application] = replace(holder, credentials=None)
+
+    def put(self, application: str, credentials: str | None = None, profile: str | None = None) -> None:
+        holder = self.holders.get(application, Holder(application))
+        if credentials:
+            holder = replace(holder, credentials=Parameter(SecretStr(credentials), self.clock()))
+        if profile:
+            holder = replace(holder, profile=Parameter(SecretStr(profile), self.clock()))
+        self.holders[application] = holder
+
+    def credentials(self, key_id: str) -> str:
+        return f"{key_id}:{self.secrets[key_id]}:{REGION}"
+
+    def run(self, *, order: bool = False) -> Report:
+        return Rotation(self, self, self.policy, self.clock).run(order=order)
+
+    def advance(self, time: timedelta) -> None:
+        """Let time pass, and Sinch store the files of calls that are over."""
+        self.clock.advance(time.total_seconds())
+        for upload in [each for each in self.uploads if each.at <= self.clock()]:
+            self.uploads.remove(upload)
+            assert upload.key in self.keys, f"{upload.key} is gone when a file is to be stored"
+            assert self.keys[upload.key].active, f"{upload.key} is off when a file is to be stored"
+
+    def run_for(self, time: timedelta, every: timedelta = timedelta(hours=1)) -> list[Report]:
+        """Run as the schedule does."""
+        reports = []
+        until = self.clock() + time
+        while self.clock() < until:
+            self.advance(min(every, until - self.clock()))
+            reports.append(self.run())
+        return reports
+
+    def call(self, memory: Memory, lasts: timedelta) -> None:
+        """Begin a call, whose file is stored after so long, with what a warm function remembers."""
+        now = self.clock()
+        if memory.read is None or memory.read + TTL <= now:
+            holder = self.holders[memory.application]
+            usable = holder.profile and holder.profile.text.get_secret_value() != BROKEN_PROFILE
+            if holder.credentials and (usable or memory.credentials):
+                memory.credentials = holder.credentials.text.get_secret_value()
+            memory.read = now
+        if memory.credentials:
+            self.uploads.append(Upload(memory.credentials.partition(":")[0], now + lasts))
+
+    @property
+    def steps(self) -> list[tuple[str, str]]:
+        """What was announced, in order."""
+        return [(fact.step, fact.key) for fact in self.announced]
+
+    @property
+    def newest_id(self) -> str | None:
+        return NewestKey.read(self.newest).id if self.newest else None
+
+    def has_settled(self) -> bool:
+        """Tell whether there is one key, which is active, newest, and everybody's."""
+        return (
+            set(self.keys) == {self.newest_id}
+            and all(key.active for key in self.keys.values())
+            and {holder.key_id for holder in self.holders.values()} == {self.newest_id}
+        )
+
+    def _call(self, name: str, effect: Callable[[], _Result]) -> _Result:
+        self.calls.append(name)
+        self.before(name)
+        result = effect()
+        self.after(name)
+        return result
+
+
+def unavailable(call: str) -> Exception:
+    """Return what a port raises if it fails."""
+    if call == "send":
+        return QueueUnavailable("SendMessage: ServiceUnavailable")
+    if call in ("keep", "hand-out", "observe"):
+        return ParametersUnavailable("PutParameter: InternalServerError")
+    return AccessKeysUnavailable("CreateAccessKey: ServiceFailure")
