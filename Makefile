@@ -3,23 +3,29 @@
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-# The environments, one set for each minor version of Python. The emulator and the SAM CLI each pin another
+# The environments, one set for each minor version of Python. The emulator, the SAM CLI and checkov each pin another
 # botocore than the functions use, so they cannot share one.
 ENVIRONMENTS := .venv/$(VERSION)
 DEV := $(ENVIRONMENTS)/dev
 EMULATOR := $(ENVIRONMENTS)/emulator
 SAM := $(ENVIRONMENTS)/sam
+CHECKOV := $(ENVIRONMENTS)/checkov
 UV := $(ENVIRONMENTS)/uv
 INSTALLED := installed.txt
 
-CHECKED := src local tests
+CHECKED := src local tests tools
+TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
 COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--python-version 3.11 --no-header $(if $(UPGRADE),--upgrade)
 
-# Nothing here may reach a real AWS account by what this shell is set to.
-unexport $(filter-out AWS_PORT,$(filter AWS_%,$(.VARIABLES)))
+# Nothing here may reach a real AWS account by what this shell is set to, except the commands of an operator; and it
+# may tell checkov neither of its vendor nor to look away.
+OPERATED := dead-letters put-back
+ifneq ($(or $(filter-out $(OPERATED),$(MAKECMDGOALS)),$(if $(MAKECMDGOALS),,help)),)
+unexport $(filter-out AWS_PORT,$(filter AWS_% BC_% CKV_% PRISMA_%,$(.VARIABLES)))
 export AWS_CONFIG_FILE := /dev/null
 export AWS_SHARED_CREDENTIALS_FILE := /dev/null
+endif
 # Nor may a proxy stand between two processes of this machine.
 export no_proxy := $(NO_PROXY),$(no_proxy),127.0.0.1,localhost
 export NO_PROXY := $(no_proxy)
@@ -38,6 +44,8 @@ help: ## Show this list
 	@echo "    says what a recording profile would do with a callback"
 	@echo "make test"
 	@echo "    runs every check"
+	@echo "make dead-letters [STACK=call-recorder], make put-back [STACK=call-recorder]"
+	@echo "    list what a deployed stack gave up on, and why, or put it back; with your own AWS credentials"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
@@ -70,9 +78,16 @@ events: $(DEV)/$(INSTALLED) ## Sign events/ afresh
 schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
-.PHONY: test lint types template-lint unit coverage template contract integration fmt
-test: environments ## Run every check
-	@for check in lint types template-lint coverage contract template integration; do \
+.PHONY: dead-letters put-back
+dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave up on, and why; STACK=call-recorder
+	@exec $(DEV)/bin/python -m tools.dead_letters $(if $(STACK),--stack '$(STACK)')
+
+put-back: $(DEV)/$(INSTALLED) ## Put them back into the queue; STACK=call-recorder
+	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack '$(STACK)')
+
+.PHONY: test lint types template-lint unit coverage template contract integration faults fmt
+test: environments $(CHECKOV)/$(INSTALLED) ## Run every check
+	@for check in lint types template-lint coverage contract template integration faults-in-short; do \
 		echo "== $$check"; \
 		$(MAKE) --no-print-directory $$check || exit 1; \
 	done
@@ -85,9 +100,13 @@ lint: $(DEV)/$(INSTALLED) ## ruff: style, likely bugs, format
 types: $(DEV)/$(INSTALLED) ## mypy, strict
 	@$(DEV)/bin/python -m mypy
 
-template-lint: $(DEV)/$(INSTALLED) $(SAM)/$(INSTALLED) ## cfn-lint with the serverless rules, sam validate --lint
-	@$(DEV)/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template template.yaml examples/*/template.yaml
+# checkov has no findings in a template that it cannot read, so what it says is read too.
+template-lint: $(DEV)/$(INSTALLED) $(SAM)/$(INSTALLED) $(CHECKOV)/$(INSTALLED) ## cfn-lint, sam validate --lint, checkov
+	@$(DEV)/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template $(TEMPLATES)
 	@$(SAM)/bin/python -m samcli validate --lint --template-file template.yaml --region us-east-1
+	@$(CHECKOV)/bin/python -m checkov.main --framework cloudformation --skip-download --compact --quiet \
+		--file $(TEMPLATES) >$(CHECKOV)/findings.log 2>&1 && ! grep --quiet 'Parsing errors' $(CHECKOV)/findings.log || { \
+		cat $(CHECKOV)/findings.log; exit 1; }
 
 unit: $(DEV)/$(INSTALLED) ## Unit tests, without any network
 	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto tests/unit
@@ -104,6 +123,13 @@ template: $(DEV)/$(INSTALLED) ## Tests of what the template promises and the emu
 integration: environments ## Calls through the real template, deployed on the emulator
 	@echo "Deploying the template on an emulator first, which takes about 20 s ..."
 	@$(DEV)/bin/python -m pytest --quiet tests/integration
+
+.PHONY: faults-in-short
+faults-in-short: environments
+	@$(DEV)/bin/python -m pytest --quiet tests/faults
+
+faults: environments ## What must not happen, whatever goes wrong: the whole matrix, 100,000 hostile inputs, a load run
+	@FAULTS=full $(DEV)/bin/python -m pytest --quiet tests/faults
 
 fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
 	@$(DEV)/bin/python -m ruff check --fix-only --quiet
@@ -137,7 +163,7 @@ python:
 
 requirements: $(UV)/$(INSTALLED) ## Compile the requirements again; UPGRADE=1 takes newer versions
 	@$(COMPILE) src/requirements.in --output-file src/requirements.txt
-	@for name in dev emulator sam uv; do \
+	@for name in dev emulator sam checkov uv; do \
 		$(COMPILE) requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
 	done
 

@@ -51,8 +51,8 @@ def rewrite_policies(aws: Aws, stack_name: str) -> None:
     """Rewrite what the roles' policies say in a way that the emulator cannot evaluate.
 
     It refuses a granted ``ssm:GetParameters``, because it asks for the call as a whole and not for each
-    parameter, and a granted ``events:PutEvents`` that is bound to a source, because it knows no ``events:source``.
-    What a policy does not grant at all stays refused.
+    parameter, a granted ``events:PutEvents`` that is bound to a source, because it knows no ``events:source``, and
+    SendMessageBatch, which is granted with ``sqs:SendMessage``. What a policy does not grant at all stays refused.
     """
     for resource in aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]:
         if resource["ResourceType"] == "AWS::IAM::Role":
@@ -70,6 +70,8 @@ def evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
         rewritten["Resource"] = "*"
     if statement["Action"] == "events:PutEvents":
         rewritten.pop("Condition", None)
+    if statement["Action"] == "sqs:SendMessage":
+        rewritten["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
     return rewritten
 
 

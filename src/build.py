@@ -1,7 +1,7 @@
 """Puts what a function needs at run time into one folder: its dependencies and the package itself.
 
 `sam build` calls this through the Makefile beside it. It runs on any Python from 3.11 on, whatever the
-functions run on, because it installs ready-made wheels only and compiles nothing. Both functions get the same
+functions run on, because it installs ready-made wheels only and compiles nothing. All functions get the same
 folder, and the same sources and requirements always give the same one, so that unchanged code is not deployed
 again.
 
@@ -9,13 +9,18 @@ Environment:
     RECORDER_ARCH: ``arm64`` (default) or ``x86_64`` for AWS Lambda, the same as the stack's Architecture
         parameter; ``host`` for this machine and the Python that runs this, as a local emulator needs it.
     RECORDER_PYTHON: The version of Python on AWS Lambda, ``3.13`` by default. ``host`` takes no notice of it.
+    RECORDER_CACHE: A folder, by its whole path, that keeps what is installed from one function to the next and
+        from one build to the next. Without it, every function installs its own.
 """
 
 import compileall
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import venv
 from importlib.util import find_spec
@@ -36,7 +41,7 @@ UNUSED = ("bin", "*.dist-info/RECORD", "**/*.pyi")
 
 # botocore brings the description of every AWS service: half of the package, unpacked at every cold start. These
 # are the services that the functions call.
-SERVICES = ("dynamodb", "events", "sqs", "ssm")
+SERVICES = ("dynamodb", "events", "iam", "sqs", "ssm")
 
 
 class BuildError(Exception):
@@ -88,7 +93,58 @@ def prune(folder: Path) -> None:
             path.unlink()
 
 
-def build(folder: Path, arch: str, python: str) -> None:
+def precompile(part: Path, folder: Path) -> None:
+    """Compile ``part`` of ``folder`` for the Python that runs this, when that is what runs the functions too.
+
+    They need not compile at every start then. Unchecked, because the files' times do not survive the way into
+    the function, and without the path of ``folder``, so that it makes no difference where this is done.
+    """
+    compileall.compile_dir(
+        part, quiet=2, workers=0, stripdir=folder, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
+    )
+
+
+def add_dependencies(folder: Path, arch: str, python: str) -> None:
+    """Install the dependencies into ``folder`` as the functions get them.
+
+    Raises:
+        BuildError: It cannot be done as asked.
+    """
+    install(folder, target(arch, python))
+    prune(folder)
+    if arch == "host":
+        precompile(folder, folder)
+
+
+def kept_dependencies(cache: Path, arch: str, python: str) -> Path:
+    """Give a folder in ``cache`` with the dependencies, installed now if no build before has done so.
+
+    Whatever decides what is in it decides its name. Builds that need the same one at the same time wait for the
+    first of them, and one that is interrupted leaves nothing that another would take for whole.
+
+    Raises:
+        BuildError: It cannot be done as asked.
+    """
+    if not cache.is_absolute():
+        raise BuildError(f"RECORDER_CACHE is {str(cache)!r}: name a folder by its whole path.")
+    runs_here = [sys.version, sysconfig.get_platform()] if arch == "host" else []
+    asked = "\0".join([*target(arch, python), *runs_here]).encode()
+    sources = [(SOURCE / "requirements.txt").read_bytes(), Path(__file__).read_bytes()]
+    name = hashlib.sha256(b"\0".join([asked, *sources])).hexdigest()[:16]
+    kept = cache / name
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.is_dir():
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                installed = Path(scratch, name)
+                installed.mkdir()
+                add_dependencies(installed, arch, python)
+                installed.rename(kept)
+    return kept
+
+
+def build(folder: Path, arch: str, python: str, cache: Path | None = None) -> None:
     """Fill ``folder``, which must be there and empty, with everything one function needs.
 
     Raises:
@@ -96,13 +152,13 @@ def build(folder: Path, arch: str, python: str) -> None:
     """
     if any(folder.iterdir()):
         raise BuildError(f"{folder} is not empty: name a new folder.")
-    install(folder, target(arch, python))
-    prune(folder)
+    if cache:
+        shutil.copytree(kept_dependencies(cache, arch, python), folder, dirs_exist_ok=True)
+    else:
+        add_dependencies(folder, arch, python)
     shutil.copytree(SOURCE / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     if arch == "host":
-        # What runs this is what runs the functions, so they need not compile at every start. Unchecked, because
-        # the files' times do not survive the way into the function.
-        compileall.compile_dir(folder, quiet=2, workers=0, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+        precompile(folder / PACKAGE, folder)
 
 
 def main() -> int:
@@ -113,8 +169,9 @@ def main() -> int:
         return 2
     arch = os.environ.get("RECORDER_ARCH", "arm64")
     python = os.environ.get("RECORDER_PYTHON", "3.13")
+    cache = os.environ.get("RECORDER_CACHE")
     try:
-        build(Path(sys.argv[1]), arch, python)
+        build(Path(sys.argv[1]), arch, python, Path(cache) if cache else None)
     except BuildError as error:
         print(f"build: {error}", file=sys.stderr)
         return 1

@@ -41,6 +41,7 @@ def test_the_access_log_tells_what_happened_and_nothing_of_what_was_said(stack: 
     assert settings["DestinationArn"] == "CallbackApiLogGroup.Arn"
     assert "\n" not in settings["Format"]
     assert set(json.loads(settings["Format"]).values()) == {
+        "the-stack",
         "$context.requestId",
         "$context.requestTime",
         "$context.identity.sourceIp",

@@ -3,23 +3,32 @@ from typing import Any
 
 import pytest
 
+from call_recorder.handlers.settings import CallbackSettings, NotifySettings, RotationSettings, WatchdogSettings
 from tests.template.stack import ROOT, Stack, read_template
 
-FUNCTIONS = ("CallbackFunction", "NotifyFunction")
+FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
 POWERTOOLS = {
     "POWERTOOLS_SERVICE_NAME": "the-stack",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
     "POWERTOOLS_LOG_LEVEL": "INFO",
 }
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 
 
-def test_there_are_two_functions_and_each_has_its_handler(stack: Stack) -> None:
+def test_there_are_four_functions_and_each_has_its_handler(stack: Stack) -> None:
     handlers = {name: function["Handler"] for name, function in stack.of_type("AWS::Lambda::Function").items()}
 
     assert handlers == {
         "CallbackFunction": "call_recorder.handlers.callback.handler",
         "NotifyFunction": "call_recorder.handlers.notify.handler",
+        "WatchdogFunction": "call_recorder.handlers.watchdog.handler",
+        "RotationFunction": "call_recorder.handlers.rotation.handler",
     }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_says_what_it_is_for(stack: Stack, name: str) -> None:
+    assert stack.properties(name)["Description"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -32,7 +41,7 @@ def test_a_function_runs_on_python_3_13_and_arm64_and_is_traced(stack: Stack, na
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_architecture_parameter_moves_both_functions(name: str) -> None:
+def test_the_architecture_parameter_moves_every_function(name: str) -> None:
     assert Stack(Architecture="x86_64").properties(name)["Architectures"] == ["x86_64"]
 
 
@@ -52,9 +61,56 @@ def test_callback_function_knows_exactly_what_it_needs(stack: Stack) -> None:
 def test_notify_function_knows_exactly_what_it_needs(stack: Stack) -> None:
     assert stack.properties("NotifyFunction")["Environment"]["Variables"] == POWERTOOLS | {
         "RECORDINGS_TABLE": "RecordingsTable",
+        "PLACES_TABLE": "PlacesTable",
+        "RECORDINGS_BUCKET": "RecordingsBucket",
         "RECORDINGS_BUS": "RecordingsBus",
         "RETENTION_DAYS": 365,
+        "GRACE_SECONDS": 1800,
+        "LONGEST_CALL_SECONDS": 14400,
     }
+
+
+def test_watchdog_function_knows_exactly_what_it_needs(stack: Stack) -> None:
+    assert stack.properties("WatchdogFunction")["Environment"]["Variables"] == POWERTOOLS | {
+        "RECORDINGS_TABLE": "RecordingsTable",
+        "PLACES_TABLE": "PlacesTable",
+        "RECORDING_QUEUE_URL": "RecordingQueue",
+    }
+
+
+def test_rotation_function_knows_exactly_what_it_needs(stack: Stack) -> None:
+    assert stack.properties("RotationFunction")["Environment"]["Variables"] == POWERTOOLS | {
+        "UPLOADER_USER_NAME": "Uploader",
+        "RECORDINGS_BUCKET": "RecordingsBucket",
+        "PARAMETER_PREFIX": "call-recorder",
+        "PARAMETERS_KMS_KEY_ARN": "",
+        "PARAMETERS_TTL_SECONDS": 300,
+        "LONGEST_CALL_SECONDS": 14400,
+        "GRACE_SECONDS": 1800,
+        "KEY_MAX_AGE_DAYS": 90,
+        "RECORDING_QUEUE_URL": "RecordingQueue",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("CallbackFunction", CallbackSettings),
+        ("NotifyFunction", NotifySettings),
+        ("WatchdogFunction", WatchdogSettings),
+        ("RotationFunction", RotationSettings),
+    ],
+)
+def test_a_function_starts_with_what_the_template_tells_it(
+    stack: Stack, name: str, settings: type[CallbackSettings | NotifySettings | WatchdogSettings | RotationSettings]
+) -> None:
+    """Lambda gives every variable as text, and AWS_REGION by itself."""
+    variables = stack.properties(name)["Environment"]["Variables"]
+
+    read = settings.read({key: str(value) for key, value in variables.items()} | {"AWS_REGION": "eu-west-1"})
+
+    told = {key.lower() for key in variables.keys() - POWERTOOLS.keys()}
+    assert told == type(read).model_fields.keys() - {"aws_region"}
 
 
 def test_parameters_reach_the_functions() -> None:
@@ -66,23 +122,56 @@ def test_parameters_reach_the_functions() -> None:
         DegradedAnswer="hangup",
         RecordingsBucketName="their-bucket",
         RetentionDays=10,
+        GraceSeconds=20,
+        LongestCallSeconds=30,
+        KeyMaxAgeDays=2,
+        ParametersKmsKeyArn=KEY,
         LogLevel="DEBUG",
     )
     callback: dict[str, Any] = stack.properties("CallbackFunction")["Environment"]["Variables"]
     notify: dict[str, Any] = stack.properties("NotifyFunction")["Environment"]["Variables"]
+    rotation: dict[str, Any] = stack.properties("RotationFunction")["Environment"]["Variables"]
 
     assert callback["CALLBACK_PATH"] == "/voice/callbacks"
     assert callback["PARAMETER_PREFIX"] == "calls/test"
     assert callback["PARAMETERS_TTL_SECONDS"] == 60
     assert callback["SIGNATURE_WINDOW_SECONDS"] == 30
     assert callback["DEGRADED_ANSWER"] == "hangup"
-    assert callback["RECORDINGS_BUCKET"] == "their-bucket"
+    assert (
+        callback["RECORDINGS_BUCKET"] == notify["RECORDINGS_BUCKET"] == rotation["RECORDINGS_BUCKET"] == "their-bucket"
+    )
+    assert rotation["PARAMETER_PREFIX"] == "calls/test"
+    assert rotation["PARAMETERS_TTL_SECONDS"] == 60
+    assert rotation["PARAMETERS_KMS_KEY_ARN"] == KEY
+    assert rotation["KEY_MAX_AGE_DAYS"] == 2
+    assert notify["GRACE_SECONDS"] == rotation["GRACE_SECONDS"] == 20
+    assert notify["LONGEST_CALL_SECONDS"] == rotation["LONGEST_CALL_SECONDS"] == 30
     assert notify["RETENTION_DAYS"] == 10
     assert callback["POWERTOOLS_LOG_LEVEL"] == notify["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
 
 
 def test_callback_function_gives_up_no_later_than_sinch_does(stack: Stack) -> None:
     assert 3 < stack.properties("CallbackFunction")["Timeout"] <= 5
+
+
+@pytest.mark.parametrize("name", ["WatchdogFunction", "RotationFunction"])
+def test_a_round_has_a_minute(stack: Stack, name: str) -> None:
+    assert stack.properties(name)["Timeout"] == 60
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("WatchdogFunction", "rate(5 minutes)"), ("RotationFunction", "rate(1 hour)")]
+)
+def test_a_schedule_runs_a_function_round_by_round(stack: Stack, name: str, rate: str) -> None:
+    [rule] = [
+        rule
+        for rule in stack.of_type("AWS::Events::Rule").values()
+        if [target["Arn"] for target in rule["Targets"]] == [f"{name}.Arn"]
+    ]
+
+    assert rule["ScheduleExpression"] == rate
+    assert rule["Description"]
+    assert rule.get("State", "ENABLED") == "ENABLED"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -96,7 +185,7 @@ def test_a_function_logs_to_a_group_of_its_own_that_forgets(stack: Stack, name: 
 def test_every_log_group_has_a_name_of_its_own_and_a_retention() -> None:
     groups = Stack(LogRetentionDays=7).of_type("AWS::Logs::LogGroup").values()
 
-    assert len({group["LogGroupName"] for group in groups}) == len(groups) == 3
+    assert len({group["LogGroupName"] for group in groups}) == len(groups) == 5
     assert {group["RetentionInDays"] for group in groups} == {7}
 
 

@@ -3,6 +3,7 @@ import tomllib
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from tests.template.stack import ROOT, Stack, read_template
 
@@ -16,7 +17,10 @@ OUTPUTS = {
     "RecordingsBusArn",
     "RecordingsTableName",
     "RecordingsTableArn",
+    "PlacesTableName",
+    "PlacesTableArn",
     "RecordingsBucketName",
+    "RecordingStoredRuleName",
     "RecordingQueueUrl",
     "RecordingQueueName",
     "RecordingQueueArn",
@@ -28,10 +32,28 @@ OUTPUTS = {
     "CallbackFunctionArn",
     "NotifyFunctionName",
     "NotifyFunctionArn",
+    "WatchdogFunctionName",
+    "WatchdogFunctionArn",
+    "RotationFunctionName",
+    "RotationFunctionArn",
     "CallbackFunctionLogGroupName",
     "NotifyFunctionLogGroupName",
+    "WatchdogFunctionLogGroupName",
+    "RotationFunctionLogGroupName",
     "CallbackApiLogGroupName",
 }
+
+
+@pytest.mark.parametrize("path", ["template.yaml", "examples/subscriber/template.yaml"])
+def test_what_checkov_is_told_to_pass_over_has_a_reason_beside_it(path: str) -> None:
+    """It asks for none."""
+    resources: dict[str, dict[str, Any]] = yaml_parse((ROOT / path).read_text())["Resources"]
+    skipped = [
+        skip for each in resources.values() for skip in each.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+
+    assert skipped
+    assert [skip["id"] for skip in skipped if not skip.get("comment")] == []
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -65,12 +87,28 @@ def test_a_parameters_default_is_one_it_allows(name: str) -> None:
         ("RecordingsBucketName", ["ab", "Upper", "s3://bucket", "bucket/recordings", "-bucket"]),
         ("ParametersKmsKeyArn", ["alias/aws/ssm", "arn:aws:kms:eu-west-1:123456789012:alias/mine"]),
         ("AlarmTopicArn", ["on-call", "arn:aws:sqs:eu-west-1:123456789012:on-call"]),
+        ("AlarmEmail", ["on-call", "on-call@", "@example.com", "on call@example.com", "a@example.com, b@example.com"]),
     ],
 )
 def test_a_pattern_refuses_what_cannot_work(name: str, refused: list[str]) -> None:
     pattern = PARAMETERS[name]["AllowedPattern"]
 
     assert [value for value in refused if re.fullmatch(pattern, value)] == []
+
+
+@pytest.mark.parametrize("address", ["on-call@example.com", "a.b+calls@mail.example.co.uk"])
+def test_an_e_mail_address_is_taken(address: str) -> None:
+    assert re.fullmatch(PARAMETERS["AlarmEmail"]["AllowedPattern"], address)
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "most"),
+    [("GraceSeconds", 1800, 28800), ("LongestCallSeconds", 14400, 28800), ("KeyMaxAgeDays", 90, 365)],
+)
+def test_how_long_is_waited_can_be_set(name: str, default: int, most: int) -> None:
+    declared = PARAMETERS[name]
+
+    assert (declared["MinValue"], declared["Default"], declared["MaxValue"]) == (1, default, most)
 
 
 def test_the_signature_window_is_between_30_and_900_seconds() -> None:
@@ -89,6 +127,13 @@ def test_the_console_shows_every_parameter_in_a_group() -> None:
 def test_every_name_a_user_needs_is_an_output_with_a_description(stack: Stack) -> None:
     assert stack.outputs.keys() == OUTPUTS
     assert all(output["Description"] for output in stack.outputs.values())
+
+
+def test_the_topic_of_the_e_mail_address_is_an_output_when_there_is_one() -> None:
+    outputs = Stack(AlarmEmail="on-call@example.com").outputs
+
+    assert outputs.keys() - OUTPUTS == {"AlarmEmailTopicArn"}
+    assert outputs["AlarmEmailTopicArn"]["Description"]
 
 
 def test_the_callback_url_is_the_route_of_the_api(stack: Stack) -> None:

@@ -7,6 +7,8 @@ from tests.template.stack import Stack
 PARAMETERS = "arn:aws:ssm:eu-west-1:123456789012:parameter/call-recorder"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 
+FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
+
 WRITE_TRACES = {
     "Effect": "Allow",
     "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
@@ -50,13 +52,23 @@ def test_callback_function_may_only_read_its_parameters_and_an_item_and_send_to_
     ]
 
 
-def test_a_key_of_ones_own_may_be_used_only_through_ssm_and_only_for_these_parameters() -> None:
-    role = Stack(ParametersKmsKeyArn=KEY).properties("CallbackFunctionRole")
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [
+        ("CallbackFunction", "kms:Decrypt"),
+        ("RotationFunction", ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]),
+    ],
+)
+def test_a_key_of_ones_own_may_be_used_only_through_ssm_and_only_for_these_parameters(
+    name: str, action: str | list[str]
+) -> None:
+    """SSM encrypts a standard parameter by Encrypt and an advanced one by GenerateDataKey."""
+    role = Stack(ParametersKmsKeyArn=KEY).properties(f"{name}Role")
 
-    assert [statement for statement in statements(role) if statement["Action"] == "kms:Decrypt"] == [
+    assert [statement for statement in statements(role) if "kms:" in str(statement["Action"])] == [
         {
             "Effect": "Allow",
-            "Action": "kms:Decrypt",
+            "Action": action,
             "Resource": KEY,
             "Condition": {
                 "StringEquals": {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"},
@@ -79,7 +91,7 @@ def test_notify_function_may_only_take_facts_merge_and_publish(stack: Stack) -> 
         {
             "Effect": "Allow",
             "Action": ["dynamodb:BatchGetItem", "dynamodb:PutItem"],
-            "Resource": "RecordingsTable.Arn",
+            "Resource": ["RecordingsTable.Arn", "PlacesTable.Arn"],
         },
         {
             "Effect": "Allow",
@@ -90,7 +102,49 @@ def test_notify_function_may_only_take_facts_merge_and_publish(stack: Stack) -> 
     ]
 
 
-@pytest.mark.parametrize("name", ["CallbackFunction", "NotifyFunction"])
+def test_watchdog_function_may_only_look_into_two_indexes_and_send_to_the_queue(stack: Stack) -> None:
+    assert statements(stack.properties("WatchdogFunctionRole")) == [
+        write_log("WatchdogFunctionLogGroup"),
+        WRITE_TRACES,
+        {
+            "Effect": "Allow",
+            "Action": "dynamodb:Query",
+            "Resource": ["RecordingsTable.Arn/index/waiting", "PlacesTable.Arn/index/waiting"],
+        },
+        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "RecordingQueue.Arn"},
+    ]
+
+
+def test_rotation_function_may_only_change_the_uploaders_keys_and_their_copies(stack: Stack) -> None:
+    """It cannot read a secret of a Sinch application, nor make a key for anybody else."""
+    assert statements(stack.properties("RotationFunctionRole")) == [
+        write_log("RotationFunctionLogGroup"),
+        WRITE_TRACES,
+        {
+            "Effect": "Allow",
+            "Action": ["iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey"],
+            "Resource": "Uploader.Arn",
+        },
+        {"Effect": "Allow", "Action": "ssm:DescribeParameters", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": "ssm:GetParameters",
+            "Resource": [
+                f"{PARAMETERS}/*/storage-credentials",
+                f"{PARAMETERS}/*/recording-profile",
+                f"{PARAMETERS}/uploader-key",
+            ],
+        },
+        {
+            "Effect": "Allow",
+            "Action": "ssm:PutParameter",
+            "Resource": [f"{PARAMETERS}/*/storage-credentials", f"{PARAMETERS}/uploader-key"],
+        },
+        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "RecordingQueue.Arn"},
+    ]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_has_a_role_of_its_own_that_only_lambda_can_take(stack: Stack, name: str) -> None:
     assert stack.properties(name)["Role"] == f"{name}Role.Arn"
 
@@ -105,7 +159,7 @@ def test_a_function_has_a_role_of_its_own_that_only_lambda_can_take(stack: Stack
 def test_there_are_no_other_identities_and_no_other_policies(stack: Stack) -> None:
     iam = {name for name, resource in stack.resources.items() if resource["Type"].startswith("AWS::IAM::")}
 
-    assert iam == {"CallbackFunctionRole", "NotifyFunctionRole", "Uploader"}
+    assert iam == {*(f"{name}Role" for name in FUNCTIONS), "Uploader"}
 
 
 @pytest.mark.parametrize(("parameter", "bucket"), [("", "RecordingsBucket"), ("their-bucket", "their-bucket")])
@@ -123,9 +177,31 @@ def test_the_stack_makes_no_access_key(stack: Stack) -> None:
     assert not stack.of_type("AWS::IAM::AccessKey")
 
 
-def test_only_the_api_may_call_callback_function_and_only_on_its_route(stack: Stack) -> None:
-    [permission] = stack.of_type("AWS::Lambda::Permission").values()
+def callers(stack: Stack, function: str) -> list[tuple[str, str]]:
+    """Which services may call a function, each with the one resource on whose behalf it may."""
+    return [
+        (permission["Principal"], permission["SourceArn"])
+        for permission in stack.of_type("AWS::Lambda::Permission").values()
+        if permission["FunctionName"] == function
+    ]
 
-    assert permission["FunctionName"] == "CallbackFunction"
-    assert permission["Principal"] == "apigateway.amazonaws.com"
-    assert permission["SourceArn"] == ("arn:aws:execute-api:eu-west-1:123456789012:CallbackApi/*/POST/callbacks")
+
+def test_only_the_api_may_call_callback_function_and_only_on_its_route(stack: Stack) -> None:
+    assert callers(stack, "CallbackFunction") == [
+        ("apigateway.amazonaws.com", "arn:aws:execute-api:eu-west-1:123456789012:CallbackApi/*/POST/callbacks")
+    ]
+
+
+@pytest.mark.parametrize("name", ["WatchdogFunction", "RotationFunction"])
+def test_only_its_schedule_may_call_a_function_that_goes_rounds(stack: Stack, name: str) -> None:
+    """The emulator calls it without asking; EventBridge needs this."""
+    [(principal, source)] = callers(stack, name)
+    rule = stack.properties(source.removesuffix(".Arn"))
+
+    assert principal == "events.amazonaws.com"
+    assert "ScheduleExpression" in rule
+    assert [target["Arn"] for target in rule["Targets"]] == [f"{name}.Arn"]
+
+
+def test_nobody_may_call_a_function_that_takes_from_a_queue(stack: Stack) -> None:
+    assert callers(stack, "NotifyFunction") == []

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from tests.template.stack import Stack
@@ -30,7 +32,7 @@ def test_a_message_is_given_up_on_only_after_many_tries_and_then_kept(stack: Sta
 
     assert queue["RedrivePolicy"] == {
         "deadLetterTargetArn": "RecordingDeadLetterQueue.Arn",
-        "maxReceiveCount": 20,
+        "maxReceiveCount": 90,
     }
     dead_letters = stack.properties("RecordingDeadLetterQueue")
     assert dead_letters["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -53,13 +55,29 @@ def test_every_queue_is_encrypted(stack: Stack) -> None:
     assert all(queue["SqsManagedSseEnabled"] is True for queue in queues.values())
 
 
-@pytest.mark.parametrize("queue", ["RecordingQueue", "RecordingDeadLetterQueue"])
-def test_a_queue_refuses_everything_that_is_not_made_over_tls(stack: Stack, queue: str) -> None:
+def access(stack: Stack, queue: str) -> list[dict[str, Any]]:
+    """The statements of a queue's own policy, without their names."""
     [policy] = [policy for policy in stack.of_type("AWS::SQS::QueuePolicy").values() if policy["Queues"] == [queue]]
-    [statement] = policy["PolicyDocument"]["Statement"]
+    return [
+        {key: value for key, value in statement.items() if key != "Sid"}
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
 
-    assert statement == {
-        "Sid": "RefuseWithoutTls",
+
+@pytest.mark.parametrize("queue", ["RecordingQueue", "RecordingDeadLetterQueue"])
+@pytest.mark.parametrize("require_tls", ["true", "false"])
+def test_a_queue_takes_the_rules_events_and_refuses_everything_that_is_not_made_over_tls(
+    queue: str, require_tls: str
+) -> None:
+    """The emulator delivers a rule's events whatever the policy says; AWS drops them without it."""
+    take = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": f"{queue}.Arn",
+        "Condition": {"ArnEquals": {"aws:SourceArn": "RecordingStoredRule.Arn"}},
+    }
+    refuse = {
         "Effect": "Deny",
         "Principal": "*",
         "Action": "sqs:*",
@@ -67,38 +85,25 @@ def test_a_queue_refuses_everything_that_is_not_made_over_tls(stack: Stack, queu
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
 
-
-@pytest.mark.parametrize(
-    ("alarm", "metric", "dimension"),
-    [
-        (
-            "RecordingDeadLetterQueueAlarm",
-            "ApproximateNumberOfMessagesVisible",
-            {"Name": "QueueName", "Value": "RecordingDeadLetterQueue.QueueName"},
-        ),
-        (
-            "RecordingQueueAgeAlarm",
-            "ApproximateAgeOfOldestMessage",
-            {"Name": "QueueName", "Value": "RecordingQueue.QueueName"},
-        ),
-        ("CallFactsFailAlarm", "FactsFailed", {"Name": "service", "Value": "the-stack"}),
-        ("CallbackApi5xxAlarm", "5xx", {"Name": "ApiId", "Value": "CallbackApi"}),
-    ],
-)
-def test_an_alarm_watches_what_would_be_lost_in_silence(
-    stack: Stack, alarm: str, metric: str, dimension: dict[str, str]
-) -> None:
-    watched = stack.properties(alarm)
-
-    assert watched["MetricName"] == metric
-    assert watched["Dimensions"] == [dimension]
-    assert watched["ComparisonOperator"] == "GreaterThanThreshold"
-    assert watched["TreatMissingData"] == "notBreaching"
+    assert access(Stack(RequireTls=require_tls), queue) == [take, *([refuse] if require_tls == "true" else [])]
 
 
-def test_alarms_tell_the_topic_when_there_is_one(stack: Stack) -> None:
-    topic = "arn:aws:sns:eu-west-1:123456789012:on-call"
-    told = Stack(AlarmTopicArn=topic).of_type("AWS::CloudWatch::Alarm")
+@pytest.mark.parametrize(("parameter", "bucket"), [("", "RecordingsBucket"), ("their-bucket", "their-bucket")])
+def test_the_queue_is_told_of_every_file_among_the_recordings_and_no_other(parameter: str, bucket: str) -> None:
+    rule = Stack(RecordingsBucketName=parameter).properties("RecordingStoredRule")
 
-    assert all(alarm["AlarmActions"] == alarm["OKActions"] == [topic] for alarm in told.values())
-    assert not any("AlarmActions" in alarm for alarm in stack.of_type("AWS::CloudWatch::Alarm").values())
+    assert rule["EventPattern"] == {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+        "detail": {"bucket": {"name": [bucket]}, "object": {"key": [{"prefix": "recordings/"}]}},
+    }
+    assert "EventBusName" not in rule, "S3 tells the default bus only"
+    assert rule.get("State", "ENABLED") == "ENABLED"
+
+
+def test_what_the_queue_does_not_take_of_the_rule_is_a_dead_letter(stack: Stack) -> None:
+    [target] = stack.properties("RecordingStoredRule")["Targets"]
+
+    assert target["Arn"] == "RecordingQueue.Arn"
+    assert target["DeadLetterConfig"] == {"Arn": "RecordingDeadLetterQueue.Arn"}
+    assert not {"Input", "InputPath", "InputTransformer"} & target.keys(), "the function reads the event as it is"
