@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # No proxy of this shell stands between us and a process on the same machine.
 _CONFIG = Config(proxies={}, connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
+# A function is waited for as long as it may take and its start on a busy machine, and not invoked twice.
+_INVOKING = _CONFIG.merge(Config(read_timeout=120, retries={"total_max_attempts": 1}))
 
 
 class Aws:
@@ -68,7 +70,7 @@ class Aws:
     @cached_property
     def lambda_(self) -> LambdaClient:
         """Functions."""
-        return self._session.client("lambda", endpoint_url=self.endpoint, config=_CONFIG)
+        return self._session.client("lambda", endpoint_url=self.endpoint, config=_INVOKING)
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from call_recorder.recording.decision import in_sample
-from local import backend, demo
-from local.simulator import IncomingCall, app_to_app, app_to_conference, phone_to_number
+from local import audio, backend, demo
+from local.simulator import (
+    UNDISTURBED,
+    Disturbance,
+    IncomingCall,
+    app_to_app,
+    app_to_conference,
+    dropped,
+    phone_to_number,
+)
 from local.simulator.svaml import RecordingOptions
 from local.waiting import until
 
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
 
 EVENTS = frozenset({"Recording Requested", "Recording Finished", "Recording Available", "Transcription Available"})
 """What a subscriber gets of a recorded call of the demonstration: its profiles have all of them transcribed."""
+
+MISSING = "Recording Missing"
+"""What a subscriber gets of a recording that does not come."""
 
 ANSWERED_WITHIN = 4.0
 """Seconds in which every callback is answered, whatever is behind the recorder."""
@@ -54,11 +65,14 @@ class Flow:
         rule: the name of the rule that decides.
         connects: fields of the action that connects the call.
         hears: what the caller is told ahead of it.
-        recorded: whether the call is recorded.
+        recorded: whether the call is to be recorded.
         consent: the proof that is kept, but for its time and rule.
         application: key of the application whose call it is.
         passes: what a backend behind the recorder answers to the ICE: it goes on with nothing but additions.
         joins: makes the call of the app that joins the caller, of the conference's id.
+        disturbance: what goes wrong with the recording and what is sent about it.
+        missing: why the recording is missing when it should be there; ``None`` if it is there.
+        mended: whether the file is put in its place after that.
     """
 
     name: str
@@ -73,6 +87,9 @@ class Flow:
     application: str = demo.DEMO
     passes: Mapping[str, Any] | None = None
     joins: Callable[[str], IncomingCall] | None = None
+    disturbance: Disturbance = UNDISTURBED
+    missing: str | None = None
+    mended: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,6 +238,45 @@ _ALL = (
         application=demo.ONE_RULE,
     ),
     Flow(
+        name="unanswered",
+        about="nobody picks up a call that was to be recorded: missing, since not answered",
+        call=_phone(demo.ROUTED_NUMBER, answered=False),
+        outcomes=(("ice", "recorded"),),
+        rule="everything",
+        recorded=True,
+        missing="not-answered",
+    ),
+    Flow(
+        name="wrong-key",
+        about="Sinch's key for the bucket is wrong and the upload is refused: missing",
+        call=_phone(demo.ROUTED_NUMBER),
+        outcomes=(("ice", "recorded"), ("ace", "continued")),
+        rule="everything",
+        recorded=True,
+        disturbance=Disturbance(wrong_storage_key=True),
+        missing="not-stored",
+    ),
+    Flow(
+        name="late-file",
+        about="the upload is refused, and the file is put in its place when it is missing: available",
+        call=_phone(demo.ROUTED_NUMBER),
+        outcomes=(("ice", "recorded"), ("ace", "continued")),
+        rule="everything",
+        recorded=True,
+        disturbance=Disturbance(wrong_storage_key=True),
+        missing="not-stored",
+        mended=True,
+    ),
+    Flow(
+        name="lost-notification",
+        about="Sinch's word that the files are there gets lost: available, since the bucket says so too",
+        call=_phone(demo.ROUTED_NUMBER),
+        outcomes=(("ice", "recorded"), ("ace", "continued")),
+        rule="everything",
+        recorded=True,
+        disturbance=Disturbance(dropped("recording_available", "transcription_available")),
+    ),
+    Flow(
         name="upstream",
         about="a team's own backend connects the call, the recorder adds announcement and recording",
         call=_phone(demo.BACKEND_NUMBER),
@@ -255,7 +311,7 @@ DEFAULT = "everything"
 
 def play(flow: Flow, stack: LocalStack) -> PlayedCall:
     """Play the call of a flow. What a backend answers may have fields that Sinch does not document."""
-    return stack.simulator(flow.application, lenient=flow.passes is not None).play(flow.call())
+    return stack.simulator(flow.application, lenient=flow.passes is not None).play(flow.call(), flow.disturbance)
 
 
 def hold(
@@ -283,7 +339,9 @@ def hold(
     with progress.step("the call's end is in the table"):
         _wait_for_end(call_id, recording_id(played), stack, within)
     consent = _check_consent(flow, played, stack, within, progress)
-    if flow.recorded:
+    if flow.missing:
+        held = _check_missing(flow, played, consent, stack, subscriber, within, progress)
+    elif flow.recorded:
         held = _check_recorded(flow, played, consent, stack, subscriber, within, progress)
     else:
         held = _check_unrecorded(call_id, stack, subscriber, progress)
@@ -304,7 +362,10 @@ def _must(holds: object, problem: str) -> None:
 
 
 def _check_answers(flow: Flow, played: PlayedCall) -> None:
-    _must(played.held, f"The call failed: {'; '.join(played.failures)}.")
+    refused = {step.name for step in played.steps if not step.held and step.name.startswith("upload")}
+    _must(bool(refused) == flow.disturbance.wrong_storage_key, f"Uploads that were refused: {sorted(refused)}.")
+    failed = [str(step) for step in played.steps if not step.held and step.name not in refused]
+    _must(not failed, f"The call failed: {'; '.join(failed)}.")
     for answer in played.answers:
         _must(
             answer.seconds < ANSWERED_WITHIN,
@@ -395,23 +456,99 @@ def _check_recorded(
     name = recording_id(played)
     with progress.step(f"the subscriber has {len(EVENTS)} events"):
         events = subscriber.wait_for(name, EVENTS, within=within)
-        _check_events(events, flow, consent)
-    with progress.step("the item is available"):
-        item = stack.wait_for_item(name, "available", within=within)
-        _must(item.get("rule") == flow.rule, f"The item names the rule {item.get('rule')!r}.")
-        _must(set(item["requests"]) == {played.call.call_id}, "The item has another call's request.")
+        _check_events(events, EVENTS, flow, consent)
+    with progress.step("the item is available, and the bucket says so too"):
+        item = wait_until_settled(name, EVENTS, stack, within=within)
+        _check_request(item, flow, played)
+        known = {file["url"]: file["size"] for each in ("files", "transcripts") for file in item[each].values()}
+        _must(known == {stored.url: stored.size for stored in played.uploads}, f"The item has the files {known}.")
     with progress.step("the bucket has recording and transcript"):
         _must(len(played.uploads) == 2, f"{len(played.uploads)} files were stored, not 2.")
         for stored in played.uploads:
-            bucket, _, key = stored.url.removeprefix("s3://").partition("/")
-            size = stack.aws.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-            _must(size == stored.size, f"{stored.url} has {size} bytes, not {stored.size}.")
+            bucket, key = _bucket_and_key(stored.url)
+            found = stack.aws.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+            _must(found == stored.size, f"{stored.url} has {found} bytes, not {stored.size}.")
     return Held(item, events)
 
 
-def _check_events(events: list[dict[str, Any]], flow: Flow, consent: Mapping[str, Any] | None) -> None:
-    repeated = [kind for kind, number in Counter(event["detail-type"] for event in events).items() if number > 1]
-    _must(not repeated, f"Published twice: {', '.join(repeated)}.")
+def _check_missing(
+    flow: Flow,
+    played: PlayedCall,
+    consent: Mapping[str, Any] | None,
+    stack: LocalStack,
+    subscriber: Subscriber,
+    within: float,
+    progress: Progress,
+) -> Held:
+    name = recording_id(played)
+    kinds = {"Recording Requested", MISSING}
+    if "recording_finished" in {step.name for step in played.steps}:
+        kinds.add("Recording Finished")
+    with progress.step(f"the watchdog finds it missing: {flow.missing}"):
+        item = stack.wait_until_missing(name, within=within)
+        _must(item["missingReason"] == flow.missing, f"It is missing because of {item['missingReason']}.")
+        _check_request(item, flow, played)
+    with progress.step(f"the subscriber has {len(kinds)} events"):
+        events = subscriber.wait_for(name, kinds, within=within)
+        _check_events(events, kinds, flow, consent)
+        [told] = [event["detail"]["data"] for event in events if event["detail-type"] == MISSING]
+        _must(told["reason"] == flow.missing, f"The subscriber is told of {told['reason']}.")
+    if flow.mended:
+        with progress.step("the file is put in its place, and the item is available"):
+            return _mended(item, kinds | {"Recording Available"}, stack, subscriber, within)
+    return Held(item, events)
+
+
+def _mended(
+    item: Mapping[str, Any], kinds: Collection[str], stack: LocalStack, subscriber: Subscriber, within: float
+) -> Held:
+    """Put the file where it was to be, and check that it is found."""
+    name = item["recordingId"]
+    bucket, key = _bucket_and_key(item["destinationUrl"])
+    stack.aws.s3.put_object(Bucket=bucket, Key=key, Body=audio.silence(item["format"], audio.frames_for(name)))
+    events = subscriber.wait_for(name, kinds, within=within)
+    return Held(wait_until_settled(name, kinds, stack, within=within), events)
+
+
+def wait_until_settled(name: str, kinds: Collection[str], stack: LocalStack, *, within: float) -> dict[str, Any]:
+    """Return a recording's item as soon as nothing will change it any more.
+
+    It is available by then, a call's end and what the bucket says of its files are on it, and the events are out.
+
+    Args:
+        name: what the recording is known by.
+        kinds: of its events, one each.
+        stack: where it is.
+        within: seconds.
+
+    Raises:
+        TooLate: it is not.
+    """
+
+    def settled() -> dict[str, Any] | None:
+        item = stack.item(name) or {}
+        files = [file for each in ("files", "transcripts") for file in item.get(each, {}).values()]
+        witnessed = item.get("status") == "available" and item.get("ends") and all("storedAt" in file for file in files)
+        return item if witnessed and len(item.get("published", {})) == len(kinds) else None
+
+    return until(f"{name} is available and nothing of it is to come", settled, within=within)
+
+
+def _bucket_and_key(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _check_request(item: Mapping[str, Any], flow: Flow, played: PlayedCall) -> None:
+    _must(item.get("rule") == flow.rule, f"The item names the rule {item.get('rule')!r}.")
+    _must(set(item["requests"]) == {played.call.call_id}, "The item has another call's request.")
+
+
+def _check_events(
+    events: list[dict[str, Any]], kinds: Collection[str], flow: Flow, consent: Mapping[str, Any] | None
+) -> None:
+    published = Counter(event["detail-type"] for event in events)
+    _must(published == Counter(kinds), f"Published were {dict(published)}, not one each of {sorted(kinds)}.")
     expected = None if consent is None else dict(consent)
     for event in events:
         data = event["detail"]["data"]
@@ -424,7 +561,7 @@ def _check_events(events: list[dict[str, Any]], flow: Flow, consent: Mapping[str
 def _check_unrecorded(call_id: str, stack: LocalStack, subscriber: Subscriber, progress: Progress) -> Held:
     with progress.step("nothing is recorded, waited for or published"):
         item = stack.item(call_id) or {}
-        present = [name for name in ("status", "requests", "files", "waitingSince") if item.get(name)]
+        present = [name for name in ("status", "requests", "files", "dueAt") if item.get(name)]
         _must(not present, f"The item of a call that is not recorded has {', '.join(present)}.")
         subscriber.poll()
         events = [event["detail-type"] for event in subscriber.events(call_id)]

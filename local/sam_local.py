@@ -1,7 +1,7 @@
 """Invokes every sample event with `sam local invoke` and compares what the functions answer, in the container and here.
 
 Both see the same environment and, each by its own address, the same local AWS: with the samples' parameters, a
-queue, a table and a bus.
+queue, tables and a bus.
 `local/sam_local.sh` builds first and then runs this.
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from call_recorder.aws.waiting import INDEX
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION, LocalError, emulator, free_port
 from local.relay import reachable_from_containers
@@ -30,6 +31,7 @@ _STATE = EVENTS.parent / ".local" / "sam-local"
 _FUNCTIONS = {
     "callback": ("CallbackFunction", "call_recorder.handlers.callback"),
     "notify": ("NotifyFunction", "call_recorder.handlers.notify"),
+    "watchdog": ("WatchdogFunction", "call_recorder.handlers.watchdog"),
 }
 _INVOKED_WITHIN = 120
 
@@ -81,17 +83,36 @@ def _environment(aws: Aws, endpoint: str) -> Environment:
         path = f"/{callback['PARAMETER_PREFIX']}/{APPLICATION.key}/{name}"
         aws.ssm.put_parameter(Name=path, Value=value, Type="SecureString")
     queue = aws.sqs.create_queue(QueueName="call-facts")["QueueUrl"]
-    callback["RECORDING_QUEUE_URL"] = endpoint + queue.removeprefix(aws.endpoint)
-    aws.dynamodb.create_table(
-        TableName=notify["RECORDINGS_TABLE"],
-        AttributeDefinitions=[{"AttributeName": "recordingId", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "recordingId", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    for variables in (callback, environment["WatchdogFunction"]):
+        variables["RECORDING_QUEUE_URL"] = endpoint + queue.removeprefix(aws.endpoint)
+    _create_table(aws, notify["RECORDINGS_TABLE"], "recordingId")
+    _create_table(aws, notify["PLACES_TABLE"], "place")
     aws.events.create_event_bus(Name=notify["RECORDINGS_BUS"])
     for variables in environment.values():
         variables["AWS_ENDPOINT_URL"] = endpoint
     return environment
+
+
+def _create_table(aws: Aws, name: str, key: str) -> None:
+    """Make a table with the one index that a function reads."""
+    aws.dynamodb.create_table(
+        TableName=name,
+        AttributeDefinitions=[
+            {"AttributeName": attribute, "AttributeType": "S"} for attribute in (key, "waitingShard", "dueAt")
+        ],
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": INDEX,
+                "KeySchema": [
+                    {"AttributeName": "waitingShard", "KeyType": "HASH"},
+                    {"AttributeName": "dueAt", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
 
 
 def _with_variables(template: Path, environment: Environment) -> Any:

@@ -1,4 +1,4 @@
-"""The events in ``events/``: one file per case, as API Gateway and SQS hand it to the functions.
+"""The events in ``events/``: one file per case, as API Gateway, SQS and EventBridge hand it to the functions.
 
 They serve `sam local invoke` and the tests. A signature holds for minutes only, so a file says when it was
 received, and whoever uses it either sets the clock to ``received_at(event)`` or takes it afresh from
@@ -20,7 +20,7 @@ from uuid import NAMESPACE_URL, uuid5
 from pydantic import SecretStr
 
 from call_recorder.recording import application as recorder
-from call_recorder.recording.facts import Fact, fact_of, write
+from call_recorder.recording.facts import Fact, Overdue, fact_of, write
 from call_recorder.recording.policy import Policy
 from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
 from local.simulator.calls import (
@@ -74,7 +74,9 @@ _IMPOSTOR = replace(APPLICATION, secret=SecretStr(base64.b64encode(b"the secret 
 
 _HOST = "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
 _ACCOUNT = "123456789012"
-_QUEUE_ARN = f"arn:aws:sqs:us-east-1:{_ACCOUNT}:call-recorder-call-facts"
+_REGION = "us-east-1"
+_QUEUE_ARN = f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:call-recorder-call-facts"
+_LONG_AGO = timedelta(days=1)
 _TALKED = End("ANSWERED", "CALLERHANGUP")
 
 
@@ -206,6 +208,40 @@ def _recorded(at: datetime) -> list[str]:
     return [_fact(body, at) for body in bodies]
 
 
+def _object_created(url: str, at: datetime) -> str:
+    """Return what the bucket says of a new object, by https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    detail = {
+        "version": "0",
+        "bucket": {"name": bucket},
+        "object": {"key": key, "size": 169_632, "etag": _digest(key)[:32], "sequencer": "00617F08299329D189"},
+        "request-id": _digest(key)[:16].upper(),
+        "requester": _ACCOUNT,
+        "source-ip-address": "192.0.2.20",
+        "reason": "PutObject",
+    }
+    return json.dumps(_bridged("aws.s3", "Object Created", f"arn:aws:s3:::{bucket}", detail, at))
+
+
+def _overdue(call: IncomingCall, at: datetime) -> str:
+    return write(Overdue(recording_id=call.call_id, application_key=APPLICATION.key, call_id=call.call_id, at=at))
+
+
+def _bridged(source: str, detail_type: str, resource: str, detail: Mapping[str, Any], at: datetime) -> Event:
+    """Wrap what happened as EventBridge does."""
+    return {
+        "version": "0",
+        "id": str(uuid5(NAMESPACE_URL, f"{resource} {detail_type}")),
+        "detail-type": detail_type,
+        "source": source,
+        "account": _ACCOUNT,
+        "time": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "region": _REGION,
+        "resources": [resource],
+        "detail": dict(detail),
+    }
+
+
 _BATCHES: Mapping[str, Callable[[datetime], list[str]]] = {
     "recording-requested": lambda at: [_fact(_ice(_TO_PHONE, at), at)],
     "whole-call": _recorded,
@@ -216,17 +252,29 @@ _BATCHES: Mapping[str, Callable[[datetime], list[str]]] = {
         _fact(_available(_TO_CONFERENCE, at, "team-meeting"), at),
     ],
     "call-not-recorded": lambda at: [_fact(_dice(_TO_DID_WITHOUT_ROUTE, at), at)],
+    "object-created": lambda at: [
+        _fact(_ice_to_app(at), at),
+        _object_created(_file_of(_TO_APP, at), at),
+        _object_created(_file_of(_TO_APP, at, "-transcript.json"), at),
+    ],
+    "object-of-nobody": lambda at: [_object_created(f"s3://{BUCKET}/recordings/nobodys.mp3", at)],
+    "overdue": lambda at: [_fact(_ice(_TO_SIP, at - _LONG_AGO), at - _LONG_AGO), _overdue(_TO_SIP, at)],
     "unknown-type": lambda at: [_fact(_unknown_notification(), at)],
     "one-malformed": lambda at: [_recorded(at)[0], '{"fact": "nonsense"}', "not JSON"],
 }
 
-NAMES = (*(f"callback-{name}" for name in _CALLBACKS), *(f"notify-{name}" for name in _BATCHES))
-"""Every sample. ``callback-...`` is for CallbackFunction, ``notify-...`` for NotifyFunction."""
+_ROUND = "watchdog-round"
+
+NAMES = (*(f"callback-{name}" for name in _CALLBACKS), *(f"notify-{name}" for name in _BATCHES), _ROUND)
+"""Every sample: ``callback-...`` is for CallbackFunction, ``notify-...`` for NotifyFunction and so on."""
 
 
 def sample(name: str, now: datetime) -> Event:
     """Return a sample as if it had come at ``now``, which counts to the second."""
     at = now.astimezone(UTC).replace(microsecond=0)
+    if name == _ROUND:
+        rule = f"arn:aws:events:{_REGION}:{_ACCOUNT}:rule/call-recorder-WatchdogFunctionRound"
+        return _bridged("aws.events", "Scheduled Event", rule, {}, at)
     function, _, case = name.partition("-")
     if function == "callback":
         return _api_event(name, _CALLBACKS[case], at)
@@ -241,6 +289,8 @@ def load(name: str) -> Event:
 
 def received_at(event: Event) -> datetime:
     """Return when an event came, which is what the clock must say for its signature to be of the right age."""
+    if "time" in event:
+        return datetime.fromisoformat(event["time"])
     if "Records" in event:
         milliseconds = int(event["Records"][0]["attributes"]["SentTimestamp"])
     else:
@@ -315,7 +365,7 @@ def _sqs_record(name: str, number: int, body: str, at: datetime) -> Event:
         "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
         "eventSource": "aws:sqs",
         "eventSourceARN": _QUEUE_ARN,
-        "awsRegion": "us-east-1",
+        "awsRegion": _REGION,
     }
 
 

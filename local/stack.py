@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 from pydantic.alias_generators import to_camel
 
+from call_recorder.aws.uploader import NEWEST
 from call_recorder.recording.application import CREDENTIALS, PROFILE, SECRETS
 from local import gaps
 from local.aws import Aws
@@ -35,9 +37,22 @@ STACK_NAME = "call-recorder"
 EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
 """What a subscriber's rule matches to get every event."""
 
+FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
+"""The stack's functions, as its outputs name them."""
+
 _ARTIFACTS_BUCKET = "call-recorder-artifacts"
-# The emulator speaks plain HTTP only.
-_PLAIN_HTTP = {"RequireTls": "false"}
+_DEPENDENCIES = STATE / "dependencies"
+_PARAMETERS = {
+    # The emulator speaks plain HTTP only.
+    "RequireTls": "false",
+    # Who plays a call here does not want to wait for hours until it is missing.
+    "GraceSeconds": "10",
+    "LongestCallSeconds": "30",
+}
+
+
+class FunctionFailed(Exception):
+    """A function that was invoked raised an error; the text is its type and message."""
 
 
 class LocalStack(BaseModel):
@@ -111,9 +126,64 @@ class LocalStack(BaseModel):
 
         return until(f"{recording_id} is {status}", there, within=within)
 
+    def place(self, name: str) -> dict[str, Any] | None:
+        """Return the item of a place in the bucket, or ``None``; a place is a file's URL without its extension."""
+        table = self.aws.dynamodb.Table(self.outputs["PlacesTableName"])
+        return table.get_item(Key={"place": name}, ConsistentRead=True).get("Item")
+
+    def invoke(self, function: str, payload: Mapping[str, Any] | None = None) -> Any:
+        """Invoke a function, wait for it and return its answer.
+
+        Args:
+            function: one of ``FUNCTIONS``.
+            payload: its event.
+
+        Raises:
+            FunctionFailed: it raised an error.
+        """
+        answer = self.aws.lambda_.invoke(
+            FunctionName=self.outputs[f"{function}Name"], Payload=json.dumps(payload or {}).encode()
+        )
+        returned = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise FunctionFailed(f"{returned.get('errorType')}: {returned.get('errorMessage')}")
+        return returned
+
+    def watch(self) -> int:
+        """Have the watchdog look once, ahead of its schedule; return how many items were due.
+
+        Raises:
+            FunctionFailed: it could not.
+        """
+        overdue: int = self.invoke("WatchdogFunction")["overdue"]
+        return overdue
+
+    def wait_until_missing(self, recording_id: str, *, within: float) -> dict[str, Any]:
+        """Return a recording's item as soon as it is missing, with the watchdog sent for when it is due.
+
+        Raises:
+            TooLate: it is not, after so many seconds.
+        """
+
+        def given_up() -> dict[str, Any] | None:
+            item = self.item(recording_id) or {}
+            if item.get("status") == "missing":
+                return item
+            self.watch_if_due(item)
+            return None
+
+        return until(f"{recording_id} is missing", given_up, within=within)
+
+    def watch_if_due(self, item: Mapping[str, Any]) -> bool:
+        """Have the watchdog look if an item of either table is due to be looked at; tell whether it is."""
+        due: bool = item.get("dueAt", "~") <= datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if due:
+            self.watch()
+        return due
+
     def function_log(self) -> list[str]:
-        """Return what both functions logged so far, line by line, in the order of time."""
-        groups = [self.outputs[f"{function}LogGroupName"] for function in ("CallbackFunction", "NotifyFunction")]
+        """Return what the functions logged so far, line by line, in the order of time."""
+        groups = [self.outputs[f"{function}LogGroupName"] for function in FUNCTIONS]
         pages = self.aws.logs.get_paginator("filter_log_events")
         events = [event for group in groups for page in pages.paginate(logGroupName=group) for event in page["events"]]
         return [event["message"] for event in sorted(events, key=lambda event: event["timestamp"])]
@@ -148,7 +218,7 @@ def build(state: Path) -> Path:
     """Build the functions with `sam build` for the interpreter that will run them here.
 
     Args:
-        state: a directory for the build, its cache and its log (``sam-build.log``).
+        state: a directory for the build and its log (``sam-build.log``).
 
     Returns:
         The built template.
@@ -162,6 +232,7 @@ def build(state: Path) -> Path:
         "PATH": f"{interpreter.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHON": str(interpreter),
         "RECORDER_ARCH": "host",
+        "RECORDER_CACHE": str(_DEPENDENCIES),
     }
     command = ["build", "--template-file", str(ROOT / "template.yaml"), "--build-dir", str(target), "--parallel"]
     _sam(command, environment, state / "sam-build.log")
@@ -183,7 +254,7 @@ def deploy(
         endpoint: URL of the emulator.
         state: a directory for the log (``sam-deploy.log``).
         applications: the Sinch applications that call back, the one that matters most first.
-        parameters: stack parameters other than their defaults.
+        parameters: stack parameters other than those of local play.
 
     Raises:
         LocalError: the deployment fails.
@@ -198,7 +269,7 @@ def deploy(
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1",
     }
-    overrides = [f"{name}={value}" for name, value in (_PLAIN_HTTP | dict(parameters or {})).items()]
+    overrides = [f"{name}={value}" for name, value in (_PARAMETERS | dict(parameters or {})).items()]
     command = ["deploy", "--template-file", str(built), "--stack-name", STACK_NAME, "--region", REGION]
     command += ["--s3-bucket", _ARTIFACTS_BUCKET, "--capabilities", "CAPABILITY_IAM"]
     command += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides]
@@ -221,41 +292,49 @@ def deploy(
         applications={each.application.key: each.application.secret for each in applications},
         subscriber_queue_url=_subscribe(aws, outputs["RecordingsBusName"]),
     )
-    credentials = uploader_credentials(stack)
     for each in applications:
-        put_application(
-            stack,
-            each.application.key,
-            each.application.secret.get_secret_value(),
-            profile=each.profile,
-            credentials=credentials,
-        )
+        put_application(stack, each.application.key, each.application.secret.get_secret_value(), profile=each.profile)
+    _hand_out_key(stack, [each.application.key for each in applications])
     return stack
 
 
+def _hand_out_key(stack: LocalStack, applications: Sequence[str]) -> None:
+    """Have the stack make its uploader's access key and give it to the applications, ahead of its schedule."""
+    try:
+        report = stack.invoke("RotationFunction")
+    except FunctionFailed as error:
+        raise LocalError(f"The access key for uploads could not be made: {error}.") from None
+    holders = {step.get("applicationKey") for step in report["steps"] if step["step"] == "handed-out"}
+    if left := set(applications) - holders:
+        raise LocalError(f"{', '.join(sorted(left))} got no access key for uploads: RotationFunction says {report}.")
+
+
 def uploader_credentials(stack: LocalStack) -> str:
-    """Make an access key for the stack's uploader and return it as ``storage-credentials`` are written for S3."""
-    key = stack.aws.iam.create_access_key(UserName=stack.outputs["UploaderUserName"])["AccessKey"]
-    return f"{key['AccessKeyId']}:{key['SecretAccessKey']}:{stack.region}"
+    """Return the uploader's access key as ``storage-credentials`` are written for S3."""
+    name = f"/{stack.outputs['ParameterPrefix']}/{NEWEST}"
+    value = stack.aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    access_key, secret, *_ = value.split(":")
+    return f"{access_key}:{secret}:{stack.region}"
 
 
 def put_application(
-    stack: LocalStack, key: str, secret: str, *, profile: Mapping[str, Any] | str, credentials: str
+    stack: LocalStack, key: str, secret: str, *, profile: Mapping[str, Any] | str, credentials: str = ""
 ) -> None:
-    """Write the three parameters of a Sinch application, over those it may have.
+    """Write the parameters of a Sinch application, over those it may have.
 
     Args:
         stack: where.
         key: the application key.
         secret: the application secret in Base64, or two with a comma between.
         profile: the recording profile, or any text in its place.
-        credentials: what the profile's destination needs.
+        credentials: what the profile's destination needs; nothing is written if they are for the stack to hand out.
     """
     ssm = stack.aws.ssm
     path = f"/{stack.outputs['ParameterPrefix']}/{key}"
     text = profile if isinstance(profile, str) else json.dumps(profile)
     ssm.put_parameter(Name=f"{path}/{SECRETS}", Value=secret, Type="SecureString", Overwrite=True)
-    ssm.put_parameter(Name=f"{path}/{CREDENTIALS}", Value=credentials, Type="SecureString", Overwrite=True)
+    if credentials:
+        ssm.put_parameter(Name=f"{path}/{CREDENTIALS}", Value=credentials, Type="SecureString", Overwrite=True)
     ssm.put_parameter(Name=f"{path}/{PROFILE}", Value=text, Type="String", Overwrite=True)
 
 

@@ -20,13 +20,15 @@ from local.simulator.calls import (
     phone_to_number,
     variants,
 )
-from local.simulator.delivery import Delivery, Disturbance
+from local.simulator.delivery import NOTIFICATIONS, UNDISTURBED, Delivery, Disturbance, dropped
 from local.simulator.platform import Answer, PlayedCall, Simulator, Step
 from local.simulator.svaml import IllegalSvaml
 from local.storage import StorageEndpoints, StoredFile
 from local.transport import HttpTransport, NoResponse, Response, Transport
 
 __all__ = [
+    "NOTIFICATIONS",
+    "UNDISTURBED",
     "Answer",
     "Application",
     "Delivery",
@@ -46,6 +48,7 @@ __all__ = [
     "app_to_conference",
     "app_to_phone",
     "app_to_sip",
+    "dropped",
     "parse_destination",
     "phone_to_number",
     "variants",

@@ -324,7 +324,7 @@ class _Playing:
         options = recording.options
         self._notify("recording_finished", recording)
         url = self._file_url(options)
-        content = audio.silence(options.format, self._frames)
+        content = b"" if self._disturbance.empty_file else audio.silence(options.format, self._frames)
         if not self._upload("upload", url, options, content, audio.content_type(options.format)):
             return  # The documents know no notification of a failed upload: nothing more is heard of it.
         self._notify("recording_available", recording, destination=url)

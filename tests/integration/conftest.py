@@ -12,6 +12,7 @@ import pytest
 from local.backend import backend
 from local.demo import applications
 from local.emulator import emulator, free_port
+from local.gaps import evaluable
 from local.stack import STATE, build, deploy
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 _STATE = STATE / "integration"
 LOOPBACK = ["127.0.0.1", "localhost"]
 COLD_START_SECONDS = 60
-# What a test changes in SSM has to be in force soon, and DEBUG is the level at which most could leak into a log.
-PARAMETERS = {"ParametersTtlSeconds": "5", "LogLevel": "DEBUG"}
+# What a test changes in SSM has to be in force soon, what does not come has to be missing soon, and DEBUG is the
+# level at which most could leak into a log. What is not disturbed on purpose comes sooner than after the grace.
+PARAMETERS = {"ParametersTtlSeconds": "5", "GraceSeconds": "5", "LongestCallSeconds": "8", "LogLevel": "DEBUG"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,18 +77,37 @@ def simulator(stack: LocalStack) -> Simulator:
     return stack.simulator()
 
 
+def queued(stack: LocalStack) -> int:
+    """Return how many call facts wait in the queue or are being worked on."""
+    attributes = stack.aws.sqs.get_queue_attributes(
+        QueueUrl=stack.outputs["RecordingQueueUrl"],
+        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+    )["Attributes"]
+    return sum(map(int, attributes.values()))
+
+
+def parameter(stack: LocalStack, application_key: str, name: str) -> str:
+    """Return the value of an application's parameter."""
+    path = f"/{stack.outputs['ParameterPrefix']}/{application_key}/{name}"
+    return stack.aws.ssm.get_parameter(Name=path, WithDecryption=True)["Parameter"]["Value"]
+
+
 @contextmanager
-def role_without(stack: LocalStack, function: str, action: str) -> Iterator[None]:
-    """Take an action from a function's role while the block runs."""
+def role_without(stack: LocalStack, function: str, action: str, resource: str = "*") -> Iterator[None]:
+    """Take an action from a function's role while the block runs: on all resources, or on one by its ARN."""
     arn = stack.aws.lambda_.get_function_configuration(FunctionName=stack.outputs[f"{function}Name"])["Role"]
     role = arn.rsplit("/", 1)[-1]
-    statement = {"Effect": "Deny", "Action": action, "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    stack.aws.iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=policy)
+    stack.aws.iam.put_role_policy(RoleName=role, PolicyName="denied", PolicyDocument=denial(action, resource))
     try:
         yield
     finally:
         stack.aws.iam.delete_role_policy(RoleName=role, PolicyName="denied")
+
+
+def denial(action: str, resource: str = "*") -> str:
+    """Return a policy that denies an action, and that the emulator can evaluate."""
+    statement = evaluable({"Effect": "Deny", "Action": action, "Resource": resource})
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 @pytest.fixture

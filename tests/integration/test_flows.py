@@ -19,13 +19,13 @@ from call_recorder.recording.application import CREDENTIALS
 from local import demo
 from local.__main__ import main
 from local.emulator import ROOT
-from local.flows import EVENTS, FLOWS, Flow, hold, play
+from local.flows import EVENTS, FLOWS, Flow, hold, play, wait_until_settled
 from local.progress import Progress
-from local.simulator import Delivery, Disturbance, HttpTransport, app_to_conference, phone_to_number
+from local.simulator import NOTIFICATIONS, Disturbance, HttpTransport, app_to_conference, dropped, phone_to_number
 from local.simulator.calls import CALLER_NUMBER, End
 from local.stack import put_application
 from local.waiting import until
-from tests.integration.conftest import COLD_START_SECONDS, role_without
+from tests.integration.conftest import COLD_START_SECONDS, parameter, queued, role_without
 
 if TYPE_CHECKING:
     from local.backend import Backend
@@ -90,11 +90,6 @@ def secrets(stack: LocalStack, flow: Flow, played: PlayedCall) -> list[str]:
     ]
 
 
-def parameter(stack: LocalStack, application_key: str, name: str) -> str:
-    path = f"/{stack.outputs['ParameterPrefix']}/{application_key}/{name}"
-    return stack.aws.ssm.get_parameter(Name=path, WithDecryption=True)["Parameter"]["Value"]
-
-
 def test_the_backend_gets_every_callback_signed_for_it_and_one_that_was_late_goes_on(
     stack: LocalStack, team: Backend
 ) -> None:
@@ -152,7 +147,7 @@ def test_what_one_application_says_of_anothers_call_changes_nothing_of_it(
     played = simulator.play(phone_to_number(demo.ROUTED_NUMBER))
     call, call_id, now = played.call, played.call.call_id, datetime.now(UTC)
     subscriber.wait_for(call_id, EVENTS, within=WITHIN)
-    before = until("all is on the item", lambda: published(stack, call_id), within=WITHIN)
+    before = wait_until_settled(call_id, EVENTS, stack, within=WITHIN)
 
     forged = call.notify("recording_available", destination="s3://elsewhere/forged.mp3")
     assert another.post(forged).status == 200
@@ -166,20 +161,12 @@ def test_what_one_application_says_of_anothers_call_changes_nothing_of_it(
     assert len(subscriber.events(call_id)) == len(EVENTS)
 
 
-def published(stack: LocalStack, call_id: str) -> dict[str, Any] | None:
-    item = complete(stack, call_id) or {}
-    return item if len(item.get("published", {})) == len(EVENTS) else None
-
-
 def test_a_notification_that_comes_fifty_times_among_the_others_makes_one_item_and_one_event(
     stack: LocalStack, subscriber: Subscriber
 ) -> None:
     # Each that is under way at the same time starts a function of its own, which takes a busy machine its time.
     simulator = stack.simulator(transport=HttpTransport(COLD_START_SECONDS))
-    kinds = ("recording_finished", "recording_available", "transcription_available", "dice")
-    played = simulator.play(
-        phone_to_number(demo.ROUTED_NUMBER), Disturbance(deliveries=dict.fromkeys(kinds, Delivery(times=0)))
-    )
+    played = simulator.play(phone_to_number(demo.ROUTED_NUMBER), Disturbance(dropped(*NOTIFICATIONS, "dice")))
     call, (recording, transcript) = played.call, played.uploads
     bodies = [
         *[call.notify("recording_available", destination=recording.url)] * DUPLICATES,
@@ -193,22 +180,13 @@ def test_a_notification_that_comes_fifty_times_among_the_others_makes_one_item_a
         statuses = set(senders.map(lambda body: simulator.post(body).status, bodies))
 
     assert statuses == {200}
-    item = until("all is on the item", lambda: published(stack, call.call_id), within=WITHIN)
+    item = wait_until_settled(call.call_id, EVENTS, stack, within=WITHIN)
     until("the queue is empty", lambda: queued(stack) == 0, within=WITHIN)
     subscriber.poll()
     events = subscriber.events(call.call_id)
     assert sorted(event["detail-type"] for event in events) == sorted(EVENTS)
     assert {event["detail"]["metadata"]["eventId"] for event in events} == set(item["published"])
-    assert list(item["files"]) == [recording.url.rpartition("/")[2]]
-
-
-def queued(stack: LocalStack) -> int:
-    """Return how many call facts wait in the queue or are being worked on."""
-    attributes = stack.aws.sqs.get_queue_attributes(
-        QueueUrl=stack.outputs["RecordingQueueUrl"],
-        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-    )["Attributes"]
-    return sum(map(int, attributes.values()))
+    assert [file["url"] for file in item["files"].values()] == [recording.url]
 
 
 def test_every_event_goes_out_once_the_bus_takes_them_again(
@@ -216,7 +194,7 @@ def test_every_event_goes_out_once_the_bus_takes_them_again(
 ) -> None:
     call_id = held_back.call.call_id
 
-    until("the events are out", lambda: published(stack, call_id), within=WITHIN)
+    wait_until_settled(call_id, EVENTS, stack, within=WITHIN)
 
     events = subscriber.wait_for(call_id, EVENTS, within=WITHIN)
     assert sorted(event["detail-type"] for event in events) == sorted(EVENTS)

@@ -1,21 +1,316 @@
-"""What the emulator grants is what the template grants: functions run as their roles, Sinch as the uploader."""
+"""What the emulator grants is what the template grants, and the template grants nothing that is not needed.
+
+Every action is taken away once, and then something must fail that goes well with it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
 
-from local.simulator import phone_to_number
-from local.stack import uploader_credentials
+from call_recorder.aws.uploader import NEWEST
+from call_recorder.recording.application import CREDENTIALS, PARAMETERS
+from call_recorder.recording.facts import (
+    AwaitedAnswer,
+    CallDecided,
+    Fact,
+    RecordingAvailable,
+    RecordingRequest,
+    write,
+)
+from local import demo
+from local.emulator import REGION
+from local.simulator import app_to_app, phone_to_number
+from local.stack import FunctionFailed, put_application, uploader_credentials
+from local.storage import Storage, StorageEndpoints, UploadRefused
+from local.waiting import until
+from tests.integration.conftest import denial, parameter, role_without
+from tests.template.stack import REGION as TEMPLATE_REGION
+from tests.template.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from local.simulator import Simulator
     from local.stack import LocalStack
+
+WITHIN = 60.0
+TEMPLATE_ACCOUNT, ACCOUNT = "123456789012", "000000000000"
+KEY: Final = f"arn:aws:kms:{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
+PARAMETER: Final = f"arn:aws:ssm:{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:parameter/call-recorder"
+OVERLAP = timedelta(seconds=3)
+SHORTEST_OVERLAP: Final = {"PARAMETERS_TTL_SECONDS": "1", "LONGEST_CALL_SECONDS": "1", "GRACE_SECONDS": "1"}
+
+Grant = tuple[str, str, str]
+"""Who may do what with which resource, by the names that the template has for them."""
+
+UNENFORCED: Final[Mapping[str, str]] = {
+    "logs:CreateLogStream": "the emulator writes the functions' logs itself",
+    "logs:PutLogEvents": "the emulator writes the functions' logs itself",
+    "xray:PutTraceSegments": "the emulator takes no traces",
+    "xray:PutTelemetryRecords": "the emulator takes no traces",
+    "sqs:ReceiveMessage": "the emulator reads a function's queue itself",
+    "sqs:DeleteMessage": "the emulator reads a function's queue itself",
+    "sqs:GetQueueAttributes": "the emulator reads a function's queue itself",
+    "kms:Decrypt": "the emulator's SSM does not use a key of one's own as its caller",
+    "kms:Encrypt": "the emulator's SSM does not use a key of one's own as its caller",
+    "kms:GenerateDataKey": "the emulator's SSM does not use a key of one's own as its caller",
+}
+"""What the emulator never refuses, and why. AWS does."""
+
+
+def new_application_is_recorded(stack: LocalStack) -> bool:
+    """Call an application that CallbackFunction has not heard of; tell whether the call is recorded."""
+    with new_application(stack, parameter(stack, demo.DEMO, CREDENTIALS)) as simulator:
+        answer = simulator.post(app_to_app("alice").ice(simulator.application.key, datetime.now(UTC)))
+    return answer.status == HTTPStatus.OK and b"recordingOptions" in answer.body
+
+
+def notification_is_taken(stack: LocalStack) -> bool:
+    return stack.simulator().post(app_to_app("alice").notify("of_no_meaning")).status == HTTPStatus.OK
+
+
+def awaited_answer_is_recorded(stack: LocalStack) -> bool:
+    """Answer a call that only the table knows of; tell whether its recording is started."""
+    call, now = phone_to_number(demo.ON_ANSWER_NUMBER), datetime.now(UTC)
+    awaited = AwaitedAnswer(at=now, rule="on answer")
+    fact = CallDecided(recording_id=call.call_id, application_key=demo.DEMO, call_id=call.call_id, awaited=awaited)
+    assert is_taken(stack, fact)
+    return b"startRecording" in stack.simulator().post(call.ace(demo.DEMO, now)).body
+
+
+def fact_is_taken(stack: LocalStack) -> bool:
+    """Have NotifyFunction take a fact that both tables and the bus are to know of."""
+    call_id, now = str(uuid4()), datetime.now(UTC)
+    url = f"s3://{stack.outputs['RecordingsBucketName']}/recordings/{call_id}.mp3"
+    fact = RecordingAvailable(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, at=now, destination=url)
+    return is_taken(stack, fact)
+
+
+def is_taken(stack: LocalStack, fact: Fact) -> bool:
+    """Bring a fact to NotifyFunction, past the queue; tell whether it need not be brought again."""
+    message = {"messageId": str(uuid4()), "body": write(fact)}
+    failures: list[object] = stack.invoke("NotifyFunction", {"Records": [message]})["batchItemFailures"]
+    return not failures
+
+
+def overdue_is_found(stack: LocalStack) -> bool:
+    """Have the watchdog look when there is a recording for it to find."""
+    call_id = str(uuid4())
+    request = RecordingRequest(
+        at=datetime.now(UTC) - timedelta(days=1),
+        rule="everything",
+        destination_url=f"s3://elsewhere/{call_id}.mp3",
+        format="mp3",
+        notification_events=True,
+        transcription=False,
+    )
+    fact = CallDecided(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
+    assert is_taken(stack, fact)
+    try:
+        return stack.watch() > 0
+    except FunctionFailed:
+        return False
+
+
+def rotation_runs(stack: LocalStack, order: Mapping[str, Any] | None = None) -> bool:
+    try:
+        stack.invoke("RotationFunction", order)
+    except FunctionFailed:
+        return False
+    return True
+
+
+def key_is_replaced(stack: LocalStack) -> bool:
+    """Order a new key of the uploader."""
+    with uploader_as_before(stack):
+        return rotation_runs(stack, {"rotate": True})
+
+
+def spare_key_is_switched_off(stack: LocalStack) -> bool:
+    with uploader_as_before(stack) as user:
+        spare = stack.aws.iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"]
+        wait(OVERLAP)
+        return rotation_runs(stack) and keys(stack, user)[spare] == "Inactive"
+
+
+def spare_key_is_deleted(stack: LocalStack) -> bool:
+    with uploader_as_before(stack) as user:
+        spare = stack.aws.iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"]
+        stack.aws.iam.update_access_key(UserName=user, AccessKeyId=spare, Status="Inactive")
+        wait(2 * OVERLAP)
+        return rotation_runs(stack) and spare not in keys(stack, user)
+
+
+def new_application_gets_the_key(stack: LocalStack) -> bool:
+    with new_application(stack) as simulator:
+        if not rotation_runs(stack):
+            return False
+        return parameter(stack, simulator.application.key, CREDENTIALS) == uploader_credentials(stack)
+
+
+def file_is_stored(stack: LocalStack) -> bool:
+    """Upload with the key that Sinch gets."""
+    url = f"s3://{stack.outputs['RecordingsBucketName']}/recordings/{uuid4()}.mp3"
+    storage = Storage(StorageEndpoints(s3=stack.aws_endpoint))
+    try:
+        storage.put(url, SecretStr(parameter(stack, demo.DEMO, CREDENTIALS)), b"audio", "audio/mpeg")
+    except UploadRefused:
+        return False
+    return True
+
+
+OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
+    ("CallbackFunction", "ssm:GetParameters", "*"): new_application_is_recorded,
+    ("CallbackFunction", "sqs:SendMessage", "RecordingQueue.Arn"): notification_is_taken,
+    ("CallbackFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): awaited_answer_is_recorded,
+    ("NotifyFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): fact_is_taken,
+    ("NotifyFunction", "dynamodb:BatchGetItem", "PlacesTable.Arn"): fact_is_taken,
+    ("NotifyFunction", "dynamodb:PutItem", "RecordingsTable.Arn"): fact_is_taken,
+    ("NotifyFunction", "dynamodb:PutItem", "PlacesTable.Arn"): fact_is_taken,
+    ("NotifyFunction", "events:PutEvents", "RecordingsBus.Arn"): fact_is_taken,
+    ("WatchdogFunction", "dynamodb:Query", "RecordingsTable.Arn/index/waiting"): overdue_is_found,
+    ("WatchdogFunction", "dynamodb:Query", "PlacesTable.Arn/index/waiting"): overdue_is_found,
+    ("WatchdogFunction", "sqs:SendMessage", "RecordingQueue.Arn"): overdue_is_found,
+    ("RotationFunction", "iam:ListAccessKeys", "Uploader.Arn"): rotation_runs,
+    ("RotationFunction", "iam:CreateAccessKey", "Uploader.Arn"): key_is_replaced,
+    ("RotationFunction", "iam:UpdateAccessKey", "Uploader.Arn"): spare_key_is_switched_off,
+    ("RotationFunction", "iam:DeleteAccessKey", "Uploader.Arn"): spare_key_is_deleted,
+    ("RotationFunction", "ssm:DescribeParameters", "*"): rotation_runs,
+    ("RotationFunction", "ssm:GetParameters", "*"): rotation_runs,
+    ("RotationFunction", "ssm:PutParameter", f"{PARAMETER}/uploader-key"): key_is_replaced,
+    ("RotationFunction", "ssm:PutParameter", f"{PARAMETER}/*/storage-credentials"): new_application_gets_the_key,
+    ("RotationFunction", "sqs:SendMessage", "RecordingQueue.Arn"): key_is_replaced,
+    ("Uploader", "s3:PutObject", "arn:aws:s3:::RecordingsBucket/recordings/*"): file_is_stored,
+}
+"""What goes well with what is granted, and not without."""
+
+
+def granted() -> Iterator[Grant]:
+    """Yield everything that the template grants, with a KMS key of one's own."""
+    stack = Stack(ParametersKmsKeyArn=KEY)
+    for name, identity in (stack.of_type("AWS::IAM::Role") | stack.of_type("AWS::IAM::User")).items():
+        for policy in identity["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                for action in listed(statement["Action"]):
+                    for resource in listed(statement["Resource"]):
+                        yield name.removesuffix("Role"), action, resource
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def test_every_action_that_is_granted_is_either_observed_or_said_not_to_be_enforced_here() -> None:
+    # The emulator is asked whether GetParameters is granted at all, and not for which parameters.
+    enforced = {
+        (name, action, "*" if action == "ssm:GetParameters" else resource)
+        for name, action, resource in granted()
+        if action not in UNENFORCED
+    }
+
+    assert enforced == set(OBSERVATIONS)
+    assert set(UNENFORCED) <= {action for _, action, _ in granted()}
+
+
+@pytest.fixture(scope="module")
+def hasty(stack: LocalStack) -> Iterator[LocalStack]:
+    """The stack, with a RotationFunction that leaves a replaced key on for a few seconds only."""
+    name = stack.outputs["RotationFunctionName"]
+    usual = stack.aws.lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    hasty = {**usual, **SHORTEST_OVERLAP}
+    stack.aws.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": hasty})
+    yield stack
+    stack.aws.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": usual})
+
+
+@pytest.mark.parametrize("grant", OBSERVATIONS, ids=" ".join)
+def test_every_action_that_is_granted_is_needed(grant: Grant, hasty: LocalStack) -> None:
+    goes_well = OBSERVATIONS[grant]
+
+    assert goes_well(hasty)
+    with without(hasty, grant):
+        assert not goes_well(hasty)
+
+
+@contextmanager
+def without(stack: LocalStack, grant: Grant) -> Iterator[None]:
+    """Take away what is granted, while the block runs."""
+    name, action, resource = grant
+    arn = deployed(stack, resource)
+    if name != "Uploader":
+        with role_without(stack, name, action, arn):
+            yield
+        return
+    user = stack.outputs["UploaderUserName"]
+    stack.aws.iam.put_user_policy(UserName=user, PolicyName="denied", PolicyDocument=denial(action, arn))
+    try:
+        yield
+    finally:
+        stack.aws.iam.delete_user_policy(UserName=user, PolicyName="denied")
+
+
+def deployed(stack: LocalStack, resource: str) -> str:
+    """Return the ARN that a resource of the template has here."""
+    outputs = stack.outputs
+    made = {
+        f"{name}.Arn": outputs[f"{name}Arn"]
+        for name in ("RecordingQueue", "RecordingsTable", "PlacesTable", "RecordingsBus")
+    }
+    made["Uploader.Arn"] = stack.aws.iam.get_user(UserName=outputs["UploaderUserName"])["User"]["Arn"]
+    made[":::RecordingsBucket/"] = f":::{outputs['RecordingsBucketName']}/"
+    made[f":{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:"] = f":{REGION}:{ACCOUNT}:"
+    for name, value in made.items():
+        resource = resource.replace(name, value)
+    return resource
+
+
+@contextmanager
+def new_application(stack: LocalStack, credentials: str = "") -> Iterator[Simulator]:
+    """Give the stack one more application while the block runs."""
+    simulator = stack.simulator()
+    simulator.application = demo.new_application(f"new-{uuid4()}")
+    key, secret = simulator.application.key, simulator.application.secret.get_secret_value()
+    put_application(stack, key, secret, profile=demo.DEMO_PROFILE, credentials=credentials)
+    try:
+        yield simulator
+    finally:
+        names = [f"/{stack.outputs['ParameterPrefix']}/{key}/{name}" for name in PARAMETERS]
+        stack.aws.ssm.delete_parameters(Names=names)
+
+
+@contextmanager
+def uploader_as_before(stack: LocalStack) -> Iterator[str]:
+    """Give the name of the uploader; after the block it has the keys that it had, and the newest is the same."""
+    user = stack.outputs["UploaderUserName"]
+    name = f"/{stack.outputs['ParameterPrefix']}/{NEWEST}"
+    newest = stack.aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+    before = keys(stack, user)
+    try:
+        yield user
+    finally:
+        stack.aws.ssm.put_parameter(Name=name, Value=newest, Type="SecureString", Overwrite=True)
+        for key in keys(stack, user).keys() - before.keys():
+            stack.aws.iam.delete_access_key(UserName=user, AccessKeyId=key)
+
+
+def keys(stack: LocalStack, user: str) -> dict[str, str]:
+    """Return the status of each access key."""
+    listed = stack.aws.iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
+    return {key["AccessKeyId"]: key["Status"] for key in listed}
+
+
+def wait(time: timedelta) -> None:
+    # A second more, since keys and parameters have their times to the second.
+    at = datetime.now(UTC) + time + timedelta(seconds=1)
+    until("it is time", lambda: datetime.now(UTC) > at, within=WITHIN)
 
 
 def test_a_call_goes_on_when_the_role_may_no_longer_queue_but_a_notification_is_not_taken(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from call_recorder.handlers.settings import CallbackSettings, NotifySettings
+from call_recorder.aws import objects
+from call_recorder.handlers.settings import CallbackSettings, NotifySettings, RotationSettings, WatchdogSettings
 from call_recorder.recording.application import Application
 from call_recorder.recording.facts import MalformedFact, read
 from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
@@ -90,14 +91,16 @@ def test_a_callback_signed_afresh_is_authentic_now() -> None:
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_the_messages_of_a_batch_are_facts_unless_the_name_says_otherwise(name: str) -> None:
-    malformed = 0
+def test_the_messages_of_a_batch_are_facts_or_the_buckets_unless_the_name_says_otherwise(name: str) -> None:
+    of_bucket = malformed = 0
     for record in load(name)["Records"]:
         try:
             read(record["body"])
         except MalformedFact:
-            malformed += 1
+            of_bucket += objects.read(record["body"]) is not None
+            malformed += objects.read(record["body"]) is None
 
+    assert (of_bucket > 0) == name.startswith("notify-object")
     assert malformed == (2 if name == "notify-one-malformed" else 0)
 
 
@@ -114,6 +117,10 @@ def test_env_json_gives_the_functions_settings_that_they_accept() -> None:
     assert CallbackSettings.read(environment["CallbackFunction"]).callback_path == PUBLIC_PATH
     assert CallbackSettings.read(environment["CallbackFunction"]).recordings_bucket == BUCKET
     assert NotifySettings.read(environment["NotifyFunction"]).retention_days == 365
+    assert NotifySettings.read(environment["NotifyFunction"]).recordings_bucket == BUCKET
+    assert WatchdogSettings.read(environment["WatchdogFunction"]).places_table == "call-recorder-places"
+    rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).rotation
+    assert rotation.bucket == BUCKET
 
 
 def test_env_json_names_variables_that_the_template_declares() -> None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from call_recorder.sinch.signature import Authorization, SignedRequest, verify
 from local.simulator import (
+    NOTIFICATIONS,
     Application,
     Delivery,
     Disturbance,
@@ -26,6 +27,7 @@ from local.simulator import (
     app_to_conference,
     app_to_phone,
     app_to_sip,
+    dropped,
     parse_destination,
     phone_to_number,
     variants,
@@ -228,6 +230,18 @@ def test_a_failed_upload_is_known_only_by_the_notification_that_is_missing() -> 
     assert "SignatureDoesNotMatch" in played.failures[0]
 
 
+def test_an_empty_file_is_stored_and_announced_like_any_other() -> None:
+    played, heard = play(
+        app_to_app("alice"), {"ice": recorded("connectMxp", TRANSCRIBED)}, Disturbance(empty_file=True)
+    )
+
+    assert heard == ["ice", *NOTIFICATIONS, "dice"]
+    assert played.held
+    recording, transcript = played.uploads
+    assert recording.size == 0
+    assert transcript.size > 0
+
+
 def test_start_recording_beside_connect_mxp_is_ignored_as_by_sinch() -> None:
     instruction = {"name": "startRecording", "options": OPTIONS}
     played, heard = play(app_to_app("alice"), {"ice": connect("connectMxp") | {"instructions": [instruction]}})
@@ -359,6 +373,16 @@ def test_notifications_can_be_dropped_duplicated_delayed_and_reordered() -> None
 
     assert heard == ["ice", "dice", *["recording_finished"] * 3, "recording_available"]
     assert waits == [2.5]
+    assert played.held
+    assert len(played.uploads) == 2
+
+
+def test_everything_that_follows_the_call_can_be_dropped() -> None:
+    disturbance = Disturbance(deliveries=dropped(*NOTIFICATIONS, "dice"))
+
+    played, heard = play(app_to_app("alice"), {"ice": recorded("connectMxp", TRANSCRIBED)}, disturbance)
+
+    assert heard == ["ice"]
     assert played.held
     assert len(played.uploads) == 2
 
