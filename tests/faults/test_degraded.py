@@ -1,0 +1,121 @@
+"""Degraded, not down: what is answered, and how soon, while a service that the functions need does not answer."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from call_recorder.recording.application import CREDENTIALS
+from tests import sinch
+from tests.faults.injection import Fault, Target
+from tests.faults.scenarios import SCENARIOS, Run
+from tests.faults.test_matrix import Outcome
+from tests.faults.world import World
+
+if TYPE_CHECKING:
+    from local.aws import Aws
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+LIMIT: Final = 3.0
+"""Seconds within which ICE is answered, whatever does not answer; after 5 s Sinch gives up."""
+
+UNRECORDED: Final = {"action": {"name": "connectMxp", "destination": {"type": "username", "endpoint": "alice"}}}
+
+
+def hanging(operation: str, number: int = 1) -> Target:
+    return Target(operation, number, Fault.HANGS)
+
+
+@pytest.fixture
+def world(aws: Aws) -> World:
+    world = World(aws)
+    world.put_parameter(CREDENTIALS, "AKIDOFTHEUPLOADER:secret:us-east-1")
+    return world
+
+
+def svaml(answer: dict[str, Any] | None) -> dict[str, Any]:
+    assert answer is not None
+    assert answer["statusCode"] == 200
+    found: dict[str, Any] = json.loads(answer["body"])
+    return found
+
+
+@pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
+def test_a_call_is_connected_unrecorded_while_a_cold_function_cannot_read_its_parameters(
+    world: World, fault: Fault
+) -> None:
+    done = world.invoke("callback", sinch.signed(sinch.ice()), Target("GetParameters", 1, fault))
+
+    assert svaml(done.answer) == UNRECORDED
+    assert done.seconds < LIMIT
+
+
+@pytest.mark.parametrize("body", [sinch.ace(), sinch.pie(), sinch.dice(), sinch.notify("recording_available")])
+def test_the_other_callbacks_get_503_while_a_cold_function_cannot_read_its_parameters(
+    world: World, body: dict[str, Any]
+) -> None:
+    done = world.invoke("callback", sinch.signed(body), Target("GetParameters", 1, Fault.THROTTLE))
+
+    assert done.answer is not None
+    assert done.answer["statusCode"] == 503
+
+
+def test_a_warm_function_goes_on_recording_while_neither_parameters_nor_queue_answer(world: World) -> None:
+    world.ttl = timedelta(seconds=1)
+    ice, hang = sinch.signed(sinch.ice()), (hanging("GetParameters", 2), hanging("SendMessage", 2))
+
+    done = world.invoke("callback", ice, *hang, warmed_by=ice, idle=2 * world.ttl)
+
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.calls == {"GetParameters": 2, "SendMessage": 2}
+    assert done.seconds < LIMIT
+
+
+def test_a_call_is_connected_and_recorded_while_the_queue_does_not_answer(world: World) -> None:
+    done = world.invoke("callback", sinch.signed(sinch.ice()), hanging("SendMessage"))
+
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.seconds < LIMIT
+
+
+def test_a_notification_gets_503_while_the_queue_does_not_answer(world: World) -> None:
+    body = sinch.notify("recording_available", destination="s3://own-bucket/a.mp3")
+
+    done = world.invoke("callback", sinch.signed(body), hanging("SendMessage"))
+
+    assert done.answer is not None
+    assert done.answer["statusCode"] == 503
+    assert done.seconds < LIMIT
+
+
+@pytest.mark.parametrize("operation", ["BatchGetItem", "PutItem", "PutEvents"])
+def test_nothing_is_lost_or_doubled_when_the_table_or_the_bus_is_down_for_an_hour(aws: Aws, operation: str) -> None:
+    disturbed, undisturbed = Hour(aws, operation), Run(World(aws))
+
+    for run in (disturbed, undisturbed):
+        SCENARIOS["recorded call"](run)
+
+    expected, outcome = Outcome.of(undisturbed.world), Outcome.of(disturbed.world)
+    assert disturbed.world.now - sinch.NOW >= timedelta(hours=1)
+    assert (outcome.recordings, outcome.places, outcome.events) == (
+        expected.recordings,
+        expected.places,
+        expected.events,
+    )
+
+
+class Hour(Run):
+    """A run in which an operation fails for an hour of deliveries."""
+
+    def __init__(self, aws: Aws, operation: str) -> None:
+        # Once a minute it would be on AWS; what comes of it does not depend on that.
+        super().__init__(World(aws, retried_after=timedelta(minutes=10)))
+        self._down = [Target(operation, number, Fault.ERROR) for number in range(1, 9)]
+
+    def drain(self, step: str) -> None:
+        """Have NotifyFunction try for an hour, and then succeed."""
+        self.world.drain(*self._down, deliveries=6)

@@ -1,0 +1,496 @@
+"""Whatever comes in, and however it was made to do harm, every promise holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from call_recorder.aws.bus import RecordingsBus
+from call_recorder.aws.table import to_item
+from call_recorder.handlers.notify import BackOffice
+from call_recorder.handlers.telemetry import Telemetry
+from call_recorder.recording import events
+from call_recorder.recording.consent import MenuTicket
+from call_recorder.recording.destinations import place_of, unescape
+from call_recorder.recording.errors import TableUnavailable
+from call_recorder.recording.facts import (
+    CallDecided,
+    Fact,
+    News,
+    ObjectStored,
+    Overdue,
+    PlaceOverdue,
+    UploaderKeyChanged,
+    conference_of_its_own,
+    write,
+)
+from call_recorder.recording.ledger import Stored
+from call_recorder.sinch.callbacks import IceCallback, MalformedCallback, parse
+from tests import profiles, sinch
+from tests.fakes import (
+    BUCKET,
+    PATIENCE,
+    RECORD_ALL,
+    RETENTION,
+    STORAGE_CREDENTIALS,
+    STORAGE_KEY,
+    STORAGE_SECRET,
+    Applications,
+    Backend,
+    Front,
+    InMemoryTables,
+    ItemT,
+    Line,
+    RecordedTelemetry,
+    application,
+    new_ledger,
+)
+from tests.faults.conftest import FULL, SEED
+from tests.faults.hostile import CALLER, PROBE, Attempt, Callbacks, Letter, Letters
+from tests.svaml import assert_legal
+
+CALLBACK_CHUNKS: Final = 48 if FULL else 2
+CALLBACKS: Final = 2000
+"""Callbacks of one chunk."""
+
+BATCH_CHUNKS: Final = 20 if FULL else 2
+BATCHES: Final = 200 if FULL else 100
+"""Batches of one chunk, each of ten messages."""
+
+WRITTEN: Final = 5000 if FULL else 300
+"""Callbacks of which all is looked at that the function writes."""
+
+LONGEST_SECONDS: Final = 1.5
+"""Processor time that no callback may take: Sinch waits, and an ICE is to be answered within 3 s."""
+
+LONGEST_LINE: Final = 64 * 1024
+LONGEST_EVENT: Final = 8 * 1024
+LONGEST_MESSAGE: Final = 256 * 1024
+LONGEST_KEY: Final = 1024
+LENGTH_OF_SIGNATURE: Final = 44
+
+AZURE_SECRET: Final = "YXp1cmUgYWNjb3VudCBrZXk="
+GOOGLE_SECRET: Final = "google-hmac-secret"
+SECRETS: Final = (
+    sinch.SECRET,
+    "the secret of the application",
+    STORAGE_KEY,
+    STORAGE_SECRET,
+    AZURE_SECRET,
+    GOOGLE_SECRET,
+)
+TICKET: Final = MenuTicket(rule="asked", question="00000000", to_type="number", endpoint="+1").menu_id()
+EVENTS: Final = {"ice", "ace", "pie", "dice", "notify", "unknown", "unreadable"}
+OUTCOMES: Final = {
+    *("recorded", "not-recorded", "not-sampled", "no-consent", "consent-asked", "answer-awaited", "continued"),
+    *("no-route", "hung-up", "untraceable", "degraded", "queued", "refused"),
+}
+REACHED: Final = {"recorded", "no-consent", "consent-asked", "answer-awaited", "untraceable", "degraded", "queued"}
+"""Outcomes that hundreds of callbacks come to, however few of them are answered at all."""
+
+_KEYS: Final = ("recordingId", "place", "applicationDay", "caller", "callee", "requestedAt", "waitingShard", "dueAt")
+_ANSWERED: Final = {"ice", "ace", "pie"}
+_PLACEHOLDERS: Final = {
+    "callId": "(?P<call>[A-Za-z0-9_-]+)",
+    "conferenceId": "[A-Za-z0-9_-]+",
+    "applicationKey": re.escape(sinch.APPLICATION),
+    "date": "2[0-9]{3}/[0-9]{2}/[0-9]{2}",
+    "time": "[0-9]{6}",
+    "format": "(mp3|wav)",
+}
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Return what every URL made from a destination must be, worked out from its text alone."""
+    parts = re.split(r"\{([A-Za-z]+)\}", template)
+    written = [re.escape(part) if index % 2 == 0 else _PLACEHOLDERS[part] for index, part in enumerate(parts)]
+    pattern = "".join(written)
+    first = pattern.index(_PLACEHOLDERS["callId"]) + len(_PLACEHOLDERS["callId"])
+    return re.compile(pattern[:first] + pattern[first:].replace(_PLACEHOLDERS["callId"], "(?P=call)"))
+
+
+OWN: Final = f"s3://{BUCKET}/recordings/{{applicationKey}}/{{date}}/{{callId}}.{{format}}"
+_FOLDERS: Final = "{applicationKey}/{date}/{time}/{conferenceId}"
+EVERYTHING: Final = f"s3://{BUCKET}/recordings/a+b/{_FOLDERS}/x-{{callId}}-{{callId}}.{{format}}"
+_ROUTES: Final = [
+    {"to": "+46*", "action": profiles.PSTN_ACTION},
+    {"to": "*0", "action": profiles.CONF_ACTION},
+    {"to": "*1", "action": profiles.SIP_ACTION},
+    {"to": "*2", "action": {"name": "hangup"}},
+    {"to": "*", "action": profiles.MXP_ACTION},
+]
+_NO_CONFERENCE: Final = ["number", "username", "sip"]
+PROFILES: Final[dict[str, tuple[dict[str, Any] | str, str, str]]] = {
+    "everything": (RECORD_ALL, OWN, STORAGE_CREDENTIALS),
+    "every placeholder": (
+        profiles.profile(profiles.rule(), destination=EVERYTHING, routes=_ROUTES, format="wav"),
+        EVERYTHING,
+        STORAGE_CREDENTIALS,
+    ),
+    "announcement": (
+        profiles.profile(profiles.rule(consent=profiles.ANNOUNCEMENT), routes=_ROUTES, transcription={"enabled": True}),
+        OWN,
+        STORAGE_CREDENTIALS,
+    ),
+    "menu": (
+        profiles.profile(
+            profiles.rule(
+                when=profiles.FROM_PHONE | {"toType": _NO_CONFERENCE},
+                consent=profiles.MENU | {"usernameByConference": True},
+            )
+        ),
+        OWN,
+        STORAGE_CREDENTIALS,
+    ),
+    "header, sampled": (
+        profiles.profile(
+            profiles.rule("asked", when={"toType": _NO_CONFERENCE}, consent=profiles.HEADER),
+            profiles.rule("rest", sample=0.5, retentionDays=36_500),
+        ),
+        OWN,
+        STORAGE_CREDENTIALS,
+    ),
+    "on answer": (
+        profiles.profile(profiles.rule("answered", when={"toType": ["number", "sip"]}, start="answer"), routes=_ROUTES),
+        OWN,
+        STORAGE_CREDENTIALS,
+    ),
+    "google": (
+        profiles.profile(profiles.rule(), destination="gs://other_bucket/{conferenceId}/{callId}"),
+        "gs://other_bucket/{conferenceId}/{callId}",
+        f"GOOGKEY:{GOOGLE_SECRET}",
+    ),
+    "azure, upstream": (
+        profiles.profile(
+            profiles.rule(),
+            destination="azure://account/container/{callId}.{format}",
+            upstream={"url": "https://team.example/"},
+        ),
+        "azure://account/container/{callId}.{format}",
+        AZURE_SECRET,
+    ),
+    "cannot work": ('{"destination": "s3://bucket/fixed.mp3"}', OWN, STORAGE_CREDENTIALS),
+}
+
+
+@dataclass
+class Door:
+    """CallbackFunction under one profile, and the check of what it does with a callback."""
+
+    name: str
+    front: Front
+    pattern: re.Pattern[str]
+    credentials: str
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def under(cls, name: str) -> Door:
+        profile, template, credentials = PROFILES[name]
+        upstream = Backend('{"action": {"name": "connectPstn", "number": "+46700000000"}}')
+        front = Front(applications=Applications(application(profile, credentials=credentials)), upstream=upstream)
+        return cls(name, front, _pattern(template), credentials)
+
+    def check(self, attempt: Attempt, *, parameters_down: bool) -> tuple[list[Fact], dict[str, Any] | None]:
+        """Send a callback and check every promise; return the facts that were queued, and the SVAML."""
+        front = self.front
+        front.applications.down = parameters_down
+        front.upstream.received.clear()
+        started = time.thread_time()
+        response = front(attempt.event)
+        taken = time.thread_time() - started
+        assert taken < LONGEST_SECONDS, f"took {taken:.1f} s of the processor"
+        sent = [*front.facts.sent, *front.notifications.sent]
+        front.facts.sent.clear()
+        front.notifications.sent.clear()
+        self._check_log(attempt.event.get("headers") or {})
+        assert response.keys() == {"statusCode", "headers", "body"}
+        status, body = response["statusCode"], response["body"]
+        json.dumps(response, ensure_ascii=False).encode()  # as the runtime does
+        if parameters_down:
+            answer = self._check_unverified(status, body, attempt)
+        elif attempt.authentic:
+            answer = self._check_authentic(status, body, attempt)
+        else:
+            assert (status, body, sent) == (401, "", [])
+            answer = None
+        self._check_sent(sent, answer)
+        return sent, answer
+
+    def _check_unverified(self, status: int, body: str, attempt: Attempt) -> dict[str, Any] | None:
+        """Nobody knows who sent it: it may be connected, and gets nothing that is secret."""
+        assert status in {200, 400, 401, 503}
+        assert not any(secret in body for secret in (*SECRETS, "recordingOptions"))
+        if status != 200:
+            assert body == ""
+            return None
+        answer: dict[str, Any] = json.loads(body)
+        assert_legal("ice", answer)
+        return answer
+
+    def _check_authentic(self, status: int, body: str, attempt: Attempt) -> dict[str, Any] | None:
+        try:
+            callback = parse(attempt.body)
+        except MalformedCallback:
+            assert not attempt.readable
+            assert (status, body) == (400, "")
+            return None
+        if callback.application_key not in (None, sinch.APPLICATION):
+            assert (status, body) == (401, "")
+            return None
+        assert status == 200
+        if callback.event not in _ANSWERED:
+            assert body == ""
+            return None
+        answer: dict[str, Any] = json.loads(body)
+        credentials = [each["credentials"] for each in _recording_options(answer)]
+        assert credentials == [self.credentials] * len(credentials)
+        assert body.count(self.credentials) == len(credentials)
+        assert not any(secret in body for secret in SECRETS if secret not in self.credentials)
+        if isinstance(callback, IceCallback) or not self.front.upstream.received:
+            # What a team's own backend answers is its own affair.
+            assert_legal(callback.event, answer)
+        return answer
+
+    def _check_sent(self, sent: list[Fact], answer: dict[str, Any] | None) -> None:
+        """What is queued holds no secret and says of each file that is asked for whose it is."""
+        for fact in sent:
+            message = write(fact)
+            assert message.isascii()
+            assert len(message) < LONGEST_MESSAGE
+            assert not any(secret in message for secret in SECRETS)
+            assert fact.application_key == sinch.APPLICATION
+        given = _recording_options(answer) if answer else []
+        decided = [fact for fact in sent if isinstance(fact, CallDecided) and fact.request]
+        requests = [fact.request for fact in decided if fact.request]
+        assert [each["destinationUrl"] for each in given] == [request.destination_url for request in requests]
+        for fact, request in zip(decided, requests, strict=True):
+            self._check_url(request.destination_url, fact.call_id)
+
+    def _check_url(self, url: str, call_id: str) -> None:
+        """A URL is what its template says, below its prefix and under no other call's name."""
+        match = self.pattern.fullmatch(url)
+        assert match, "a destination that its template cannot make"
+        key = url.partition("://")[2].partition("/")[2]
+        assert len(key.encode()) <= LONGEST_KEY
+        assert ".." not in key
+        assert "//" not in key
+        assert unescape(match["call"]) == call_id
+
+    def _check_log(self, headers: Mapping[str, str]) -> None:
+        telemetry = self.front.telemetry
+        assert not [line for line in telemetry.lines if line.level == "exception"]
+        [line] = telemetry.lines
+        [dimensions] = telemetry.flushed
+        assert dimensions["event"] in EVENTS
+        assert dimensions["outcome"] in OUTCOMES
+        self.outcomes[dimensions["outcome"]] += 1
+        _check_line(line)
+        signature = headers.get("authorization", "").rpartition(":")[2]
+        assert len(signature) < LENGTH_OF_SIGNATURE or signature not in str(line.fields)
+        telemetry.lines.clear()
+        telemetry.flushed.clear()
+
+
+def _recording_options(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the options of all that an answer has recorded."""
+    instructions = [each["options"] for each in answer.get("instructions", []) if "options" in each]
+    return [*instructions, *filter(None, [answer["action"].get("recordingOptions")])]
+
+
+class InTurn(Executor):
+    """Runs one call after the other, in the order of asking, so that a seed is enough to repeat a run."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(call(*arguments, **named))
+        return done
+
+
+class BoundedTables(InMemoryTables):
+    """Tables that refuse what DynamoDB does: keys and items beyond its limits."""
+
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+        if not all(1 <= len(key.encode()) <= 2048 for key in (*recording_ids, *places)):
+            raise TableUnavailable("BatchGetItem: ValidationException")
+        return super().load(recording_ids, places)
+
+    def save(self, item: ItemT) -> ItemT:
+        attributes = to_item(item, RETENTION, PATIENCE)
+        if _item_bytes({"M": attributes}) > 400 * 1024:
+            raise TableUnavailable("PutItem: ValidationException")
+        keys = [attributes[name]["S"] for name in _KEYS if name in attributes]
+        if not all(1 <= len(key.encode()) <= 2048 for key in keys):
+            raise TableUnavailable("PutItem: ValidationException")
+        return super().save(item)
+
+
+class BoundedBus:
+    """EventBridge, which takes no call of more than 256 KiB, and keeps what it took."""
+
+    def __init__(self) -> None:
+        self.out: dict[str, str] = {}
+        self.unchecked: list[str] = []
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        if sum(len(each["Detail"].encode()) + 64 for each in Entries) > 256 * 1024:
+            raise ClientError({"Error": {"Code": "ValidationException"}}, "PutEvents")
+        self.unchecked += [each["Detail"] for each in Entries]
+        return {"Entries": [{"EventId": str(number)} for number, _ in enumerate(Entries)]}
+
+
+class Books:
+    """NotifyFunction with tables and a bus, and the check of what it does with a batch."""
+
+    def __init__(self, telemetry: RecordedTelemetry | None = None) -> None:
+        self.tables, self.bus, self.telemetry = BoundedTables(), BoundedBus(), telemetry or RecordedTelemetry()
+        bus = RecordingsBus(cast("Any", self.bus), "recordings")
+        self.office = BackOffice(new_ledger(self.tables, cast("Any", bus), InTurn()), self.telemetry)
+
+    def check(self, letters: Sequence[Letter]) -> None:
+        """Deliver a batch and check every promise."""
+        answer = self.office({"Records": [{"messageId": letter.id, "body": letter.body} for letter in letters]})
+        failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        assert answer.keys() == {"batchItemFailures"}
+        assert len(set(failed)) == len(failed)
+        assert set(failed) <= {letter.id for letter in letters}
+        lost = [letter for letter in letters if letter.fact and (letter.id in failed or not self._taken(letter.fact))]
+        assert not lost, self.telemetry.lines
+        self._check_events()
+        self._check_log()
+
+    def check_items(self) -> None:
+        """Check what is stored in the end."""
+        for item in (*self.tables.items.values(), *self.tables.places.values()):
+            assert not any(secret in json.dumps(item) for secret in SECRETS)
+
+    def _taken(self, fact: News) -> bool:
+        """Tell whether a fact is in the books: to merge it once more changes nothing."""
+        match fact:
+            case UploaderKeyChanged():
+                return any(events.of_key_change(fact).id in detail for detail in self.bus.unchecked)
+            case ObjectStored():
+                place = self.tables.place(place_of(fact.url))
+                return place.holding(fact, sinch.NOW) == place
+            case PlaceOverdue() | Overdue():
+                return True  # of something that nobody knows
+            case _:
+                names = {fact.recording_id, f"{fact.recording_id}@{fact.application_key}"}
+                names |= {conference_of_its_own(fact.call_id)} if fact.call_id else set()
+                known = [self.tables.recording(name) for name in names if name in self.tables.items]
+                own = [recording for recording in known if recording.application_key == fact.application_key]
+                return any(recording.merge(fact) == recording for recording in own)
+
+    def _check_events(self) -> None:
+        for detail in self.bus.unchecked:
+            event = json.loads(detail)
+            assert len(detail.encode()) < LONGEST_EVENT
+            assert not any(secret in detail for secret in SECRETS)
+            self.bus.out[event["metadata"]["eventId"]] = detail
+        self.bus.unchecked.clear()
+
+    def _check_log(self) -> None:
+        for line in self.telemetry.lines:
+            assert line.level != "exception"
+            _check_line(line)
+        self.telemetry.lines.clear()
+        self.telemetry.flushed.clear()
+
+
+def _check_line(line: Line) -> None:
+    written = json.dumps([line.message, line.fields], ensure_ascii=False)
+    assert len(written.encode()) < LONGEST_LINE
+    assert not any(secret in written for secret in (*SECRETS, PROBE, CALLER))
+
+
+def _item_bytes(value: Mapping[str, Any]) -> int:
+    """Return what DynamoDB counts for a value that is written with its type, an item being a map."""
+    [(kind, content)] = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return len(content) // 2 + 2
+        case "M":
+            return 3 + sum(1 + len(name.encode()) + _item_bytes(each) for name, each in content.items())
+        case "L":
+            return 3 + sum(1 + _item_bytes(each) for each in content)
+        case _:
+            return 1
+
+
+@pytest.mark.parametrize("chunk", range(CALLBACK_CHUNKS))
+def test_no_callback_breaks_a_promise(chunk: int) -> None:
+    seed = f"{SEED}/callbacks/{chunk}"
+    callbacks = Callbacks(seed, [TICKET])
+    doors = [Door.under(name) for name in (*PROFILES, "menu", "on answer")]
+    sent: list[Fact] = []
+    for number in range(CALLBACKS):
+        attempt, door = callbacks.draw(), callbacks.random.choice(doors)
+        try:
+            facts, answer = door.check(attempt, parameters_down=callbacks.random.random() < 0.03)
+        except Exception as error:
+            error.add_note(
+                f"FAULTS_SEED={SEED}, chunk {chunk}, callback {number} ({attempt.kind}) to the profile {door.name!r}: "
+                f"{attempt.event!r:.3000}"
+            )
+            raise
+        sent += facts
+        if answer and answer["action"]["name"] == "runMenu":
+            callbacks.tickets.append(answer["action"]["mainMenu"])
+    seen = sum((door.outcomes for door in doors), Counter())
+    assert seen.keys() >= REACHED, "the callbacks were refused too early to show much"
+
+    books = Books()
+    letters = [Letter(str(number), fact.fact, write(fact), fact) for number, fact in enumerate(sent)]
+    for start in range(0, len(letters), 10):
+        books.check(letters[start : start + 10])
+    books.check_items()
+
+
+@pytest.mark.parametrize("chunk", range(BATCH_CHUNKS))
+def test_no_message_breaks_a_promise_or_costs_a_neighbour(chunk: int) -> None:
+    drawn, books = Letters(f"{SEED}/messages/{chunk}"), Books()
+    for number in range(BATCHES):
+        batch = drawn.draw()
+        try:
+            books.check(batch)
+        except Exception as error:
+            hostile = [f"{letter.id} ({letter.kind}): {letter.body!r:.1000}" for letter in batch if letter.fact is None]
+            error.add_note("\n".join([f"FAULTS_SEED={SEED}, chunk {chunk}, batch {number}", *hostile]))
+            raise
+    books.check_items()
+
+
+def test_what_is_written_of_it_is_json_line_by_line_and_holds_nothing_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "hostile-input")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "CallRecorder")
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
+    callbacks, letters, telemetry = Callbacks(f"{SEED}/written", [TICKET]), Letters(f"{SEED}/written"), Telemetry()
+    fronts = [door.front for door in map(Door.under, PROFILES)]
+    for front in fronts:
+        front.telemetry = cast("RecordedTelemetry", telemetry)
+    office = Books(cast("RecordedTelemetry", telemetry)).office
+
+    for number in range(WRITTEN):
+        attempt = callbacks.draw()
+        callbacks.random.choice(fronts)(attempt.event)
+        if number % 10 == 0:
+            office({"Records": [{"messageId": letter.id, "body": letter.body} for letter in letters.draw()]})
+
+    # A line ends at a newline and at nothing else that somebody may take for one.
+    written = capsys.readouterr().out.removesuffix("\n").split("\n")
+    assert len(written) > 2 * WRITTEN
+    for line in written:
+        assert isinstance(json.loads(line), dict)
+        assert not any(secret in line for secret in (*SECRETS, PROBE, CALLER)), line

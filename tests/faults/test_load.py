@@ -1,0 +1,91 @@
+"""A load run, bounded: calls side by side against the deployed stack, every one of which must end available."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from statistics import quantiles
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from local.backend import backend
+from local.demo import applications
+from local.emulator import emulator, free_port
+from local.simulator import phone_to_number
+from local.stack import STATE, build, deploy
+from local.subscriber import Subscriber
+from local.transport import HttpTransport
+from local.waiting import until
+from tests.faults.conftest import FULL
+
+if TYPE_CHECKING:
+    from local.simulator import PlayedCall
+    from local.stack import LocalStack
+
+CALLS: Final = 150
+SECONDS: Final = 120.0
+AT_ONCE: Final = 3
+WITHIN: Final = 120.0
+KINDS: Final = ("Recording Requested", "Recording Finished", "Recording Available", "Transcription Available")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    state = STATE / "load"
+    with backend(state) as team, emulator(free_port(), state, trusted=team.certificate) as endpoint:
+        deployed = deploy(build(state), endpoint, state, applications(team.application, team.url))
+        HttpTransport(60).send("POST", deployed.callback_url, {}, b"{}")
+        yield deployed
+
+
+@pytest.mark.skipif(not FULL, reason="the load run is a part of `make faults`")
+def test_every_call_under_load_ends_available_and_is_announced_once(
+    stack: LocalStack, record_property: Callable[[str, object], None]
+) -> None:
+    started = time.monotonic()
+
+    def play(_number: int) -> PlayedCall | None:
+        late = time.monotonic() - started > SECONDS
+        return None if late else stack.simulator().play(phone_to_number("+12017777777"))
+
+    with ThreadPoolExecutor(AT_ONCE) as callers:
+        played = [call for call in callers.map(play, range(CALLS)) if call is not None]
+    seconds = time.monotonic() - started
+    names = {call.call.call_id for call in played}
+    subscriber = Subscriber(stack)
+    kinds: Counter[str] = Counter()
+
+    def all_announced() -> bool:
+        subscriber.poll()
+        kinds.clear()
+        kinds.update(event["detail-type"] for name in names for event in subscriber.events(name))
+        return all(kinds[kind] >= len(names) for kind in KINDS)
+
+    until("every call is announced", all_announced, within=WITHIN)
+    statuses = Counter((stack.item(name) or {}).get("status") for name in names)
+    answered = Counter(status for call in played for _, status in call.responses)
+    waits = [answer.seconds for call in played for answer in call.answers if answer.event == "ice"]
+    centiles = quantiles(waits, n=100)
+    rows = {
+        "calls": len(played),
+        "calls at once": AT_ONCE,
+        "seconds": f"{seconds:.1f}",
+        "calls a second": f"{len(played) / seconds:.2f}",
+        "callbacks a second": f"{sum(answered.values()) / seconds:.1f}",
+        "ICE p50, ms": f"{centiles[49] * 1000:.0f}",
+        "ICE p99, ms": f"{centiles[98] * 1000:.0f}",
+        "ICE longest, ms": f"{max(waits) * 1000:.0f}",
+        "answers by status": dict(answered),
+        "items by status": dict(statuses),
+        "events by kind": dict(kinds),
+        "recordings lost": len(names) - statuses["available"],
+    }
+    for row in rows.items():
+        record_property("load", row)
+
+    assert set(answered) == {200}
+    assert statuses == {"available": len(names)}
+    assert kinds == dict.fromkeys(KINDS, len(names))

@@ -1,0 +1,271 @@
+"""One stack to break: its real tables, queue and bus on the emulator, its functions run here as Lambda runs them.
+
+Each invocation is a process of its own, which a fault may kill. What the queue holds is delivered until it is
+taken, a visibility timeout apart. The functions' clock is the test's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from call_recorder.handlers import callback, notify, rotation, watchdog
+from call_recorder.recording.application import PROFILE, SECRETS
+from local.aws import Aws
+from local.emulator import ADMINISTRATOR, REGION
+from tests import sinch
+from tests.faults.injection import KILLED, Calls, Fault, Target
+from tests.template.stack import Stack
+
+VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
+GRACE: Final = timedelta(minutes=30)
+LONGEST_CALL: Final = timedelta(hours=4)
+KEY_MAX_AGE: Final = timedelta(days=90)
+
+PROFILE_TEXT: Final = json.dumps(
+    {
+        "rules": [
+            {
+                "name": "on answer",
+                "when": {"toType": "number", "to": "+46700000009"},
+                "record": True,
+                "start": "answer",
+            },
+            {"name": "everything", "record": True},
+        ]
+    }
+)
+
+BUCKET: Final = "own-bucket"
+"""The stack's own bucket. Nothing is put there: its events are made up."""
+
+_HANDLERS: Final[Mapping[str, Any]] = {
+    "callback": callback.compose,
+    "notify": notify.compose,
+    "rotation": rotation.compose,
+    "watchdog": lambda environment, **options: _without_event(watchdog.compose(environment, **options)),
+}
+_MOST_ROUNDS = 100
+
+
+def _without_event(function: Callable[[], dict[str, Any]]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    return lambda _event: function()
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What became of one invocation.
+
+    Attributes:
+        answer: what it returned, or ``None`` if it failed or was killed.
+        calls: the calls to AWS that it made, by operation.
+        seconds: how long it took, the process's start left out.
+    """
+
+    answer: dict[str, Any] | None
+    calls: Counter[str]
+    seconds: float = 0.0
+
+
+@dataclass
+class World:
+    """A stack of its own on a shared emulator.
+
+    Attributes:
+        aws: the emulator, as its administrator.
+        now: what the functions take for the time.
+        ttl: how long parameters are used before they are read again.
+        retried_after: how soon a message is delivered again.
+        events: what the subscriber has got.
+        waiting: messages that were received and not taken yet.
+    """
+
+    aws: Aws
+    now: datetime = sinch.NOW
+    ttl: timedelta = timedelta(minutes=5)
+    retried_after: timedelta = VISIBILITY_TIMEOUT
+    name: str = field(default_factory=lambda: f"world-{uuid4().hex[:12]}")
+    events: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        stack = Stack()
+        client = self.aws.dynamodb.meta.client
+        for table in ("RecordingsTable", "PlacesTable"):
+            properties = stack.properties(table)
+            wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+            client.create_table(TableName=f"{self.name}-{table}", **{name: properties[name] for name in wanted})
+        self.queue_url = self.aws.sqs.create_queue(QueueName=self.name)["QueueUrl"]
+        self.subscriber_url = self.aws.sqs.create_queue(QueueName=f"{self.name}-subscriber")["QueueUrl"]
+        self.aws.events.create_event_bus(Name=self.name)
+        pattern = json.dumps({"source": ["call-recorder"]})
+        self.aws.events.put_rule(Name=self.name, EventBusName=self.name, EventPattern=pattern)
+        arn = self.aws.sqs.get_queue_attributes(QueueUrl=self.subscriber_url, AttributeNames=["QueueArn"])
+        target = {"Id": "queue", "Arn": arn["Attributes"]["QueueArn"]}
+        self.aws.events.put_targets(Rule=self.name, EventBusName=self.name, Targets=[target])  # type: ignore[list-item]
+        self.aws.iam.create_user(UserName=self.name)
+        self.put_parameter(SECRETS, sinch.SECRET)
+        self.put_parameter(PROFILE, PROFILE_TEXT)
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Write a parameter of the application."""
+        path = f"/{self.name}/{sinch.APPLICATION}/{name}"
+        self.aws.ssm.put_parameter(Name=path, Value=value, Type="SecureString", Overwrite=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the functions, as the template gives it to them."""
+        return {
+            "CALLBACK_PATH": sinch.PATH,
+            "PARAMETER_PREFIX": self.name,
+            "PARAMETERS_TTL_SECONDS": str(int(self.ttl.total_seconds())),
+            "PARAMETERS_KMS_KEY_ARN": "",
+            "RECORDING_QUEUE_URL": self.queue_url,
+            "RECORDINGS_BUCKET": BUCKET,
+            "RECORDINGS_TABLE": f"{self.name}-RecordingsTable",
+            "PLACES_TABLE": f"{self.name}-PlacesTable",
+            "RECORDINGS_BUS": self.name,
+            "RETENTION_DAYS": "365",
+            "GRACE_SECONDS": str(int(GRACE.total_seconds())),
+            "LONGEST_CALL_SECONDS": str(int(LONGEST_CALL.total_seconds())),
+            "KEY_MAX_AGE_DAYS": str(KEY_MAX_AGE.days),
+            "UPLOADER_USER_NAME": self.name,
+            "AWS_REGION": REGION,
+        }
+
+    def invoke(
+        self,
+        function: str,
+        event: Mapping[str, Any],
+        *targets: Target,
+        warmed_by: Mapping[str, Any] | None = None,
+        idle: timedelta = timedelta(0),
+    ) -> Invocation:
+        """Invoke a function in a process of its own, in which ``targets`` fail.
+
+        Whatever is raised there ends the invocation, as it does on Lambda.
+
+        Args:
+            function: its handler's module.
+            event: what it is invoked with.
+            targets: what is to fail, and how.
+            warmed_by: an event that the same process had before; without one it starts cold.
+            idle: how long ago that was, in real time.
+        """
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            with suppress(BaseException):
+                self._be_a_process(targets)
+                self._run(function, event, targets, warmed_by, idle, writing)
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            said = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == KILLED or not said:
+            return Invocation(None, Counter())
+        report = json.loads(said)
+        return Invocation(report["answer"], Counter(report["calls"]), report["seconds"])
+
+    def _be_a_process(self, targets: Collection[Target]) -> None:
+        """Give this process what Lambda gives a function's, and nothing of the test's."""
+        if targets and not any(target.fault is Fault.HANGS for target in targets):
+            # botocore waits up to a second between attempts. The outcome does not depend on it, but the time does.
+            time.sleep = lambda _seconds: None
+        silence = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(silence, stream)
+        access_key, secret_key = ADMINISTRATOR
+        os.environ.update(
+            {
+                "AWS_ENDPOINT_URL": self.aws.endpoint,
+                "AWS_DEFAULT_REGION": REGION,
+                "AWS_ACCESS_KEY_ID": access_key,
+                "AWS_SECRET_ACCESS_KEY": secret_key,
+                "POWERTOOLS_SERVICE_NAME": self.name,
+                "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
+            }
+        )
+
+    def _run(
+        self,
+        function: str,
+        event: Mapping[str, Any],
+        targets: Collection[Target],
+        warmed_by: Mapping[str, Any] | None,
+        idle: timedelta,
+        pipe: int,
+    ) -> None:
+        answer, started = None, time.monotonic()
+        with socket.create_server(("127.0.0.1", 0)) as black_hole:
+            calls = Calls(targets, f"http://127.0.0.1:{black_hole.getsockname()[1]}/")
+            try:
+                run = _HANDLERS[function](self.environment(), clock=lambda: self.now)
+                if warmed_by is not None:
+                    run(warmed_by)
+                    time.sleep(idle.total_seconds())
+                    started = time.monotonic()
+                answer = run(event)
+            finally:
+                seconds = time.monotonic() - started
+                os.write(pipe, json.dumps({"answer": answer, "calls": calls.made, "seconds": seconds}).encode())
+
+    def put(self, body: str) -> None:
+        """Put a message on the queue, as EventBridge does."""
+        self.aws.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
+
+    def drain(self, *targets: Target, deliveries: int = 1) -> Counter[str]:
+        """Have NotifyFunction take what is on the queue, ten messages at a time, until nothing is left.
+
+        ``targets`` fail in so many deliveries. Returns the calls of the first.
+        """
+        first: Counter[str] | None = None
+        for _ in range(_MOST_ROUNDS):
+            self._receive()
+            if not self.waiting:
+                return first or Counter()
+            batch = self.waiting[:10]
+            done = self.invoke("notify", {"Records": batch}, *(targets if deliveries > 0 else ()))
+            answer, deliveries = done.answer, deliveries - 1
+            first = done.calls if first is None else first
+            again = {message["messageId"] for message in batch}
+            if answer is not None:
+                again = {failed["itemIdentifier"] for failed in answer["batchItemFailures"]}
+            failed = [message for message in batch if message["messageId"] in again]
+            self.waiting = [*self.waiting[10:], *failed]
+            if failed:
+                self.now += self.retried_after
+        raise AssertionError("messages that never get through")
+
+    def _receive(self) -> None:
+        while True:
+            messages = self.aws.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages", [])
+            for message in messages:
+                self.waiting.append({"messageId": message["MessageId"], "body": message["Body"]})
+                self.aws.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            if not messages:
+                return
+
+    def announced(self) -> list[dict[str, Any]]:
+        """Return every event that the subscriber got so far."""
+        while messages := self.aws.sqs.receive_message(QueueUrl=self.subscriber_url, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            for message in messages:
+                self.events.append(json.loads(message["Body"]))
+                self.aws.sqs.delete_message(QueueUrl=self.subscriber_url, ReceiptHandle=message["ReceiptHandle"])
+        return self.events
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return the items of one of the stack's tables as plain values."""
+        return list(self.aws.dynamodb.Table(f"{self.name}-{table}").scan()["Items"])
