@@ -98,6 +98,7 @@ def recorded_call(run: Run) -> None:
 
 def object_first(run: Run) -> None:
     """The bucket's word overtakes the request, and no notification ever comes."""
+    run.recorded = True
     run.world.put_parameter(CREDENTIALS, "AKIDOFTHEUPLOADER:secret:us-east-1")
     run.object()
     run.drain("take the object")
