@@ -15,11 +15,17 @@ from enum import Enum
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
+from botocore.loaders import create_loader
 
 KILLED = 137
+
+_SERVICES = ("dynamodb", "events", "iam", "sqs", "ssm")
+_LOADER = create_loader()
+"""Reads botocore's descriptions of the services. Processes that are forked share what it has read by then."""
 
 
 class Fault(Enum):
@@ -64,8 +70,7 @@ class Calls:
         self._lock = threading.Lock()
         self._current = threading.local()
         self._wire = URLLib3Session()
-        boto3.setup_default_session()
-        events: Any = boto3._get_default_session().events
+        events: Any = _new_default_session().events
         events.register("before-call.*.*", self._count)
         events.register("before-send.*.*", self._send)
 
@@ -93,6 +98,21 @@ class Calls:
             case Fault.HANGS:
                 request.url = self._black_hole
         return None
+
+
+def warm_up() -> None:
+    """Read what every process would otherwise read again."""
+    session: Any = _new_default_session()
+    for service in _SERVICES:
+        session.client(service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
+
+
+def _new_default_session() -> boto3.Session:
+    """Make boto3's default session anew, without anybody's hooks."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _LOADER)
+    boto3.setup_default_session(botocore_session=core)
+    return boto3._get_default_session()
 
 
 class _Body:

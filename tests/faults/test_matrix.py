@@ -142,10 +142,15 @@ def cells() -> Iterator[tuple[str, str, str, Fault]]:
     for scenario, steps in CALLS.items():
         for step, calls in steps.items():
             for call in calls:
-                if FULL or _in_short(scenario, step, call):
+                if _unlike_others(scenario, step, call) and (FULL or _in_short(scenario, step, call)):
                     turn += 1
                     for fault in MATRIX if FULL else [MATRIX[turn % len(MATRIX)]]:
                         yield scenario, step, call, fault
+
+
+def _unlike_others(scenario: str, step: str, call: str) -> bool:
+    """Tell whether a call is worth disturbing again: where nothing else differs, one partition of a table is enough."""
+    return step != "watchdog" or scenario == "lost recording" or call in ("Query 1", "Query 9", "SendMessageBatch 1")
 
 
 def _in_short(scenario: str, step: str, call: str) -> bool:

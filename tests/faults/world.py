@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from call_recorder.recording.application import PROFILE, SECRETS
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
-from tests.faults.injection import KILLED, Calls, Fault, Target
+from tests.faults.injection import KILLED, Calls, Fault, Target, warm_up
 from tests.template.stack import Stack
 
 VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
@@ -59,6 +60,16 @@ _MOST_ROUNDS = 100
 
 def _without_event(function: Callable[[], dict[str, Any]]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     return lambda _event: function()
+
+
+@cache
+def _tables() -> dict[str, dict[str, Any]]:
+    """Return the tables as the template declares them."""
+    stack, wanted = Stack(), ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    warm_up()
+    return {
+        table: {name: stack.properties(table)[name] for name in wanted} for table in ("RecordingsTable", "PlacesTable")
+    }
 
 
 @dataclass(frozen=True)
@@ -98,12 +109,9 @@ class World:
     waiting: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        stack = Stack()
         client = self.aws.dynamodb.meta.client
-        for table in ("RecordingsTable", "PlacesTable"):
-            properties = stack.properties(table)
-            wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-            client.create_table(TableName=f"{self.name}-{table}", **{name: properties[name] for name in wanted})
+        for table, properties in _tables().items():
+            client.create_table(TableName=f"{self.name}-{table}", **properties)
         self.queue_url = self.aws.sqs.create_queue(QueueName=self.name)["QueueUrl"]
         self.subscriber_url = self.aws.sqs.create_queue(QueueName=f"{self.name}-subscriber")["QueueUrl"]
         self.aws.events.create_event_bus(Name=self.name)

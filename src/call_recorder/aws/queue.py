@@ -1,4 +1,4 @@
-"""The queue between the two functions (Amazon SQS)."""
+"""The queue of call facts (Amazon SQS)."""
 
 from __future__ import annotations
 
