@@ -22,8 +22,9 @@ from call_recorder.recording.facts import (
     TranscriptionAvailable,
     conference_of_its_own,
 )
+from call_recorder.recording.files import StoredFile
 from call_recorder.recording.ledger import CLAIM, Message, Report
-from call_recorder.recording.recording import Recording, StoredFile
+from call_recorder.recording.recording import Recording
 from tests import sinch
 from tests.fakes import Bus, Crash, InMemoryTables, new_ledger
 from tests.strategies import empty, fact_lists

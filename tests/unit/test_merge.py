@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from call_recorder.recording import recording as recording_module
 from call_recorder.recording.events import due
 from call_recorder.recording.facts import CallEnd, CallEnded, Fact, RecordingAvailable, RecordingFinished, read, write
+from call_recorder.recording.files import StoredFile
 from call_recorder.recording.outbox import Claim
-from call_recorder.recording.recording import ForeignFact, Recording, StoredFile
+from call_recorder.recording.recording import ForeignFact, Recording
 from tests import sinch
 from tests.strategies import empty, fact_lists, facts_about, recordings
 

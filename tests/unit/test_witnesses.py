@@ -20,7 +20,8 @@ from call_recorder.recording.facts import (
     RecordingRequest,
     TranscriptionAvailable,
 )
-from call_recorder.recording.recording import Recording, StoredFile
+from call_recorder.recording.files import StoredFile
+from call_recorder.recording.recording import Recording
 from tests import sinch
 from tests.fakes import BUCKET
 from tests.strategies import empty, objects, times

@@ -16,9 +16,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from pydantic.alias_generators import to_camel
 
 from call_recorder.recording.facts import UploaderKeyChanged as KeyChange
+from call_recorder.recording.files import UNNAMED, StoredFile
 from call_recorder.recording.outbox import Outbox
 from call_recorder.recording.places import Place
-from call_recorder.recording.recording import UNNAMED, Reason, Recording, StoredFile, Witness
+from call_recorder.recording.recording import Reason, Recording, Witness
 
 SOURCE: Final = "call-recorder"
 SCHEMA_VERSION: Final = "1"

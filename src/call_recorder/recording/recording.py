@@ -13,7 +13,7 @@ from typing import Literal, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, Field
 
-from call_recorder.recording.destinations import ObjectPointer, Scheme, is_transcript
+from call_recorder.recording.destinations import is_transcript
 from call_recorder.recording.facts import (
     AwaitedAnswer,
     CallDecided,
@@ -26,13 +26,13 @@ from call_recorder.recording.facts import (
     Model,
     Notification,
     Notified,
-    ObjectStored,
     Overdue,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
 )
+from call_recorder.recording.files import StoredFile
 from call_recorder.recording.outbox import Outbox, Patience
 
 Status = Literal["requested", "finished", "missing", "available"]
@@ -56,8 +56,8 @@ MOST_FILES = 25
 MOST_NOTIFICATIONS = 20
 """Notifications without a meaning that are kept of one recording."""
 
-RECORDING, TRANSCRIPT, UNNAMED = "recording", "transcript", "unnamed"
-"""What the file and the transcript of a call are kept under, and a file of a conference that Sinch does not name."""
+RECORDING, TRANSCRIPT = "recording", "transcript"
+"""What the file and the transcript of a call are kept under; those of a conference go by their names."""
 
 UNREQUESTED_KEPT = timedelta(days=1)
 """How long the end of a call is kept that nobody asked to record. It may have overtaken the request."""
@@ -68,56 +68,6 @@ _NOT_ANSWERED = ("N/A", "BUSY", "NOANSWER", "FAILED")
 
 class ForeignFact(Exception):
     """A fact of one application names the recording of another."""
-
-
-class StoredFile(Model):
-    """A stored file: where, since when that is known, and how large, as far as its witnesses say.
-
-    Sinch may leave out where. ``size`` (bytes), ``checksum`` (S3's ETag) and ``stored_at`` come from the bucket.
-    """
-
-    at: AwareDatetime
-    url: str | None = None
-    storage: Scheme | None = None
-    bucket: str | None = None
-    key: str | None = None
-    size: int | None = None
-    checksum: str | None = None
-    stored_at: AwareDatetime | None = None
-
-    @classmethod
-    def at_url(cls, url: str, at: datetime) -> Self:
-        """Describe the file at a URL."""
-        pointer = ObjectPointer.of(url)
-        return cls(at=at, url=url, storage=pointer.storage, bucket=pointer.bucket, key=pointer.key)
-
-    @classmethod
-    def witnessed(cls, stored: ObjectStored) -> Self:
-        """Describe a file that the bucket itself says it has."""
-        known = {"size": stored.size, "checksum": stored.checksum, "stored_at": stored.at}
-        return cls.at_url(stored.url, stored.at).model_copy(update=known)
-
-    @property
-    def name(self) -> str:
-        """What the file goes by within a conference's recording: its file name, alike in every form of its URL."""
-        return (ObjectPointer(self.url).file_name if self.url else "") or UNNAMED
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing in it. A file of unknown size is believed to be one."""
-        return self.size == 0
-
-    def joined(self, other: StoredFile) -> StoredFile:
-        """Return what two witnesses say of one file: since when the earlier, where the surer, what the later."""
-        where, what = min(self, other, key=_sureness), max(self, other, key=_version)
-        return where.model_copy(
-            update={
-                "at": min(self.at, other.at),
-                "size": what.size,
-                "checksum": what.checksum,
-                "stored_at": what.stored_at,
-            }
-        )
 
 
 class Missing(Model):
@@ -393,17 +343,6 @@ def _with_file(known: dict[str, StoredFile], file: StoredFile, name: str | None)
     name = name or file.name
     joined = {**known, name: known[name].joined(file) if name in known else file}
     return joined if len(joined) <= MOST_FILES else {kept: joined[kept] for kept in sorted(joined)[:MOST_FILES]}
-
-
-def _sureness(file: StoredFile) -> tuple[bool, bool, str]:
-    """Rank who says where a file is: the bucket before a URL of a known store, before any other."""
-    return file.stored_at is None, file.storage is None, file.url or "\U0010ffff"
-
-
-def _version(file: StoredFile) -> tuple[float, str]:
-    """Rank what is said to be in a file: what was stored later counts, since Sinch writes over what is there."""
-    stored = file.model_dump_json(include={"size", "checksum", "stored_at"})
-    return file.stored_at.timestamp() if file.stored_at else 0.0, stored
 
 
 def _fingerprint(notification: Notification) -> str:
