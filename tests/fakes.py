@@ -25,7 +25,7 @@ from call_recorder.recording.errors import (
     UnknownApplication,
 )
 from call_recorder.recording.events import Event
-from call_recorder.recording.facts import CallDecided, Fact, News, Overdue, PlaceOverdue
+from call_recorder.recording.facts import CallDecided, Fact, Overdue, PlaceOverdue, QueuedFact
 from call_recorder.recording.ledger import Conflict, Ledger, Stored, Tables
 from call_recorder.recording.outbox import Outbox, Patience
 from call_recorder.recording.places import Place
@@ -158,14 +158,14 @@ class Queue:
         self.sent: list[Fact] = []
         self.down = False
 
-    def send(self, fact: News) -> None:
+    def send(self, fact: QueuedFact) -> None:
         if self.down:
             raise QueueUnavailable("SendMessage: ReadTimeoutError")
         self.sent.append(cast("Fact", facts.read(facts.write(fact))))
 
-    def send_all(self, news: Iterable[News]) -> int:
+    def send_all(self, several: Iterable[QueuedFact]) -> int:
         before = len(self.sent)
-        for fact in news:
+        for fact in several:
             self.send(fact)
         return len(self.sent) - before
 

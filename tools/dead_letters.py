@@ -26,7 +26,7 @@ from pydantic.alias_generators import to_camel
 
 from call_recorder.handlers.telemetry import traced
 from call_recorder.recording import facts
-from call_recorder.recording.facts import MalformedFact, News, ObjectStored, PlaceOverdue, UploaderKeyChanged
+from call_recorder.recording.facts import MalformedFact, ObjectStored, PlaceOverdue, QueuedFact, UploaderKeyChanged
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -278,7 +278,7 @@ def _told(body: str) -> tuple[str, str, str | None]:
     return fact.fact, _about(fact), None
 
 
-def _about(fact: News) -> str:
+def _about(fact: QueuedFact) -> str:
     match fact:
         case ObjectStored():
             return fact.url

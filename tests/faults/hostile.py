@@ -24,12 +24,12 @@ from call_recorder.recording.facts import (
     CallStart,
     Consent,
     FileStored,
-    News,
     Notification,
     Notified,
     ObjectStored,
     Overdue,
     PlaceOverdue,
+    QueuedFact,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
@@ -521,7 +521,7 @@ class Letter:
     id: str
     kind: str
     body: str
-    fact: News | None = None
+    fact: QueuedFact | None = None
 
 
 class Letters:
@@ -564,7 +564,7 @@ class Letters:
         self._drawn += 1
         return self._drawn
 
-    def _fact(self, recording_id: str) -> News:
+    def _fact(self, recording_id: str) -> QueuedFact:
         """Return a good fact about a recording."""
         at = sinch.NOW - timedelta(seconds=self.random.randrange(600))
         url = f"s3://{BUCKET}/recordings/{sinch.APPLICATION}/2026/11/23/{recording_id}.mp3"

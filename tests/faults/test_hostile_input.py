@@ -25,10 +25,10 @@ from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import (
     CallDecided,
     Fact,
-    News,
     ObjectStored,
     Overdue,
     PlaceOverdue,
+    QueuedFact,
     UploaderKeyChanged,
     conference_of_its_own,
     write,
@@ -372,7 +372,7 @@ class Books:
         for item in (*self.tables.items.values(), *self.tables.places.values()):
             assert not any(secret in json.dumps(item) for secret in SECRETS)
 
-    def _taken(self, fact: News) -> bool:
+    def _taken(self, fact: QueuedFact) -> bool:
         """Tell whether a fact is in the books: to merge it once more changes nothing."""
         match fact:
             case UploaderKeyChanged():

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from call_recorder.recording.facts import News
+from call_recorder.recording.facts import QueuedFact
 from call_recorder.recording.ledger import Message, Report
 from call_recorder.recording.recording import Recording
 from tests import sinch
@@ -19,7 +19,7 @@ BATCH: Final = 10
 T = TypeVar("T")
 
 
-def messages(facts: Sequence[News], prefix: str = "message") -> list[Message]:
+def messages(facts: Sequence[QueuedFact], prefix: str = "message") -> list[Message]:
     """Return each fact in a queue message of its own."""
     return [Message(f"{prefix}-{number}", fact) for number, fact in enumerate(facts)]
 
@@ -64,11 +64,11 @@ class Books:
         self.ledger = new_ledger(self.table, self.bus, executor, self.clock)
         self._delivered = 0
 
-    def record(self, *facts: News) -> Report:
+    def record(self, *facts: QueuedFact) -> Report:
         """Deliver facts in one batch, under the same message ids each time."""
         return self.ledger.record(messages(facts))
 
-    def take(self, *facts: News) -> Report:
+    def take(self, *facts: QueuedFact) -> Report:
         """Deliver facts that nobody has delivered before, in one batch that is taken whole."""
         self._delivered += 1
         report = self.ledger.record(messages(facts, f"delivery-{self._delivered}"))

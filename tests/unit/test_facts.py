@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from call_recorder.recording.facts import (
     LONGEST_ID,
+    CallDecided,
     CallEnded,
     Fact,
     MalformedFact,
@@ -21,6 +22,7 @@ from call_recorder.recording.facts import (
 )
 from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback, UnknownCallback, parse
 from tests import sinch
+from tests.fakes import STORAGE_CREDENTIALS, Front
 
 
 def fact_from(body: dict[str, Any]) -> Fact:
@@ -181,3 +183,41 @@ def test_a_message_that_is_no_fact_is_told_by_its_fields_and_not_repeated(messag
         read(message)
 
     assert "secret" not in str(malformed.value)
+
+
+LONG = "\U0001f4de"
+PATH = "x" * (1024 - len("{callId}") - len(".mp3")) + "{callId}.mp3"
+AT_THEIR_LONGEST: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "header": (
+        {"consent": {"kind": "header", "header": LONG * 256, "value": "*"}},
+        STORAGE_CREDENTIALS,
+        {"callHeaders": [{"key": LONG * 256, "value": LONG * 5000}]},
+    ),
+    "text": ({"consent": {"kind": "announcement", "prompt": {"text": LONG * 600}}}, STORAGE_CREDENTIALS, {}),
+    "file": (
+        {"consent": {"kind": "announcement", "prompt": {"file": "https://" + "ä" * 1016}}},
+        STORAGE_CREDENTIALS,
+        {},
+    ),
+    "rule": ({"name": "r" * 64, "retentionDays": 36_500}, STORAGE_CREDENTIALS, {}),
+    "s3": ({"destination": f"s3://{'b' * 63}/{PATH}"}, STORAGE_CREDENTIALS, {}),
+    "azure": ({"destination": f"azure://{'a' * 24}/{'c' * 63}/{PATH}"}, "a2V5", {}),
+    "gs": ({"destination": f"gs://{'g' * 222}/{PATH}"}, "GOOGKEY:secret", {}),
+    "locale": ({"transcription": {"enabled": True, "locale": "l" * 16}}, STORAGE_CREDENTIALS, {}),
+}
+
+
+@pytest.mark.parametrize(("rule", "credentials", "fields"), AT_THEIR_LONGEST.values(), ids=AT_THEIR_LONGEST)
+def test_whatever_a_profile_may_say_fits_into_a_fact(
+    rule: dict[str, Any], credentials: str, fields: dict[str, Any]
+) -> None:
+    front = Front.of(
+        {"rules": [{"name": "longest", "when": {"toType": "username"}, "record": True} | rule]}, credentials=credentials
+    )
+
+    front.answer(sinch.ice(callid="c", domain="mxp", originationType="MXP", **fields))
+
+    assert front.line.fields["outcome"] == "recorded", front.line
+    [fact] = front.facts.sent
+    assert isinstance(fact, CallDecided)
+    assert fact.request is not None

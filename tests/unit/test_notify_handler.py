@@ -14,9 +14,9 @@ from call_recorder.recording.facts import (
     CallEnd,
     CallEnded,
     Fact,
-    News,
     Overdue,
     PlaceOverdue,
+    QueuedFact,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
@@ -44,7 +44,7 @@ class Back:
         ledger = new_ledger(self.table, self.bus, executor)
         self.office = BackOffice(ledger, self.telemetry)
 
-    def failed(self, *bodies: News | str) -> list[str]:
+    def failed(self, *bodies: QueuedFact | str) -> list[str]:
         """Deliver a batch; return the messages that the answer asks to have again."""
         texts = [body if isinstance(body, str) else write(body) for body in bodies]
         answer = self.office({"Records": [{"messageId": f"m{n}", "body": text} for n, text in enumerate(texts)]})

@@ -17,10 +17,10 @@ from call_recorder.recording.facts import (
     CallEnd,
     CallEnded,
     CallStart,
-    News,
     ObjectStored,
     Overdue,
     PlaceOverdue,
+    QueuedFact,
     RecordingAvailable,
     RecordingFinished,
     RecordingRequest,
@@ -69,7 +69,7 @@ def finished(about: dict[str, Any] = CALL) -> RecordingFinished:
     return RecordingFinished(**about, at=sinch.NOW + timedelta(seconds=56))
 
 
-def whole_call(about: dict[str, Any] = CALL) -> list[News]:
+def whole_call(about: dict[str, Any] = CALL) -> list[QueuedFact]:
     """Return all that is heard of a call, from Sinch and from the bucket."""
     return [
         requested(about),
@@ -90,7 +90,7 @@ def books() -> Books:
     return Books(InTurn())
 
 
-def undisturbed(facts: Sequence[News]) -> Books:
+def undisturbed(facts: Sequence[QueuedFact]) -> Books:
     books = Books(InTurn())
     books.drain(messages(facts))
     return books
@@ -123,7 +123,7 @@ def assert_same_outcome(books: Books, other: Books) -> None:
 def test_request_notification_and_object_make_one_recording_in_any_order_and_batch(
     books: Books, about: dict[str, Any], order: tuple[int, ...], size: int
 ) -> None:
-    facts: list[News] = [requested(about), told(about), stored()]
+    facts: list[QueuedFact] = [requested(about), told(about), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=size)
 
@@ -147,7 +147,7 @@ def test_a_whole_call_ends_alike_in_any_order_batch_and_repetition(data: st.Data
 @pytest.mark.parametrize("order", list(permutations(range(2))))
 @pytest.mark.parametrize("size", [1, 2])
 def test_without_any_notification_the_object_is_enough(books: Books, order: tuple[int, ...], size: int) -> None:
-    facts: list[News] = [requested(), stored()]
+    facts: list[QueuedFact] = [requested(), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=size)
 
@@ -167,7 +167,7 @@ def test_the_same_object_again_does_nothing_twice(books: Books) -> None:
 @given(st.data())
 def test_a_transcript_and_an_empty_file_find_their_recording_too(data: st.DataObject) -> None:
     books = Books(InTurn())
-    facts: list[News] = [requested(), stored(size=0), stored(TRANSCRIPT_URL)]
+    facts: list[QueuedFact] = [requested(), stored(size=0), stored(TRANSCRIPT_URL)]
 
     books.drain(data.draw(st.permutations(messages(facts))), size=data.draw(st.integers(1, 3)))
 
@@ -204,7 +204,7 @@ class Deliveries:
         self.table = InterleavedTables()
         self.books = Books(InTurn(), self.table)
 
-    def meet(self, first: Sequence[News], other: Sequence[News], *, at: int) -> None:
+    def meet(self, first: Sequence[QueuedFact], other: Sequence[QueuedFact], *, at: int) -> None:
         """Deliver ``first``, and ``other`` right before the ``at``-th call to the tables that it makes."""
         waiting = [messages(first, "first"), messages(other, "other")]
         failed: list[Message] = []
@@ -235,7 +235,7 @@ class Deliveries:
     ],
 )
 def test_request_and_object_at_the_same_time_find_each_other(
-    one: list[News], other: list[News], turned: bool, at: int
+    one: list[QueuedFact], other: list[QueuedFact], turned: bool, at: int
 ) -> None:
     deliveries = Deliveries()
 
@@ -329,7 +329,7 @@ def test_a_notification_that_names_no_place_of_ours_writes_none(books: Books, de
 def test_if_the_request_was_lost_the_notification_says_whose_the_object_is(
     books: Books, order: tuple[int, ...], size: int
 ) -> None:
-    facts: list[News] = [told(), stored()]
+    facts: list[QueuedFact] = [told(), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=size)
 
@@ -349,7 +349,7 @@ def test_a_transcripts_notification_says_so_too(books: Books) -> None:
 def test_another_application_cannot_take_the_place_of_a_request(books: Books, order: tuple[int, ...]) -> None:
     """What it says before anything was asked is all that is known, but the request is right from then on."""
     foreign = {"recording_id": "theirs", "application_key": "other", "call_id": "theirs"}
-    facts: list[News] = [requested(), told(foreign), stored()]
+    facts: list[QueuedFact] = [requested(), told(foreign), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=1)
 
@@ -552,7 +552,7 @@ def test_a_request_outweighs_a_notification_and_then_the_earlier_counts(claimant
     ("fact", "requested_there"),
     [(requested(), True), (told(), False), (told_of_transcript(), False)],
 )
-def test_who_says_whose_a_place_is(fact: News, requested_there: bool) -> None:
+def test_who_says_whose_a_place_is(fact: QueuedFact, requested_there: bool) -> None:
     found = place_and_owner(fact, BUCKET)
 
     assert found is not None
@@ -572,7 +572,7 @@ def test_who_says_whose_a_place_is(fact: News, requested_there: bool) -> None:
         PlaceOverdue(place=PLACE, at=sinch.NOW),
     ],
 )
-def test_who_says_nothing_of_whose_a_place_is(fact: News) -> None:
+def test_who_says_nothing_of_whose_a_place_is(fact: QueuedFact) -> None:
     assert place_and_owner(fact, BUCKET) is None
 
 
@@ -609,7 +609,7 @@ POINTS = st.tuples(
 )
 @pytest.mark.parametrize("facts", [whole_call(), [stored(), requested()], [stored()], [told(), stored()]])
 def test_after_a_crash_anywhere_everything_ends_as_if_there_had_been_none(
-    books: Books, facts: list[News], point: tuple[str, int]
+    books: Books, facts: list[QueuedFact], point: tuple[str, int]
 ) -> None:
     Faults(books, {point})
 
@@ -688,7 +688,7 @@ def test_events_of_a_place_and_of_a_recording_go_out_in_one_call(books: Books) -
     assert len(books.announced_once()) == 3
 
 
-def available_event(facts: Sequence[News]) -> AvailableEvent:
+def available_event(facts: Sequence[QueuedFact]) -> AvailableEvent:
     books = undisturbed(facts)
     [event] = [event for event in books.bus.out if isinstance(event, AvailableEvent)]
     return event

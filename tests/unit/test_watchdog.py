@@ -27,10 +27,10 @@ from call_recorder.recording.facts import (
     CallEnd,
     CallEnded,
     Fact,
-    News,
     ObjectStored,
     Overdue,
     PlaceOverdue,
+    QueuedFact,
     RecordingAvailable,
     RecordingRequest,
     UploaderKeyChanged,
@@ -135,7 +135,9 @@ def test_what_is_looked_at_twice_at_once_is_missing_once(books: Books) -> None:
         [ended()],
     ],
 )
-def test_a_recording_that_is_not_or_not_any_more_overdue_is_left_as_it_is(books: Books, facts: list[News]) -> None:
+def test_a_recording_that_is_not_or_not_any_more_overdue_is_left_as_it_is(
+    books: Books, facts: list[QueuedFact]
+) -> None:
     books.take(*facts)
     writes, calls = books.table.writes, books.bus.calls
 
@@ -217,7 +219,7 @@ LOST = [
 
 
 @pytest.mark.parametrize("facts", LOST)
-def test_what_was_merged_and_never_announced_is_announced_after_its_messages_are_gone(facts: list[News]) -> None:
+def test_what_was_merged_and_never_announced_is_announced_after_its_messages_are_gone(facts: list[QueuedFact]) -> None:
     undisturbed, books = Books(InTurn()), Books(InTurn())
     undisturbed.take(*facts)
     books.bus.down = True
@@ -299,7 +301,7 @@ def lost_available(books: Books) -> None:
     ],
 )
 def test_an_event_that_is_called_for_no_more_before_it_went_out_is_waited_for_no_more(
-    books: Books, lost: Any, overtaken_by: list[News]
+    books: Books, lost: Any, overtaken_by: list[QueuedFact]
 ) -> None:
     """Else the watchdog would find it for as long as the item is kept."""
     lost(books)
@@ -384,7 +386,7 @@ def waiting(client: DynamoDBClient) -> Waiting:
     return Waiting(client, recordings=RECORDINGS, places=PLACES)
 
 
-def put(client: DynamoDBClient, *facts: News) -> None:
+def put(client: DynamoDBClient, *facts: QueuedFact) -> None:
     """Let NotifyFunction take some facts."""
     assert not new_ledger(tables(client), Bus(), InTurn()).record(messages(facts)).failed
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from call_recorder.aws.queue import reason
+from call_recorder.aws.failures import told
 from call_recorder.recording.errors import BusUnavailable
 from call_recorder.recording.events import SOURCE, Event
 
@@ -38,25 +36,25 @@ class RecordingsBus:
             chunk = events[start : start + MOST_ENTRIES]
             try:
                 published |= self._put(chunk)
-            except (ClientError, BotoCoreError) as error:
+            except BusUnavailable:
                 if not published:
-                    raise BusUnavailable(f"PutEvents: {reason(error)}") from error
+                    raise
                 break
         return published
 
     def _put(self, chunk: Sequence[Event]) -> set[str]:
-        answer = self._client.put_events(
-            Entries=[
-                {
-                    "EventBusName": self._name,
-                    "Source": SOURCE,
-                    "DetailType": event.detail_type,
-                    "Time": event.metadata.occurred_at,
-                    "Detail": event.detail(),
-                }
-                for event in chunk
-            ]
-        )
+        entries = [
+            {
+                "EventBusName": self._name,
+                "Source": SOURCE,
+                "DetailType": event.detail_type,
+                "Time": event.metadata.occurred_at,
+                "Detail": event.detail(),
+            }
+            for event in chunk
+        ]
+        with told("PutEvents", BusUnavailable):
+            answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]
         return {
             event.id
             for event, entry in zip(chunk, answer["Entries"], strict=True)

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from call_recorder.aws.queue import reason
+from call_recorder.aws.failures import told
 from call_recorder.recording.application import PARAMETERS, SECRETS, Application
 from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
 from call_recorder.recording.profile import ProfileRefused
@@ -134,10 +132,8 @@ class Applications:
 
     def _read(self, key: str) -> dict[str, str]:
         folder = f"/{self._prefix}/{key}/"
-        try:
+        with told("GetParameters", ParametersUnavailable):
             answer = self._client.get_parameters(Names=[folder + name for name in PARAMETERS], WithDecryption=True)
-        except (ClientError, BotoCoreError) as error:
-            raise ParametersUnavailable(f"GetParameters: {reason(error)}") from error
         return {parameter["Name"].removeprefix(folder): parameter["Value"] for parameter in answer["Parameters"]}
 
     def _expire_unknown(self, now: float) -> None:

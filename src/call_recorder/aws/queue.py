@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from call_recorder.aws.failures import told
 from call_recorder.recording import facts
 from call_recorder.recording.errors import QueueUnavailable
 
@@ -26,38 +25,27 @@ class RecordingQueue:
         self._client = client
         self._url = url
 
-    def send(self, fact: facts.News) -> None:
+    def send(self, fact: facts.QueuedFact) -> None:
         """Put a fact on the queue.
 
         Raises:
             QueueUnavailable: the queue did not take it within the client's time limits.
         """
-        try:
+        with told("SendMessage", QueueUnavailable):
             self._client.send_message(QueueUrl=self._url, MessageBody=facts.write(fact))
-        except (ClientError, BotoCoreError) as error:
-            raise QueueUnavailable(f"SendMessage: {reason(error)}") from error
 
-    def send_all(self, news: Iterable[facts.News]) -> int:
+    def send_all(self, several: Iterable[facts.QueuedFact]) -> int:
         """Put facts on the queue, ten to a call, and return how many they were.
 
         Raises:
             QueueUnavailable: the queue refused some; those before them may have been taken.
         """
-        rest, sent = iter(news), 0
+        rest, sent = iter(several), 0
         while chunk := list(islice(rest, MOST_ENTRIES)):
             entries = [{"Id": str(place), "MessageBody": facts.write(fact)} for place, fact in enumerate(chunk)]
-            try:
+            with told("SendMessageBatch", QueueUnavailable):
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)  # type: ignore[arg-type]
-            except (ClientError, BotoCoreError) as error:
-                raise QueueUnavailable(f"SendMessageBatch: {reason(error)}") from error
             if refused := answer.get("Failed"):
                 raise QueueUnavailable(f"SendMessageBatch: {refused[0]['Code']}")
             sent += len(chunk)
         return sent
-
-
-def reason(error: ClientError | BotoCoreError) -> str:
-    """Return what went wrong in a word: AWS's error code, or the name of botocore's error."""
-    if isinstance(error, ClientError):
-        return error.response.get("Error", {}).get("Code", "unknown")
-    return type(error).__name__

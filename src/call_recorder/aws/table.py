@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from call_recorder.aws.queue import reason
+from call_recorder.aws.failures import told
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.ledger import Conflict, Stored
 from call_recorder.recording.outbox import Outbox, Patience
@@ -79,21 +78,20 @@ class Tables:
         """
         saved = item.model_copy(update={"revision": item.revision + 1})
         table, key = (self._recordings, "recordingId") if isinstance(item, Recording) else (self._places, "place")
-        try:
-            self._client.put_item(
-                TableName=table,
-                Item=to_item(saved, self._retention, self._patience),
-                # An item at revision 0 is not stored yet, so nothing stored can have that revision.
-                ConditionExpression="revision = :revision OR (:revision = :none AND attribute_not_exists(#key))",
-                ExpressionAttributeNames={"#key": key},
-                ExpressionAttributeValues={":revision": {"N": str(item.revision)}, ":none": {"N": "0"}},
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException as error:
-            current = cast("dict[str, Any] | None", error.response.get("Item"))
-            raise Conflict(from_item(type(item), current) if current else None) from None
-        except (ClientError, BotoCoreError) as error:
-            raise TableUnavailable(f"PutItem: {reason(error)}") from error
+        with told("PutItem", TableUnavailable):
+            try:
+                self._client.put_item(
+                    TableName=table,
+                    Item=to_item(saved, self._retention, self._patience),
+                    # An item at revision 0 is not stored yet, so nothing stored can have that revision.
+                    ConditionExpression="revision = :revision OR (:revision = :none AND attribute_not_exists(#key))",
+                    ExpressionAttributeNames={"#key": key},
+                    ExpressionAttributeValues={":revision": {"N": str(item.revision)}, ":none": {"N": "0"}},
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                current = cast("dict[str, Any] | None", error.response.get("Item"))
+                raise Conflict(from_item(type(item), current) if current else None) from None
         return saved
 
 
@@ -112,10 +110,8 @@ def _items(client: DynamoDBClient, keys: Mapping[str, list[dict[str, Any]]]) -> 
     requests: Any = {table: {"Keys": each, "ConsistentRead": True} for table, each in keys.items() if each}
     if not requests:
         return {}
-    try:
+    with told("BatchGetItem", TableUnavailable):
         answer = client.batch_get_item(RequestItems=requests)
-    except (ClientError, BotoCoreError) as error:
-        raise TableUnavailable(f"BatchGetItem: {reason(error)}") from error
     if answer["UnprocessedKeys"]:
         raise TableUnavailable("BatchGetItem: throttled")
     return cast("Mapping[str, list[dict[str, Any]]]", answer["Responses"])

@@ -6,15 +6,13 @@ Of the applications' parameters only ``storage-credentials`` and ``recording-pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from call_recorder.aws.queue import reason
+from call_recorder.aws.failures import told
 from call_recorder.recording.application import CREDENTIALS, PROFILE
-from call_recorder.recording.errors import AccessKeysUnavailable, CallRecorderError, ParametersUnavailable
+from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable
 from call_recorder.recording.rotation import AccessKey, Holder, NewestKey, NewKey, Observation, Parameter
 
 if TYPE_CHECKING:
@@ -56,10 +54,10 @@ class UploaderKeys:
             ParametersUnavailable: the parameters could not be read.
         """
         keys = tuple(self._keys())
-        with _told("DescribeParameters", ParametersUnavailable):
+        with told("DescribeParameters", ParametersUnavailable):
             applications = self._applications()
         names = [self._name(application, name) for application in applications for name in (CREDENTIALS, PROFILE)]
-        with _told("GetParameters", ParametersUnavailable):
+        with told("GetParameters", ParametersUnavailable):
             stored = self._read([self._root + NEWEST, *names])
         newest = stored.get(self._root + NEWEST)
         return Observation(
@@ -82,7 +80,7 @@ class UploaderKeys:
         Raises:
             AccessKeysUnavailable: IAM did not say that it made one.
         """
-        with _told("CreateAccessKey", AccessKeysUnavailable):
+        with told("CreateAccessKey", AccessKeysUnavailable):
             made = self._iam.create_access_key(UserName=self._user)["AccessKey"]
         key = AccessKey(id=made["AccessKeyId"], active=made["Status"] == "Active", created=made["CreateDate"])
         return NewKey(key, SecretStr(made["SecretAccessKey"]))
@@ -93,7 +91,7 @@ class UploaderKeys:
         Raises:
             AccessKeysUnavailable: IAM did not say that it did.
         """
-        with _told("UpdateAccessKey", AccessKeysUnavailable):
+        with told("UpdateAccessKey", AccessKeysUnavailable):
             self._iam.update_access_key(UserName=self._user, AccessKeyId=key_id, Status="Inactive")
 
     def delete(self, key_id: str) -> None:
@@ -102,7 +100,7 @@ class UploaderKeys:
         Raises:
             AccessKeysUnavailable: IAM did not say that it did.
         """
-        with _told("DeleteAccessKey", AccessKeysUnavailable):
+        with told("DeleteAccessKey", AccessKeysUnavailable):
             self._iam.delete_access_key(UserName=self._user, AccessKeyId=key_id)
 
     def keep(self, newest: NewestKey) -> None:
@@ -122,7 +120,7 @@ class UploaderKeys:
         self._put(self._name(application, CREDENTIALS), credentials)
 
     def _keys(self) -> Iterator[AccessKey]:
-        with _told("ListAccessKeys", AccessKeysUnavailable):
+        with told("ListAccessKeys", AccessKeysUnavailable):
             listed = self._iam.list_access_keys(UserName=self._user)["AccessKeyMetadata"]
         for key in listed:
             yield AccessKey(id=key["AccessKeyId"], active=key["Status"] == "Active", created=key["CreateDate"])
@@ -156,16 +154,7 @@ class UploaderKeys:
     def _put(self, name: str, value: SecretStr) -> None:
         # An overwrite that names no key would encrypt with aws/ssm, whatever encrypted the value before.
         key: dict[str, Any] = {"KeyId": self._kms_key} if self._kms_key else {}
-        with _told(f"PutParameter {name}", ParametersUnavailable):
+        with told(f"PutParameter {name}", ParametersUnavailable):
             self._ssm.put_parameter(
                 Name=name, Value=value.get_secret_value(), Type="SecureString", Overwrite=True, **key
             )
-
-
-@contextmanager
-def _told(operation: str, error_type: type[CallRecorderError]) -> Iterator[None]:
-    """Have AWS's errors told in the domain's words, by operation and code."""
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise error_type(f"{operation}: {reason(error)}") from error

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from call_recorder.aws.queue import reason
+from call_recorder.aws.failures import told
 from call_recorder.aws.table import WAITING_SHARDS, sortable
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import Overdue, PlaceOverdue
@@ -46,7 +44,7 @@ class Waiting:
 
     def _due(self, table: str, at: datetime) -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("query")
-        try:
+        with told("Query", TableUnavailable):
             for shard in range(WAITING_SHARDS):
                 for page in pages.paginate(
                     TableName=table,
@@ -55,5 +53,3 @@ class Waiting:
                     ExpressionAttributeValues={":shard": {"S": str(shard)}, ":at": {"S": sortable(at)}},
                 ):
                     yield from page["Items"]
-        except (ClientError, BotoCoreError) as error:
-            raise TableUnavailable(f"Query: {reason(error)}") from error

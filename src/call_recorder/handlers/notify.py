@@ -16,7 +16,7 @@ from call_recorder.aws.table import Tables
 from call_recorder.handlers.settings import NotifySettings
 from call_recorder.handlers.telemetry import Telemetry, traced
 from call_recorder.recording.events import Event, RecordingMissing
-from call_recorder.recording.facts import MalformedFact, News, ObjectStored, PlaceOverdue, UploaderKeyChanged, read
+from call_recorder.recording.facts import MalformedFact, QueuedFact, RecordingFact, read
 from call_recorder.recording.ledger import Ledger, Message, Report
 
 _PARALLEL_CALLS = 10
@@ -51,7 +51,7 @@ class BackOffice:
         failed: dict[str, str] = {}
         for record in event["Records"]:
             try:
-                messages.append(Message(record["messageId"], _news(record["body"])))
+                messages.append(Message(record["messageId"], _fact(record["body"])))
             except MalformedFact as error:
                 failed[record["messageId"]] = str(error)
         report = self._ledger.record(messages)
@@ -86,7 +86,7 @@ class BackOffice:
         self._telemetry.flush()
 
 
-def _news(body: str) -> News:
+def _fact(body: str) -> QueuedFact:
     """Read what the other functions or the bucket sent."""
     try:
         return read(body)
@@ -97,13 +97,9 @@ def _news(body: str) -> News:
         return stored
 
 
-def _subject(news: News) -> str | None:
-    """Return which recording a piece of news is about. A URL is not told: a phone number may be a part of it."""
-    match news:
-        case ObjectStored() | PlaceOverdue() | UploaderKeyChanged():
-            return None
-        case _:
-            return traced(news.recording_id)
+def _subject(fact: QueuedFact) -> str | None:
+    """Return which recording a fact is about. A URL is not told: a phone number may be a part of it."""
+    return traced(fact.recording_id) if isinstance(fact, RecordingFact) else None
 
 
 def _metric(event: Event) -> str:

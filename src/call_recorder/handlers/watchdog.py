@@ -17,7 +17,7 @@ from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.waiting import Waiting
 from call_recorder.handlers.settings import WatchdogSettings
 from call_recorder.handlers.telemetry import Telemetry
-from call_recorder.recording.facts import News, Overdue, PlaceOverdue
+from call_recorder.recording.facts import Overdue, PlaceOverdue
 
 MOST_AT_ONCE = 5000
 """Facts that one run sends at most. It is due again in five minutes, and the queue has callbacks to bring too."""
@@ -28,7 +28,7 @@ class _Waiting(Protocol):
 
 
 class _Queue(Protocol):
-    def send_all(self, facts: Iterator[News]) -> int: ...
+    def send_all(self, facts: Iterator[Overdue | PlaceOverdue]) -> int: ...
 
 
 class Watchdog:

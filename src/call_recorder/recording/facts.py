@@ -1,7 +1,7 @@
-"""Call facts: what is worth remembering of a callback, as it travels on the queue.
+"""Call facts: what is worth remembering of a callback, of a stored file, of what the watchdog or the rotation did.
 
-A fact says which recording it is about and stands alone, so that facts may arrive in any order, more than
-once, and long after the callback. It never carries a credential.
+A fact stands alone, so that facts may arrive in any order, more than once, and long after what they tell of. Most
+say which recording they are about. None carries a credential.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LATEST_END = timedelta(days=1)
 _LONGEST_WORD = 64
 _LONGEST_NAME = 256
 _LONGEST_TEXT = 1024  # the vendor's own limit for custom
-_LONGEST_URL = 1200  # an S3 key takes 1024 bytes, its bucket 63
+_LONGEST_URL = 1300  # a key takes 1024 bytes, Google's bucket 222
 
 
 class MalformedFact(ValueError):
@@ -166,7 +166,7 @@ class Consent(Model):
     outcome: ConsentOutcome
     prompt: Annotated[str | None, Field(max_length=1024)] = None
     key: Name | None = None
-    header: Name | None = None
+    header: Annotated[str | None, Field(max_length=256)] = None
     header_value: Annotated[str | None, Field(max_length=256)] = None
 
     @property
@@ -205,14 +205,16 @@ class Notification(Model):
     error_message: Text | None = None
 
 
-class _Fact(Model):
+class RecordingFact(Model):
+    """What every fact about a recording says: which, and whose. Of a conference a call id may be absent."""
+
     recording_id: Key
     application_key: Identifier
     call_id: Identifier | None = None
     conference_id: Identifier | None = None
 
 
-class _CallFact(_Fact):
+class _CallFact(RecordingFact):
     call_id: Identifier
 
 
@@ -239,14 +241,14 @@ class CallEnded(_CallFact):
     end: CallEnd
 
 
-class RecordingFinished(_Fact):
+class RecordingFinished(RecordingFact):
     """Sinch stopped recording; the file is not stored yet."""
 
     fact: Literal["recording-finished"] = "recording-finished"
     at: Time
 
 
-class RecordingAvailable(_Fact):
+class RecordingAvailable(RecordingFact):
     """Sinch stored the file."""
 
     fact: Literal["recording-available"] = "recording-available"
@@ -254,7 +256,7 @@ class RecordingAvailable(_Fact):
     destination: Url | None = None
 
 
-class TranscriptionAvailable(_Fact):
+class TranscriptionAvailable(RecordingFact):
     """Sinch stored the transcript."""
 
     fact: Literal["transcription-available"] = "transcription-available"
@@ -262,7 +264,7 @@ class TranscriptionAvailable(_Fact):
     destination: Url | None = None
 
 
-class Notified(_Fact):
+class Notified(RecordingFact):
     """A notification, or an event, without a meaning here."""
 
     fact: Literal["notified"] = "notified"
@@ -283,14 +285,14 @@ class ObjectStored(Model):
     checksum: Annotated[str | None, Field(max_length=_LONGEST_NAME)] = None
 
 
-class FileStored(_Fact):
+class FileStored(RecordingFact):
     """An object that the bucket has is this recording's."""
 
     fact: Literal["file-stored"] = "file-stored"
     stored: ObjectStored
 
 
-class Overdue(_Fact):
+class Overdue(RecordingFact):
     """The watchdog found that a recording is due to be looked at; ``at`` is when it did."""
 
     fact: Literal["overdue"] = "overdue"
@@ -330,26 +332,26 @@ Fact = (
 )
 """A fact about one recording."""
 
-News = Fact | ObjectStored | PlaceOverdue | UploaderKeyChanged
-"""All that travels on the queue."""
+QueuedFact = Fact | ObjectStored | PlaceOverdue | UploaderKeyChanged
+"""All that is taken from the queue. Nobody sends ``FileStored``: whose an object is is found out behind the queue."""
 
-_NEWS: TypeAdapter[News] = TypeAdapter(Annotated[News, Field(discriminator="fact")])
+_QUEUED: TypeAdapter[QueuedFact] = TypeAdapter(Annotated[QueuedFact, Field(discriminator="fact")])
 
 
-def read(message: str) -> News:
+def read(message: str) -> QueuedFact:
     """Read a queue message's body.
 
     Raises:
         MalformedFact: it is no fact; the text names the fields at fault and quotes none of their values.
     """
     try:
-        return _NEWS.validate_json(message)
+        return _QUEUED.validate_json(message)
     except ValidationError as error:
         fields = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)}
         raise MalformedFact(f"not a call fact: {', '.join(sorted(fields))[:_LONGEST_TEXT]}") from None
 
 
-def write(fact: News) -> str:
+def write(fact: QueuedFact) -> str:
     """Return a fact as the body of a queue message: JSON, absent fields left out.
 
     It is all ASCII, since SQS refuses a message with a character that XML does not know.
@@ -358,7 +360,7 @@ def write(fact: News) -> str:
 
 
 def fact_of(
-    callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: Word, at: datetime, body: bytes
+    callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: str, at: datetime, body: bytes
 ) -> Fact:
     """Return what is worth remembering of a callback that asks no question.
 

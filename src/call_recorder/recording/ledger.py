@@ -23,10 +23,11 @@ from call_recorder.recording.facts import (
     CallDecided,
     CallEnded,
     Fact,
-    News,
     ObjectStored,
     Overdue,
     PlaceOverdue,
+    QueuedFact,
+    RecordingFact,
     UploaderKeyChanged,
     conference_of_its_own,
     is_conference_of_its_own,
@@ -82,10 +83,10 @@ class Bus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A piece of news with the id of the queue message that brought it."""
+    """A fact with the id of the queue message that brought it."""
 
     id: str
-    fact: News
+    fact: QueuedFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Ledger:
         self._own_bucket = own_bucket
 
     def record(self, messages: Sequence[Message]) -> Report:
-        """Take a batch of news; no message's trouble is another recording's."""
+        """Take a batch of facts; no message's trouble is another recording's."""
         visits = self._visits(messages)
         names = {name for message in messages for name in _names(message.fact)}
         try:
@@ -306,17 +307,17 @@ class AlreadyUnderWay(Exception):
     """The same queue message is being worked on elsewhere."""
 
 
-def _names(fact: News) -> set[str]:
+def _names(fact: QueuedFact) -> set[str]:
     """Return the names of the recordings that a fact may be about."""
     match fact:
-        case ObjectStored() | PlaceOverdue() | UploaderKeyChanged():
-            return set()
         case CallEnded():
             return {fact.recording_id, conference_of_its_own(fact.call_id)}
         case CallDecided() if is_conference_of_its_own(fact.conference_id):
             return {fact.recording_id, fact.call_id}
-        case _:
+        case RecordingFact():
             return {fact.recording_id}
+        case _:
+            return set()
 
 
 def _facts(messages: Sequence[Message], places: Sequence[_Entry]) -> list[_About]:
@@ -328,7 +329,7 @@ def _facts(messages: Sequence[Message], places: Sequence[_Entry]) -> list[_About
     facts = [
         _About(message.id, message.fact)
         for message in messages
-        if message.id not in stopped and not isinstance(message.fact, ObjectStored | PlaceOverdue | UploaderKeyChanged)
+        if message.id not in stopped and isinstance(message.fact, RecordingFact)
     ]
     for entry in places:
         if isinstance(entry.item, Place):

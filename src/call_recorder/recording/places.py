@@ -17,8 +17,8 @@ from call_recorder.recording.facts import (
     CallDecided,
     FileStored,
     Model,
-    News,
     ObjectStored,
+    QueuedFact,
     RecordingAvailable,
     TranscriptionAvailable,
 )
@@ -106,7 +106,7 @@ class Place(Outbox):
         return max(known) + retention
 
 
-def place_and_owner(fact: News, bucket: str) -> tuple[str, Owner] | None:
+def place_and_owner(fact: QueuedFact, bucket: str) -> tuple[str, Owner] | None:
     """Return which place in ``bucket`` a fact says is its recording's, or ``None`` if it says of none."""
     match fact:
         case CallDecided(request=request) if request is not None:

@@ -1,0 +1,25 @@
+"""AWS's errors in the domain's words: which operation failed, and AWS's code or the name of botocore's error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from call_recorder.recording.errors import CallRecorderError
+
+
+@contextmanager
+def told(operation: str, error_type: type[CallRecorderError]) -> Iterator[None]:
+    """Raise an error of AWS in the block as ``error_type``, such as ``PutItem: ThrottlingException``."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise error_type(f"{operation}: {_reason(error)}") from error
+
+
+def _reason(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "unknown")
+    return type(error).__name__
