@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from call_recorder.recording.application import CREDENTIALS, PROFILE, SECRETS, Application, Recorder
+from call_recorder.recording.application import Application, Recorder
 from call_recorder.recording.decision import Decision
 from call_recorder.recording.destinations import Destination
 from call_recorder.recording.facts import AwaitedAnswer, Consent, ConsentOutcome, fact_of
+from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.recording.policy import Answer, KnownCall, Policy
 from call_recorder.recording.profile import ProfileRefused, RecordingProfile, Rule
 from call_recorder.sinch.callbacks import (

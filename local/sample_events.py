@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from call_recorder.recording import application as recorder
 from call_recorder.recording.facts import Fact, Overdue, fact_of, write
+from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.recording.policy import Policy
 from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
 from local.simulator.calls import (
@@ -51,9 +52,9 @@ APPLICATION = Application(
 """The Sinch application of every sample. Its secret protects nothing."""
 
 PARAMETERS: Mapping[str, str] = {
-    recorder.SECRETS: APPLICATION.secret.get_secret_value(),
-    recorder.CREDENTIALS: "SAMPLEACCESSKEY:sample-secret-key:us-east-1",
-    recorder.PROFILE: json.dumps(
+    SECRETS: APPLICATION.secret.get_secret_value(),
+    CREDENTIALS: "SAMPLEACCESSKEY:sample-secret-key:us-east-1",
+    PROFILE: json.dumps(
         {
             "destination": f"s3://{BUCKET}/recordings/{{date}}/{{callId}}.{{format}}",
             "transcription": {"enabled": True, "locale": "en-US"},

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_se
 from pydantic.alias_generators import to_camel
 
 from call_recorder.aws.uploader import NEWEST
-from call_recorder.recording.application import CREDENTIALS, PROFILE, SECRETS
+from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from local import gaps
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError

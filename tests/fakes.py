@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
-from call_recorder.aws.table import from_item, sortable, to_item
+from call_recorder.aws.items import from_item, sortable, to_item
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.settings import CallbackSettings
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording import facts
-from call_recorder.recording.application import CREDENTIALS, PROFILE, SECRETS, Application
+from call_recorder.recording.application import Application
 from call_recorder.recording.errors import (
     BusUnavailable,
     ParametersUnavailable,
@@ -28,6 +28,7 @@ from call_recorder.recording.events import Event
 from call_recorder.recording.facts import CallDecided, Fact, Overdue, PlaceOverdue, QueuedFact
 from call_recorder.recording.ledger import Conflict, Ledger, Stored, Tables
 from call_recorder.recording.outbox import Outbox, Patience
+from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.recording.places import Place
 from call_recorder.recording.policy import KnownCall
 from call_recorder.recording.recording import Recording

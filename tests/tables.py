@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from call_recorder.aws.table import Tables
+from tests.aws import ThroughBoto3
 from tests.fakes import PATIENCE, RETENTION
 
 if TYPE_CHECKING:
@@ -39,4 +40,4 @@ def create(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str 
 
 def tables(client: DynamoDBClient) -> Tables:
     """Return the tables as NotifyFunction uses them."""
-    return Tables(client, recordings=RECORDINGS, places=PLACES, retention=RETENTION, patience=PATIENCE)
+    return Tables(ThroughBoto3(client), recordings=RECORDINGS, places=PLACES, retention=RETENTION, patience=PATIENCE)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from call_recorder.recording.application import CREDENTIALS
+from call_recorder.recording.parameters import CREDENTIALS
 from local import demo
 from local.__main__ import main
 from local.emulator import ROOT

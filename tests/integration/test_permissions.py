@@ -18,7 +18,6 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from call_recorder.aws.uploader import NEWEST
-from call_recorder.recording.application import CREDENTIALS, PARAMETERS
 from call_recorder.recording.facts import (
     AwaitedAnswer,
     CallDecided,
@@ -27,6 +26,7 @@ from call_recorder.recording.facts import (
     RecordingRequest,
     write,
 )
+from call_recorder.recording.parameters import CREDENTIALS, PARAMETERS
 from local import demo
 from local.emulator import REGION
 from local.simulator import app_to_app, phone_to_number

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from call_recorder.handlers.rotation import Locksmith, compose
-from call_recorder.recording.application import CREDENTIALS
+from call_recorder.recording.parameters import CREDENTIALS
 from call_recorder.recording.rotation import SETTLE, shown
 from local import demo
 from local.simulator import app_to_app, phone_to_number

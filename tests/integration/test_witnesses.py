@@ -19,8 +19,8 @@ from uuid import uuid4
 import pytest
 
 from call_recorder.recording import facts
-from call_recorder.recording.application import CREDENTIALS
 from call_recorder.recording.facts import CallDecided, RecordingRequest
+from call_recorder.recording.parameters import CREDENTIALS
 from local import demo
 from local.flows import recording_id
 from local.simulator import (

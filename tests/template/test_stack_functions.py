@@ -3,15 +3,18 @@ from typing import Any
 
 import pytest
 
-from call_recorder.handlers.settings import CallbackSettings, NotifySettings, RotationSettings, WatchdogSettings
+from call_recorder.handlers.rotation import RotationSettings
+from call_recorder.handlers.settings import CallbackSettings, NotifySettings, WatchdogSettings
 from tests.template.stack import ROOT, Stack, read_template
 
 FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
-POWERTOOLS = {
+EVERY_FUNCTIONS = {
     "POWERTOOLS_SERVICE_NAME": "the-stack",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
     "POWERTOOLS_LOG_LEVEL": "INFO",
+    "URL_SUFFIX": "amazonaws.com",
 }
+"""What every function is told, and no settings hold."""
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 
 
@@ -46,7 +49,7 @@ def test_the_architecture_parameter_moves_every_function(name: str) -> None:
 
 
 def test_callback_function_knows_exactly_what_it_needs(stack: Stack) -> None:
-    assert stack.properties("CallbackFunction")["Environment"]["Variables"] == POWERTOOLS | {
+    assert stack.properties("CallbackFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
         "CALLBACK_PATH": "/callbacks",
         "PARAMETER_PREFIX": "call-recorder",
         "PARAMETERS_TTL_SECONDS": 300,
@@ -55,11 +58,12 @@ def test_callback_function_knows_exactly_what_it_needs(stack: Stack) -> None:
         "RECORDINGS_BUCKET": "RecordingsBucket",
         "RECORDINGS_TABLE": "RecordingsTable",
         "DEGRADED_ANSWER": "connect",
+        "PREFETCHED_APPLICATION_KEY": "",
     }
 
 
 def test_notify_function_knows_exactly_what_it_needs(stack: Stack) -> None:
-    assert stack.properties("NotifyFunction")["Environment"]["Variables"] == POWERTOOLS | {
+    assert stack.properties("NotifyFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
         "RECORDINGS_TABLE": "RecordingsTable",
         "PLACES_TABLE": "PlacesTable",
         "RECORDINGS_BUCKET": "RecordingsBucket",
@@ -71,7 +75,7 @@ def test_notify_function_knows_exactly_what_it_needs(stack: Stack) -> None:
 
 
 def test_watchdog_function_knows_exactly_what_it_needs(stack: Stack) -> None:
-    assert stack.properties("WatchdogFunction")["Environment"]["Variables"] == POWERTOOLS | {
+    assert stack.properties("WatchdogFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
         "RECORDINGS_TABLE": "RecordingsTable",
         "PLACES_TABLE": "PlacesTable",
         "RECORDING_QUEUE_URL": "RecordingQueue",
@@ -79,7 +83,7 @@ def test_watchdog_function_knows_exactly_what_it_needs(stack: Stack) -> None:
 
 
 def test_rotation_function_knows_exactly_what_it_needs(stack: Stack) -> None:
-    assert stack.properties("RotationFunction")["Environment"]["Variables"] == POWERTOOLS | {
+    assert stack.properties("RotationFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
         "UPLOADER_USER_NAME": "Uploader",
         "RECORDINGS_BUCKET": "RecordingsBucket",
         "PARAMETER_PREFIX": "call-recorder",
@@ -109,7 +113,7 @@ def test_a_function_starts_with_what_the_template_tells_it(
 
     read = settings.read({key: str(value) for key, value in variables.items()} | {"AWS_REGION": "eu-west-1"})
 
-    told = {key.lower() for key in variables.keys() - POWERTOOLS.keys()}
+    told = {key.lower() for key in variables.keys() - EVERY_FUNCTIONS.keys()}
     assert told == type(read).model_fields.keys() - {"aws_region"}
 
 

@@ -3,31 +3,28 @@
 Run as ``python composition.py callback|notify|watchdog`` by the tests, in a process of its own.
 """
 
+import gc
 import importlib
 import json
+import os
 import sys
 from typing import Any
-
-import botocore.session
-
-created: list[str] = []
-_create_client = botocore.session.Session.create_client
-
-
-def _noted(self: Any, service_name: str, *args: Any, **kwargs: Any) -> Any:
-    created.append(service_name)
-    return _create_client(self, service_name, *args, **kwargs)
 
 
 def main(name: str) -> None:
     """Import the handler, compose its function and print both outcomes."""
-    botocore.session.Session.create_client = _noted  # type: ignore[method-assign]
     handler = importlib.import_module(f"call_recorder.handlers.{name}")
-    at_import = list(created)
-    import os
+    at_import = sorted(clients())
+    function = handler.compose(os.environ)
+    assert function
+    print(json.dumps({"modules": sorted(sys.modules), "atImport": at_import, "composed": sorted(clients())}))  # noqa: T201
 
-    handler.compose(os.environ)
-    print(json.dumps({"modules": sorted(sys.modules), "atImport": at_import, "composed": sorted(created)}))  # noqa: T201
+
+def clients() -> list[str]:
+    """Return the names of the services that boto3 has clients for, if it was imported at all."""
+    gc.unfreeze()
+    base: Any = getattr(sys.modules.get("botocore.client"), "BaseClient", None)
+    return [each.meta.service_model.service_name for each in gc.get_objects() if base and isinstance(each, base)]
 
 
 if __name__ == "__main__":

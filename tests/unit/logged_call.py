@@ -1,4 +1,4 @@
-"""Plays a whole call through the handlers, real clients before a made-up AWS, with every logger at DEBUG.
+"""Plays a whole call through the handlers, before a made-up AWS, with every logger at DEBUG.
 
 Run in a process of its own by the tests, which read all that it prints.
 """
@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import pytest
 from moto import mock_aws
 
 from call_recorder.handlers import callback, notify, watchdog
 from call_recorder.recording.destinations import escape
 from tests import sinch
+from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
 from tests.tables import create
 
@@ -154,7 +156,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    with mock_aws():
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        stand_in_for_endpoints(patch)
         make_aws()
         # From here on everything is heard: the set-up above is the test's own and may print what it likes.
         logging.getLogger().setLevel(logging.DEBUG)

@@ -2,12 +2,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from call_recorder.aws import clients
 from call_recorder.aws.bus import MOST_ENTRIES, RecordingsBus
 from call_recorder.aws.queue import MOST_ENTRIES as MOST_MESSAGES
 from call_recorder.aws.queue import RecordingQueue
@@ -24,6 +24,7 @@ from call_recorder.recording.facts import (
     write,
 )
 from tests import sinch
+from tests.aws import ThroughBoto3
 from tests.strategies import empty
 
 if TYPE_CHECKING:
@@ -46,17 +47,17 @@ def answer(*refused: int, entries: int) -> dict[str, Any]:
 
 
 def publish(client: "EventBridgeClient", events: Sequence[Event]) -> set[str]:
-    return RecordingsBus(client, NAME).publish(events)
+    return RecordingsBus(ThroughBoto3(client), NAME).publish(events)
 
 
 def test_an_event_goes_out_with_its_source_type_time_and_detail() -> None:
-    client = clients.bus()
+    client = boto3.client("events")
     [event] = some_events(1)
     entry = {
         "EventBusName": NAME,
         "Source": "call-recorder",
         "DetailType": "Recording Finished",
-        "Time": sinch.NOW,
+        "Time": sinch.NOW.timestamp(),
         "Detail": event.detail(),
     }
     with Stubber(client) as stub:
@@ -65,7 +66,7 @@ def test_an_event_goes_out_with_its_source_type_time_and_detail() -> None:
 
 
 def test_events_go_out_in_as_few_calls_as_the_bus_allows() -> None:
-    client = clients.bus()
+    client = boto3.client("events")
     events = some_events(2 * MOST_ENTRIES + 1)
     with Stubber(client) as stub:
         for entries in (MOST_ENTRIES, MOST_ENTRIES, 1):
@@ -75,7 +76,7 @@ def test_events_go_out_in_as_few_calls_as_the_bus_allows() -> None:
 
 
 def test_entries_refused_inside_an_answer_of_200_are_not_out_and_the_others_are() -> None:
-    client = clients.bus()
+    client = boto3.client("events")
     events = some_events(3)
     with Stubber(client) as stub:
         stub.add_response("put_events", answer(1, entries=3))
@@ -83,7 +84,7 @@ def test_entries_refused_inside_an_answer_of_200_are_not_out_and_the_others_are(
 
 
 def test_a_bus_that_takes_no_call_is_unavailable_by_its_code() -> None:
-    client = clients.bus()
+    client = boto3.client("events")
     with Stubber(client) as stub:
         stub.add_client_error("put_events", service_error_code="AccessDeniedException", http_status_code=403)
         with pytest.raises(BusUnavailable, match="^PutEvents: AccessDeniedException$"):
@@ -91,7 +92,7 @@ def test_a_bus_that_takes_no_call_is_unavailable_by_its_code() -> None:
 
 
 def test_a_bus_that_fails_halfway_has_published_the_first_half() -> None:
-    client = clients.bus()
+    client = boto3.client("events")
     events = some_events(MOST_ENTRIES + 1)
     with Stubber(client) as stub:
         stub.add_response("put_events", answer(entries=MOST_ENTRIES))
@@ -100,7 +101,7 @@ def test_a_bus_that_fails_halfway_has_published_the_first_half() -> None:
 
 
 def test_a_bus_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
-    client = clients.bus()
+    client = boto3.client("events")
 
     def time_out(**_: object) -> None:
         raise ConnectTimeoutError(endpoint_url="https://events.example")
@@ -113,7 +114,7 @@ def test_a_bus_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
 
 @mock_aws
 def test_a_fact_comes_out_of_the_queue_as_it_went_in() -> None:
-    client = clients.facts()
+    client = boto3.client("sqs")
     url = client.create_queue(QueueName="recordings")["QueueUrl"]
     fact = Notified(
         recording_id="a",
@@ -121,7 +122,7 @@ def test_a_fact_comes_out_of_the_queue_as_it_went_in() -> None:
         notification=Notification(at=sinch.NOW, type="\x00\x1f\uffff\U0001f4de"),
     )
 
-    RecordingQueue(client, url).send(fact)
+    RecordingQueue(ThroughBoto3(client), url).send(fact)
 
     [message] = client.receive_message(QueueUrl=url)["Messages"]
     assert read(message["Body"]) == fact
@@ -129,16 +130,16 @@ def test_a_fact_comes_out_of_the_queue_as_it_went_in() -> None:
 
 
 def test_a_queue_that_refuses_is_unavailable_by_its_code() -> None:
-    client = clients.facts()
+    client = boto3.client("sqs")
     fact = RecordingFinished(recording_id="a", application_key="app", at=sinch.NOW)
     with Stubber(client) as stub:
         stub.add_client_error("send_message", service_error_code="AccessDenied", http_status_code=403)
         with pytest.raises(QueueUnavailable, match="^SendMessage: AccessDenied$"):
-            RecordingQueue(client, "https://queue.example").send(fact)
+            RecordingQueue(ThroughBoto3(client), "https://queue.example").send(fact)
 
 
 def test_a_queue_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
-    client = clients.notifications()
+    client = boto3.client("sqs")
 
     def time_out(**_: object) -> None:
         raise ConnectTimeoutError(endpoint_url="https://sqs.example")
@@ -147,7 +148,7 @@ def test_a_queue_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
     fact = RecordingFinished(recording_id="a", application_key="app", at=sinch.NOW)
 
     with pytest.raises(QueueUnavailable, match="^SendMessage: ConnectTimeoutError$"):
-        RecordingQueue(client, "https://queue.example").send(fact)
+        RecordingQueue(ThroughBoto3(client), "https://queue.example").send(fact)
 
 
 def overdue(number: int) -> list[Overdue]:
@@ -165,10 +166,10 @@ def accepted(number: int) -> dict[str, Any]:
 
 @mock_aws
 def test_many_facts_come_out_of_the_queue_as_they_went_in() -> None:
-    client = clients.notifications()
+    client = boto3.client("sqs")
     url = client.create_queue(QueueName="recordings")["QueueUrl"]
 
-    assert RecordingQueue(client, url).send_all(iter(overdue(12))) == 12
+    assert RecordingQueue(ThroughBoto3(client), url).send_all(iter(overdue(12))) == 12
 
     received = [client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"] for _ in range(2)]
     bodies = [message["Body"] for messages in received for message in messages]
@@ -176,20 +177,20 @@ def test_many_facts_come_out_of_the_queue_as_they_went_in() -> None:
 
 
 def test_many_facts_are_sent_ten_to_a_call() -> None:
-    client, facts = clients.notifications(), overdue(23)
+    client, facts = boto3.client("sqs"), overdue(23)
     with Stubber(client) as stub:
         for start in (0, 10, 20):
             chunk = facts[start : start + MOST_MESSAGES]
             expected = {"QueueUrl": "https://queue.example", "Entries": entries_of(chunk)}
             stub.add_response("send_message_batch", accepted(len(chunk)), expected)
-        assert RecordingQueue(client, "https://queue.example").send_all(facts) == 23
+        assert RecordingQueue(ThroughBoto3(client), "https://queue.example").send_all(facts) == 23
         stub.assert_no_pending_responses()
 
 
 def test_no_facts_are_no_call() -> None:
-    client = clients.notifications()
+    client = boto3.client("sqs")
     with Stubber(client):
-        assert RecordingQueue(client, "https://queue.example").send_all([]) == 0
+        assert RecordingQueue(ThroughBoto3(client), "https://queue.example").send_all([]) == 0
 
 
 def test_ten_facts_at_their_longest_fit_into_one_call() -> None:
@@ -200,18 +201,18 @@ def test_ten_facts_at_their_longest_fit_into_one_call() -> None:
 
 
 def test_a_queue_that_refuses_one_of_many_is_unavailable_by_its_code() -> None:
-    client = clients.notifications()
+    client = boto3.client("sqs")
     refused = accepted(1) | {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
     with Stubber(client) as stub:
         stub.add_response("send_message_batch", refused)
         with pytest.raises(QueueUnavailable, match="^SendMessageBatch: InternalError$"):
-            RecordingQueue(client, "https://queue.example").send_all(overdue(2))
+            RecordingQueue(ThroughBoto3(client), "https://queue.example").send_all(overdue(2))
 
 
 def test_a_queue_that_refuses_many_at_once_is_unavailable_by_its_code() -> None:
-    client = clients.notifications()
+    client = boto3.client("sqs")
     with Stubber(client) as stub:
         stub.add_response("send_message_batch", accepted(10))
         stub.add_client_error("send_message_batch", service_error_code="AccessDenied", http_status_code=403)
         with pytest.raises(QueueUnavailable, match="^SendMessageBatch: AccessDenied$"):
-            RecordingQueue(client, "https://queue.example").send_all(overdue(11))
+            RecordingQueue(ThroughBoto3(client), "https://queue.example").send_all(overdue(11))

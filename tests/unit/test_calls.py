@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
+import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from call_recorder.aws import clients
 from call_recorder.aws.calls import MOST_REMEMBERED, Calls
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.notify import BackOffice
@@ -20,6 +20,7 @@ from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import AwaitedAnswer, CallDecided, CallEnd, CallEnded, CallStart, Consent, write
 from call_recorder.recording.ledger import Message
 from tests import sinch
+from tests.aws import ThroughBoto3
 from tests.fakes import (
     RETENTION,
     STORAGE_CREDENTIALS,
@@ -56,7 +57,7 @@ def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: An
 @pytest.fixture
 def client() -> Iterator[DynamoDBClient]:
     with mock_aws():
-        client = clients.calls()
+        client = boto3.client("dynamodb")
         create(client)
         yield client
 
@@ -72,8 +73,13 @@ def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDec
     assert not ledger.record([Message(str(number), each) for number, each in enumerate(facts)]).failed
 
 
+class NeverAsked:
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        pytest.fail(f"asked the table: {operation} {parameters}")
+
+
 def test_what_this_function_answered_itself_needs_no_table() -> None:
-    calls = Calls(lambda: pytest.fail("asked the table"), TABLE)
+    calls = Calls(NeverAsked(), TABLE)
     calls.remember(fact())
 
     known = calls.find(sinch.APPLICATION, sinch.CALL)
@@ -87,7 +93,7 @@ def test_what_another_function_answered_is_read_from_the_table(
 ) -> None:
     stored(client, executor, fact())
 
-    known = Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL)
+    known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
 
     assert known is not None
     assert (known.start, known.awaited, known.consent) == (START, AWAITED, AGREED)
@@ -99,7 +105,7 @@ def test_a_call_in_a_conference_of_its_own_is_found_by_the_calls_id(
     name = f"recorder-call-{sinch.CALL}"
     stored(client, executor, fact(recording_id=name, conference_id=name, awaited=None))
 
-    known = Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL)
+    known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
 
     assert known is not None
     assert known.start == START
@@ -109,7 +115,7 @@ def test_a_call_in_a_conference_of_its_own_is_found_by_the_calls_id(
 def test_nothing_is_found_of_another_applications_call(
     client: DynamoDBClient, executor: ThreadPoolExecutor, remembered: bool
 ) -> None:
-    calls = Calls(lambda: client, TABLE)
+    calls = Calls(ThroughBoto3(client), TABLE)
     if remembered:
         calls.remember(fact(key=OTHER))
     else:
@@ -120,27 +126,27 @@ def test_nothing_is_found_of_another_applications_call(
 
 
 def test_a_call_that_nobody_knows_is_not_found(client: DynamoDBClient) -> None:
-    assert Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL) is None
+    assert Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
 
 
 def test_a_table_that_cannot_be_read_is_told(client: DynamoDBClient) -> None:
-    calls = Calls(lambda: client, "another")
+    calls = Calls(ThroughBoto3(client), "another")
 
     with pytest.raises(TableUnavailable, match="BatchGetItem"):
         calls.find(sinch.APPLICATION, sinch.CALL)
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first(client: DynamoDBClient) -> None:
-    make = Mock(return_value=client)
-    calls = Calls(make, TABLE)
+    dynamodb = Mock(wraps=ThroughBoto3(client))
+    calls = Calls(dynamodb, TABLE)
     for number in range(MOST_REMEMBERED + 1):
         calls.remember(fact(f"call-{number}"))
 
     assert calls.find(sinch.APPLICATION, f"call-{MOST_REMEMBERED}") is not None
     assert calls.find(sinch.APPLICATION, "call-1") is not None
-    make.assert_not_called()
+    dynamodb.call.assert_not_called()
     assert calls.find(sinch.APPLICATION, "call-0") is None
-    make.assert_called_once()
+    dynamodb.call.assert_called_once()
 
 
 def test_the_table_is_read_once_and_consistently(client: DynamoDBClient) -> None:
@@ -156,7 +162,7 @@ def test_the_table_is_read_once_and_consistently(client: DynamoDBClient) -> None
         expected = {"RequestItems": {TABLE: {"Keys": InAnyOrder(keys), "ConsistentRead": True}}}
         stubber.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, expected)
 
-        assert Calls(lambda: client, TABLE).find(sinch.APPLICATION, sinch.CALL) is None
+        assert Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
         stubber.assert_no_pending_responses()
 
 
@@ -259,7 +265,7 @@ def test_a_table_that_is_down_lets_the_call_go_on_and_is_told(client: DynamoDBCl
         applications=front.applications,
         facts=front.facts,
         notifications=front.notifications,
-        calls=Calls(lambda: client, TABLE),
+        calls=Calls(ThroughBoto3(client), TABLE),
         upstream=front.upstream,
         telemetry=front.telemetry,
         clock=front.clock,

@@ -5,31 +5,51 @@ from typing import Any
 import pytest
 
 from call_recorder.aws import clients
+from call_recorder.aws.endpoints import Endpoints, NoRegion
 
-LONGEST_BACK_OFF = 1.0  # botocore's standard mode waits at most this long before the second attempt
-
-
-def longest(client: Any) -> float:
-    config = client.meta.config
-    attempts: int = config.retries["total_max_attempts"]
-    assert config.retries["mode"] == "standard"
-    assert attempts <= 2, "only the first back-off is at most a second"
-    waiting: float = attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1) * LONGEST_BACK_OFF
-    return waiting
+ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
 
 
-def test_the_worst_case_of_an_ice_is_under_three_seconds() -> None:
-    assert longest(clients.parameters()) + longest(clients.facts()) < 3
+def test_the_worst_case_of_an_ice_is_under_two_seconds() -> None:
+    endpoints = Endpoints(ENVIRONMENT)
+
+    assert endpoints.parameters().limits.longest + endpoints.facts().limits.longest < 2
+
+
+def test_a_fact_is_not_tried_twice_while_a_caller_waits() -> None:
+    assert Endpoints(ENVIRONMENT).facts().limits.attempts == 1
 
 
 def test_the_worst_case_of_a_notification_is_under_what_sinch_documents_for_its_newer_api() -> None:
-    assert longest(clients.notifications()) < 5
+    assert Endpoints(ENVIRONMENT).notifications().limits.longest < 5
 
 
-@pytest.mark.parametrize("make", [clients.table, clients.bus])
-def test_behind_the_queue_a_call_may_take_longer_but_not_the_functions_ten_seconds(make: Any) -> None:
-    assert longest(make()) <= 4
+@pytest.mark.parametrize("name", ["tables", "bus"])
+def test_behind_the_queue_a_call_may_take_longer_but_not_the_functions_ten_seconds(name: str) -> None:
+    assert getattr(Endpoints(ENVIRONMENT), name)().limits.longest <= 4
 
 
-def test_a_whole_batch_has_a_connection_for_each_of_its_writes() -> None:
-    assert clients.table().meta.config.max_pool_connections >= 10  # type: ignore[attr-defined]
+def test_the_watchdogs_reads_keep_within_its_minute() -> None:
+    config: Any = clients.index().meta.config
+
+    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert 2 * (config.connect_timeout + config.read_timeout) + 1 <= 4
+
+
+@pytest.mark.parametrize(
+    ("said", "url"),
+    [
+        ({}, "https://sqs.eu-west-1.amazonaws.com"),
+        ({"URL_SUFFIX": "amazonaws.com.cn"}, "https://sqs.eu-west-1.amazonaws.com.cn"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_SQS": "http://sqs:2"}, "http://sqs:2"),
+        ({"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:1"}, "https://sqs.eu-west-1.amazonaws.com"),
+    ],
+)
+def test_a_service_is_where_the_environment_says_or_where_aws_has_it(said: dict[str, str], url: str) -> None:
+    assert Endpoints(ENVIRONMENT | said).facts().url == url
+
+
+def test_without_a_region_nothing_is_composed() -> None:
+    with pytest.raises(NoRegion, match="AWS_REGION"):
+        Endpoints({})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
 
 from call_recorder.aws.calls import Calls
+from call_recorder.aws.endpoint import CallFailed
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.recording.consent import MenuTicket
 from call_recorder.recording.ledger import Message
@@ -33,7 +34,7 @@ from tests.fakes import (
 from tests.svaml import assert_legal, captures, names
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+    pass
 
 
 PARTS = 4
@@ -140,10 +141,11 @@ class Client:
         self._table = table
         self.down = False
 
-    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - boto's name
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        assert operation == "BatchGetItem"
         if self.down:
-            raise ReadTimeoutError(endpoint_url="https://table.example")
-        [(name, wanted)] = RequestItems.items()
+            raise CallFailed(operation, "TimeoutError")
+        [(name, wanted)] = parameters["RequestItems"].items()
         ids = [key["recordingId"]["S"] for key in wanted["Keys"]]
         return {
             "Responses": {name: [self._table.items[each] for each in ids if each in self._table.items]},
@@ -247,7 +249,7 @@ class Calling:
             applications=self.applications,
             facts=self.queue,
             notifications=self.queue,
-            calls=Calls(lambda: cast("DynamoDBClient", self.client), "recordings"),
+            calls=Calls(self.client, "recordings"),
             upstream=self.backend,
             telemetry=self.telemetry,
             clock=Clock(),

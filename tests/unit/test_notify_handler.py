@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.aws import clients
 from call_recorder.handlers.notify import BackOffice, compose
 from call_recorder.recording.facts import (
     CallDecided,
@@ -25,6 +25,7 @@ from call_recorder.recording.facts import (
     write,
 )
 from tests import sinch
+from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, Bus, InMemoryTables, RecordedTelemetry, new_ledger
 from tests.tables import PLACES, RECORDINGS, create
 
@@ -264,10 +265,12 @@ def test_the_function_is_composed_from_its_environment(monkeypatch: pytest.Monke
         "RETENTION_DAYS": "30",
         "GRACE_SECONDS": "60",
         "LONGEST_CALL_SECONDS": "600",
+        "AWS_REGION": "eu-west-1",
     }
+    stand_in_for_endpoints(monkeypatch)
     with mock_aws():
-        create(clients.table())
-        clients.bus().create_event_bus(Name="bus")
+        create(boto3.client("dynamodb"))
+        boto3.client("events").create_event_bus(Name="bus")
         office = compose(environment, clock=lambda: sinch.NOW)
         ours = requested("third", URL.replace("one", "third"))
         bodies = [of_the_bucket(), write(requested("other", OTHER_URL)), write(ours)]
@@ -276,9 +279,9 @@ def test_the_function_is_composed_from_its_environment(monkeypatch: pytest.Monke
         assert office({"Records": records}) == {"batchItemFailures": []}
 
         key = {"place": {"S": URL.removesuffix(".mp3")}}
-        place = clients.table().get_item(TableName=PLACES, Key=key)["Item"]
-        recording = clients.table().get_item(TableName=RECORDINGS, Key={"recordingId": {"S": "other"}})["Item"]
-        places = clients.table().scan(TableName=PLACES)["Items"]
+        place = boto3.client("dynamodb").get_item(TableName=PLACES, Key=key)["Item"]
+        recording = boto3.client("dynamodb").get_item(TableName=RECORDINGS, Key={"recordingId": {"S": "other"}})["Item"]
+        places = boto3.client("dynamodb").scan(TableName=PLACES)["Items"]
     assert {each["place"]["S"]: "owner" in each for each in places} == {
         URL.removesuffix(".mp3"): False,
         URL.replace("one.mp3", "third"): True,

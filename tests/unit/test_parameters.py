@@ -2,16 +2,18 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from call_recorder.aws import clients
+from call_recorder.aws.parameter_store import ParameterStore
 from call_recorder.aws.parameters import MOST_APPLICATIONS, MOST_UNKNOWN, RETRY_SECONDS, UNKNOWN_SECONDS, Applications
 from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
 from call_recorder.sinch.signature import decode_secret
 from tests import sinch
+from tests.aws import ThroughBoto3
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, STORAGE_SECRET
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class Ssm:
     """The real client before a made-up SSM, with a count of its calls and a switch to make them fail."""
 
     def __init__(self) -> None:
-        self.client: SSMClient = clients.parameters()
+        self.client: SSMClient = boto3.client("ssm")
         self.calls: list[dict[str, Any]] = []
         self.down = False
         self.client.meta.events.register("provide-client-params.ssm.GetParameters", self._note)
@@ -74,8 +76,7 @@ class Parameters:
         self.clock = Seconds()
         self.stale: list[str] = []
         self.applications = Applications(
-            self.ssm.client,
-            prefix="call-recorder",
+            ParameterStore(ThroughBoto3(self.ssm.client), "call-recorder"),
             own_bucket=BUCKET,
             ttl_seconds=TTL,
             stale=self.stale.append,
@@ -246,9 +247,13 @@ def test_ssm_out_of_reach_and_nothing_cached_is_told_without_a_secret(parameters
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
 def test_an_error_of_ssm_is_told_by_its_code(code: str) -> None:
-    client = clients.parameters()
+    client = boto3.client("ssm")
     applications = Applications(
-        client, prefix="p", own_bucket=BUCKET, ttl_seconds=TTL, stale=lambda problem: None, clock=Seconds()
+        ParameterStore(ThroughBoto3(client), "p"),
+        own_bucket=BUCKET,
+        ttl_seconds=TTL,
+        stale=lambda problem: None,
+        clock=Seconds(),
     )
     with Stubber(client) as stub:
         stub.add_client_error("get_parameters", service_error_code=code, http_status_code=400)
@@ -307,10 +312,14 @@ def test_noise_with_made_up_keys_has_a_budget_and_does_not_touch_a_known_applica
 
 
 def test_only_so_many_applications_are_remembered_the_least_used_going_first() -> None:
-    client = clients.parameters()
+    client = boto3.client("ssm")
     clock = Seconds()
     applications = Applications(
-        client, prefix="p", own_bucket=BUCKET, ttl_seconds=TTL, stale=lambda problem: None, clock=clock
+        ParameterStore(ThroughBoto3(client), "p"),
+        own_bucket=BUCKET,
+        ttl_seconds=TTL,
+        stale=lambda problem: None,
+        clock=clock,
     )
 
     def look_up(key: str) -> None:

@@ -19,6 +19,7 @@ ROOT = HERE.parents[1]
 
 ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_REGION": "eu-west-1",
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "POWERTOOLS_SERVICE_NAME": "call-recorder",
@@ -34,6 +35,9 @@ ENVIRONMENT = {
     "GRACE_SECONDS": "1800",
     "LONGEST_CALL_SECONDS": "14400",
 }
+IN_LAMBDA = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+"""There, connections are opened ahead; port 9 takes none."""
+
 NAMES = ("callback", "notify", "watchdog")
 UNWANTED = (
     "aws_xray_sdk",
@@ -80,13 +84,27 @@ def test_a_function_imports_nothing_heavy_that_it_does_not_use(name: str, module
 @pytest.mark.parametrize(
     ("name", "clients"),
     [
-        ("callback", ["sqs", "sqs", "ssm"]),
-        ("notify", ["dynamodb", "events"]),
-        ("watchdog", ["dynamodb", "sqs"]),
+        ("callback", []),
+        ("notify", []),
+        ("watchdog", ["dynamodb"]),
     ],
 )
-def test_a_function_creates_the_clients_it_uses_and_no_other(name: str, clients: list[str]) -> None:
+def test_a_function_creates_the_clients_of_boto3_that_it_uses_and_no_other(name: str, clients: list[str]) -> None:
     assert composed(name)["composed"] == clients
+
+
+@pytest.mark.parametrize("name", ["callback", "notify"])
+def test_what_callers_and_the_queue_wait_for_goes_without_an_sdk(name: str) -> None:
+    sdk = [module for module in composed(name)["modules"] if module.startswith(("boto3", "botocore.", "urllib3"))]
+
+    assert sdk == []
+
+
+def test_a_callback_is_answered_without_what_only_the_other_functions_need() -> None:
+    ours = [module for module in composed("callback")["modules"] if module.startswith("call_recorder.")]
+
+    assert not {f"call_recorder.recording.{name}" for name in ("events", "ledger", "rotation")} & set(ours)
+    assert not {f"call_recorder.handlers.{name}" for name in ("notify", "watchdog", "rotation")} & set(ours)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,7 +118,7 @@ def test_in_lambda_the_function_is_composed_before_its_first_event(name: str) ->
     door = {"callback": "_front_door", "notify": "_back_office", "watchdog": "_watchdog"}[name]
     done = subprocess.run(  # noqa: S603 - the script above
         [sys.executable, "-c", script.replace("_DOOR", door)],
-        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), **IN_LAMBDA},
         capture_output=True,
         text=True,
         timeout=60,

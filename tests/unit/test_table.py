@@ -2,6 +2,7 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from call_recorder.aws import clients
-from call_recorder.aws.table import WAITING_SHARDS, Tables, UnreadableItem, from_item, to_item
+from call_recorder.aws.items import WAITING_SHARDS, UnreadableItem, from_item, to_item
+from call_recorder.aws.table import Tables
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import (
     CallDecided,
@@ -57,7 +58,7 @@ INDEX_KEYS = {"applicationDay", "caller", "callee", "requestedAt", "waitingShard
 @pytest.fixture
 def client() -> Iterator["DynamoDBClient"]:
     with mock_aws():
-        client = clients.table()
+        client = boto3.client("dynamodb")
         create(client)
         yield client
 
@@ -314,7 +315,7 @@ def test_an_item_that_somebody_else_wrote_is_not_written_over_and_hides_no_other
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "AccessDeniedException"])
 def test_an_error_of_dynamodb_is_told_by_its_code(code: str) -> None:
-    client = clients.table()
+    client = boto3.client("dynamodb")
     table = tables(client)
     with Stubber(client) as stub:
         stub.add_client_error("batch_get_item", service_error_code=code, http_status_code=400)
@@ -326,7 +327,7 @@ def test_an_error_of_dynamodb_is_told_by_its_code(code: str) -> None:
 
 
 def test_a_table_out_of_reach_is_told_by_the_name_of_the_error() -> None:
-    client = clients.table()
+    client = boto3.client("dynamodb")
 
     def time_out(**_: object) -> None:
         raise ReadTimeoutError(endpoint_url="https://dynamodb.example")
@@ -341,7 +342,7 @@ def test_a_table_out_of_reach_is_told_by_the_name_of_the_error() -> None:
 
 
 def test_a_read_that_leaves_something_out_is_no_read() -> None:
-    client = clients.table()
+    client = boto3.client("dynamodb")
     table = tables(client)
     answer = {"Responses": {}, "UnprocessedKeys": {RECORDINGS: {"Keys": [{"recordingId": {"S": sinch.CALL}}]}}}
     with Stubber(client) as stub:
@@ -365,7 +366,7 @@ OF_PLACES = {PLACES: {"Keys": [{"place": {"S": "s3://own-bucket/a"}}], "Consiste
 def test_a_read_is_one_consistent_call_for_both_tables(
     recording_ids: Collection[str], places: Collection[str], asked: dict[str, Any]
 ) -> None:
-    client = clients.table()
+    client = boto3.client("dynamodb")
     with Stubber(client) as stub:
         stub.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, {"RequestItems": asked})
         assert tables(client).load(recording_ids, places) == Stored()
@@ -373,6 +374,6 @@ def test_a_read_is_one_consistent_call_for_both_tables(
 
 
 def test_a_read_of_nothing_is_no_call() -> None:
-    client = clients.table()
+    client = boto3.client("dynamodb")
     with Stubber(client):
         assert tables(client).load(()) == tables(client).load(set(), {}) == Stored()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import socket
 import ssl
@@ -12,16 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,39 +28,15 @@ from tests import sinch
 from tests.fakes import STORAGE_KEY, STORAGE_SECRET, Applications, Clock, Front, application
 from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, HEADER, PSTN_ACTION, profile, rule
 from tests.svaml import captures
+from tests.tls import LOOPBACK, certificate
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
-LOOPBACK = "127.0.0.1"
 LONGEST_WAIT = 4.0
 SECRET = base64.b64decode(sinch.SECRET)
 ICE = sinch.ice("did", "+12015550100")
 FALLBACK = [{"to": "*", "action": PSTN_ACTION}]
 CONNECT = {"action": {"name": "connectPstn", "number": "+46700000003"}}
-
-
-def certificate(folder: Path) -> Path:
-    """Make a certificate for this machine, signed by itself; return the file with it and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(sinch.NOW - timedelta(days=3650))
-        .not_valid_after(sinch.NOW + timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "certificate.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return file
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from call_recorder.aws import clients
-from call_recorder.aws.table import WAITING_SHARDS
+from call_recorder.aws.items import WAITING_SHARDS
 from call_recorder.aws.waiting import Waiting
 from call_recorder.handlers import watchdog
 from call_recorder.handlers.settings import SettingsRefused
@@ -39,6 +40,7 @@ from call_recorder.recording.facts import (
 from call_recorder.recording.ledger import CLAIM, Message
 from call_recorder.recording.outbox import ABANDONED
 from tests import sinch
+from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, PATIENCE, Bus, Clock, Queue, RecordedTelemetry, new_ledger
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
@@ -375,9 +377,10 @@ def test_a_changed_key_and_a_recording_in_trouble_do_not_hold_each_other_up(book
 
 
 @pytest.fixture
-def client() -> Iterator[DynamoDBClient]:
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
+    stand_in_for_endpoints(monkeypatch)
     with mock_aws():
-        client = clients.table()
+        client = clients.index()
         create(client)
         yield client
 
@@ -431,7 +434,7 @@ def query(table: str, shard: int) -> dict[str, Any]:
 
 
 def test_nothing_but_the_index_is_read() -> None:
-    client = clients.table()
+    client = clients.index()
     with Stubber(client) as stub:
         for table in (RECORDINGS, PLACES):
             for shard in range(WAITING_SHARDS):
@@ -441,7 +444,7 @@ def test_nothing_but_the_index_is_read() -> None:
 
 
 def test_an_index_of_several_pages_is_read_to_its_end_and_only_as_far_as_is_asked() -> None:
-    client = clients.table()
+    client = clients.index()
 
     def page(number: int, last: dict[str, Any]) -> dict[str, Any]:
         return {"Items": [{"recordingId": {"S": f"call-{number}"}, "applicationKey": {"S": "app"}}]} | last
@@ -459,7 +462,7 @@ def test_an_index_of_several_pages_is_read_to_its_end_and_only_as_far_as_is_aske
 
 
 def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:
-    client = clients.table()
+    client = clients.index()
     with Stubber(client) as stub:
         stub.add_client_error("query", service_error_code="AccessDeniedException", http_status_code=400)
         with pytest.raises(TableUnavailable, match="^Query: AccessDeniedException$"):
@@ -467,7 +470,7 @@ def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:
 
 
 def test_an_index_out_of_reach_is_told_by_the_name_of_the_error() -> None:
-    client = clients.table()
+    client = clients.index()
 
     def time_out(**_: object) -> None:
         raise ReadTimeoutError(endpoint_url="https://dynamodb.example")
@@ -537,11 +540,11 @@ def test_a_run_that_fails_says_so_to_lambda_and_not_that_it_ran() -> None:
     assert "WatchdogRuns" not in telemetry.counts
 
 
-ENVIRONMENT = {"RECORDINGS_TABLE": RECORDINGS, "PLACES_TABLE": PLACES}
+ENVIRONMENT = {"RECORDINGS_TABLE": RECORDINGS, "PLACES_TABLE": PLACES, "AWS_REGION": "eu-west-1"}
 
 
 def test_the_function_is_composed_from_its_environment(client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = clients.notifications()
+    queue = boto3.client("sqs")
     url = queue.create_queue(QueueName="recordings")["QueueUrl"]
     put(client, requested(), stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
     at = sinch.NOW + timedelta(days=1)
@@ -556,7 +559,7 @@ def test_the_function_is_composed_from_its_environment(client: DynamoDBClient, m
 
 
 def test_the_handler_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, client: DynamoDBClient) -> None:
-    url = clients.notifications().create_queue(QueueName="recordings")["QueueUrl"]
+    url = boto3.client("sqs").create_queue(QueueName="recordings")["QueueUrl"]
     put(client, requested(at=datetime.now(UTC)))
     environment = ENVIRONMENT | {"RECORDING_QUEUE_URL": url, "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder"}
     for name, value in environment.items():

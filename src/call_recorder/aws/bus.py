@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from call_recorder.aws.failures import told
+from call_recorder.aws.endpoint import CallFailed
 from call_recorder.recording.errors import BusUnavailable
 from call_recorder.recording.events import SOURCE, Event
-
-if TYPE_CHECKING:
-    from mypy_boto3_events import EventBridgeClient
 
 MOST_ENTRIES = 10
 """Entries that one PutEvents takes. Ten of ours, at most 8 KB each, stay well below its 256 KB."""
 
 
-class RecordingsBus:
-    """Publishes events to the recordings bus."""
+class EventBridge(Protocol):
+    """Calls operations of EventBridge."""
 
-    def __init__(self, client: EventBridgeClient, name: str) -> None:
-        self._client = client
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation. Raises CallFailed."""
+
+
+class RecordingsBus:
+    """Publishes events to the recordings bus.
+
+    Args:
+        eventbridge: EventBridge.
+        name: the bus.
+    """
+
+    def __init__(self, eventbridge: EventBridge, name: str) -> None:
+        self._eventbridge = eventbridge
         self._name = name
 
     def publish(self, events: Sequence[Event]) -> set[str]:
@@ -48,13 +57,15 @@ class RecordingsBus:
                 "EventBusName": self._name,
                 "Source": SOURCE,
                 "DetailType": event.detail_type,
-                "Time": event.metadata.occurred_at,
+                "Time": event.metadata.occurred_at.timestamp(),
                 "Detail": event.detail(),
             }
             for event in chunk
         ]
-        with told("PutEvents", BusUnavailable):
-            answer = self._client.put_events(Entries=entries)  # type: ignore[arg-type]
+        try:
+            answer = self._eventbridge.call("PutEvents", {"Entries": entries})
+        except CallFailed as error:
+            raise BusUnavailable(str(error)) from error
         return {
             event.id
             for event, entry in zip(chunk, answer["Entries"], strict=True)

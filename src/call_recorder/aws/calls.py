@@ -8,15 +8,11 @@ queue; for that, the function that answered the ICE remembers the call too.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from call_recorder.aws.table import load
+from call_recorder.aws.items import DynamoDb, readable, stored
 from call_recorder.recording.facts import CallDecided, conference_of_its_own
 from call_recorder.recording.policy import KnownCall
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from call_recorder.recording.recording import Recording
 
 MOST_REMEMBERED = 1000
 """Calls remembered in memory at once; the oldest goes first and is read from the table."""
@@ -26,12 +22,12 @@ class Calls:
     """Remembers calls and finds them again.
 
     Args:
-        client: makes the client for DynamoDB; called only if the table must be asked.
+        dynamodb: DynamoDB.
         table: the recordings table's name.
     """
 
-    def __init__(self, client: Callable[[], DynamoDBClient], table: str) -> None:
-        self._client = client
+    def __init__(self, dynamodb: DynamoDb, table: str) -> None:
+        self._dynamodb = dynamodb
         self._table = table
         self._remembered: OrderedDict[tuple[str, str], KnownCall] = OrderedDict()
 
@@ -50,7 +46,9 @@ class Calls:
         remembered = self._remembered.get((application_key, call_id))
         if remembered is not None:
             return remembered
-        for recording in load(self._client(), self._table, {call_id, conference_of_its_own(call_id)}).values():
+        ids = {call_id, conference_of_its_own(call_id)}
+        found = stored(self._dynamodb, {self._table: [{"recordingId": {"S": each}} for each in ids]})
+        for recording in readable(Recording, found.get(self._table, ())):
             if recording.application_key == application_key:
                 return KnownCall(
                     recording.calls.get(call_id), recording.awaited.get(call_id), recording.consents.get(call_id)

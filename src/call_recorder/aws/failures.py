@@ -1,4 +1,4 @@
-"""AWS's errors in the domain's words: which operation failed, and AWS's code or the name of botocore's error."""
+"""boto3's errors in the domain's words: which operation failed, and AWS's code or the name of botocore's error."""
 
 from __future__ import annotations
 

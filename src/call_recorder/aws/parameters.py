@@ -1,4 +1,4 @@
-"""Applications from SSM Parameter Store, cached.
+"""Applications, made of their parameters and cached.
 
 One call fetches an application's parameters, once per TTL. A refresh that fails serves the last good value.
 Keys that nobody stored are remembered as unknown, in a bounded cache and with a budget of look-ups, so that
@@ -11,15 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from call_recorder.aws.failures import told
-from call_recorder.recording.application import PARAMETERS, SECRETS, Application
+from call_recorder.recording.application import Application
 from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
+from call_recorder.recording.parameters import SECRETS
 from call_recorder.recording.profile import ProfileRefused
-
-if TYPE_CHECKING:
-    from mypy_boto3_ssm import SSMClient
 
 MOST_APPLICATIONS = 256
 """Applications remembered at once; the least recently used goes first."""
@@ -38,6 +35,13 @@ RETRY_SECONDS = 10.0
 _UNKNOWN = "no application-secrets under this application key"
 
 
+class Store(Protocol):
+    """Where parameters are stored."""
+
+    def read(self, key: str) -> dict[str, str]:
+        """Return the texts of an application's parameters, by their names. Raises ParametersUnavailable."""
+
+
 @dataclass(slots=True)
 class _Cached:
     application: Application
@@ -48,8 +52,7 @@ class Applications:
     """Finds the application that a callback claims to be for.
 
     Args:
-        client: SSM.
-        prefix: first part of every parameter's path, without slashes at its ends.
+        store: where parameters are stored.
         own_bucket: the stack's bucket, for profiles that name no destination.
         ttl_seconds: how long parameters are used before they are read again.
         stale: told why, whenever a last good value has to do.
@@ -58,16 +61,14 @@ class Applications:
 
     def __init__(
         self,
-        client: SSMClient,
+        store: Store,
         *,
-        prefix: str,
         own_bucket: str,
         ttl_seconds: float,
         stale: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._prefix = prefix
+        self._store = store
         self._own_bucket = own_bucket
         self._ttl = ttl_seconds
         self._stale = stale
@@ -116,7 +117,7 @@ class Applications:
         return cached.application
 
     def _fetched(self, key: str, now: float) -> Application:
-        values = self._read(key)
+        values = self._store.read(key)
         if SECRETS not in values:
             self._unknown[key] = now + UNKNOWN_SECONDS
             raise UnknownApplication(_UNKNOWN)
@@ -129,12 +130,6 @@ class Applications:
         if len(self._known) > MOST_APPLICATIONS:
             self._known.popitem(last=False)
         return application
-
-    def _read(self, key: str) -> dict[str, str]:
-        folder = f"/{self._prefix}/{key}/"
-        with told("GetParameters", ParametersUnavailable):
-            answer = self._client.get_parameters(Names=[folder + name for name in PARAMETERS], WithDecryption=True)
-        return {parameter["Name"].removeprefix(folder): parameter["Value"] for parameter in answer["Parameters"]}
 
     def _expire_unknown(self, now: float) -> None:
         while self._unknown and next(iter(self._unknown.values())) <= now:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from call_recorder.aws.failures import told
-from call_recorder.recording.application import CREDENTIALS, PROFILE
 from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable
+from call_recorder.recording.parameters import CREDENTIALS, PROFILE
 from call_recorder.recording.rotation import AccessKey, Holder, NewestKey, NewKey, Observation, Parameter
 
 if TYPE_CHECKING:

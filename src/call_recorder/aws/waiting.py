@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from call_recorder.aws.failures import told
-from call_recorder.aws.table import WAITING_SHARDS, sortable
+from call_recorder.aws.items import WAITING_SHARDS, sortable
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import Overdue, PlaceOverdue
 

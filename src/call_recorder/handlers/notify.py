@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from call_recorder.aws import clients, objects
+from call_recorder.aws import objects
 from call_recorder.aws.bus import RecordingsBus
+from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.table import Tables
 from call_recorder.handlers.settings import NotifySettings
 from call_recorder.handlers.telemetry import Telemetry, traced
 from call_recorder.recording.events import Event, RecordingMissing
-from call_recorder.recording.facts import MalformedFact, QueuedFact, RecordingFact, read
+from call_recorder.recording.facts import MalformedFact, Model, QueuedFact, RecordingFact, read
 from call_recorder.recording.ledger import Ledger, Message, Report
 
 _PARALLEL_CALLS = 10
@@ -116,8 +117,10 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
         SettingsRefused: the environment is incomplete.
     """
     settings = NotifySettings.read(environment)
+    Model.build()
+    endpoints = Endpoints(environment)
     tables = Tables(
-        clients.table(),
+        endpoints.tables(),
         recordings=settings.recordings_table,
         places=settings.places_table,
         retention=settings.retention,
@@ -125,7 +128,7 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
     )
     ledger = Ledger(
         tables=tables,
-        bus=RecordingsBus(clients.bus(), settings.recordings_bus),
+        bus=RecordingsBus(endpoints.bus(), settings.recordings_bus),
         executor=ThreadPoolExecutor(_PARALLEL_CALLS),
         clock=clock,
         patience=settings.patience,

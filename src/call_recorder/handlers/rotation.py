@@ -7,17 +7,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from call_recorder.aws import clients
+from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.uploader import UploaderKeys
-from call_recorder.handlers.settings import RotationSettings
+from call_recorder.handlers.settings import Settings
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording.errors import CallRecorderError, RotationIncomplete
-from call_recorder.recording.rotation import Report, Rotation
+from call_recorder.recording.rotation import Report, Rotation, RotationPolicy
+
+
+class RotationSettings(Settings):
+    """Settings of RotationFunction. ``aws_region`` is set by Lambda itself."""
+
+    uploader_user_name: Annotated[str, Field(min_length=1)]
+    recordings_bucket: Annotated[str, Field(min_length=3)]
+    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "call-recorder"
+    parameters_kms_key_arn: str = ""
+    parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    key_max_age_days: Annotated[int, Field(ge=1, le=3_650)]
+    recording_queue_url: Annotated[str, Field(min_length=1)]
+    aws_region: Annotated[str, Field(min_length=1)]
+
+    @property
+    def rotation(self) -> RotationPolicy:
+        """By what rules the key is handed out and replaced."""
+        overlap = self.parameters_ttl_seconds + self.longest_call_seconds + self.grace_seconds
+        return RotationPolicy(
+            bucket=self.recordings_bucket,
+            region=self.aws_region,
+            max_age=timedelta(days=self.key_max_age_days),
+            overlap=timedelta(seconds=overlap),
+        )
 
 
 class Locksmith:
@@ -90,7 +119,7 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
         prefix=settings.parameter_prefix,
         kms_key=settings.parameters_kms_key_arn,
     )
-    queue = RecordingQueue(clients.notifications(), settings.recording_queue_url)
+    queue = RecordingQueue(Endpoints(environment).notifications(), settings.recording_queue_url)
     return Locksmith(Rotation(keys, queue, settings.rotation, clock), Telemetry())
 
 

@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from call_recorder.recording.outbox import Patience
 from call_recorder.recording.policy import DegradedAnswer
-from call_recorder.recording.rotation import RotationPolicy
 
 
 class SettingsRefused(Exception):
     """An environment variable is missing or wrong; the text names it and the mend."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper)
+class Settings(BaseModel):
+    """A function's settings."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper, defer_build=True)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -34,7 +35,7 @@ class _Settings(BaseModel):
             raise SettingsRefused(f"set the environment variable {'; '.join(problems)}") from None
 
 
-class CallbackSettings(_Settings):
+class CallbackSettings(Settings):
     """Settings of CallbackFunction.
 
     ``callback_path`` is the path of the URL given to Sinch, which Sinch signs.
@@ -48,6 +49,7 @@ class CallbackSettings(_Settings):
     recordings_bucket: Annotated[str, Field(min_length=3)]
     recordings_table: Annotated[str, Field(min_length=3)]
     degraded_answer: DegradedAnswer = "connect"
+    prefetched_application_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,128}$")] = ""
 
     @property
     def signature_window(self) -> timedelta:
@@ -55,7 +57,7 @@ class CallbackSettings(_Settings):
         return timedelta(seconds=self.signature_window_seconds)
 
 
-class NotifySettings(_Settings):
+class NotifySettings(Settings):
     """Settings of NotifyFunction."""
 
     recordings_table: Annotated[str, Field(min_length=3)]
@@ -77,35 +79,9 @@ class NotifySettings(_Settings):
         return Patience(timedelta(seconds=self.grace_seconds), timedelta(seconds=self.longest_call_seconds))
 
 
-class WatchdogSettings(_Settings):
+class WatchdogSettings(Settings):
     """Settings of WatchdogFunction."""
 
     recordings_table: Annotated[str, Field(min_length=3)]
     places_table: Annotated[str, Field(min_length=3)]
     recording_queue_url: Annotated[str, Field(min_length=1)]
-
-
-class RotationSettings(_Settings):
-    """Settings of RotationFunction. ``aws_region`` is set by Lambda itself."""
-
-    uploader_user_name: Annotated[str, Field(min_length=1)]
-    recordings_bucket: Annotated[str, Field(min_length=3)]
-    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "call-recorder"
-    parameters_kms_key_arn: str = ""
-    parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
-    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
-    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
-    key_max_age_days: Annotated[int, Field(ge=1, le=3_650)]
-    recording_queue_url: Annotated[str, Field(min_length=1)]
-    aws_region: Annotated[str, Field(min_length=1)]
-
-    @property
-    def rotation(self) -> RotationPolicy:
-        """By what rules the key is handed out and replaced."""
-        overlap = self.parameters_ttl_seconds + self.longest_call_seconds + self.grace_seconds
-        return RotationPolicy(
-            bucket=self.recordings_bucket,
-            region=self.aws_region,
-            max_age=timedelta(days=self.key_max_age_days),
-            overlap=timedelta(seconds=overlap),
-        )

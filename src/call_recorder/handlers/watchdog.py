@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from call_recorder.aws import clients
+from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.waiting import Waiting
 from call_recorder.handlers.settings import WatchdogSettings
@@ -69,8 +70,8 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
         SettingsRefused: the environment is incomplete.
     """
     settings = WatchdogSettings.read(environment)
-    waiting = Waiting(clients.table(), recordings=settings.recordings_table, places=settings.places_table)
-    queue = RecordingQueue(clients.notifications(), settings.recording_queue_url)
+    waiting = Waiting(clients.index(), recordings=settings.recordings_table, places=settings.places_table)
+    queue = RecordingQueue(Endpoints(environment).notifications(), settings.recording_queue_url)
     return Watchdog(waiting, queue, Telemetry(), clock)
 
 

@@ -9,15 +9,10 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from call_recorder.recording.destinations import Destination, DestinationRefused, Naming, check_credentials
+from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.recording.profile import ProfileRefused, RecordingProfile, Rule
 from call_recorder.sinch.signature import decode_secret
 from call_recorder.sinch.svaml import RecordingOptions
-
-SECRETS = "application-secrets"
-CREDENTIALS = "storage-credentials"
-PROFILE = "recording-profile"
-PARAMETERS = (SECRETS, CREDENTIALS, PROFILE)
-"""The names of an application's parameters, below ``/<prefix>/<applicationKey>/``."""
 
 RECORDINGS_PREFIX = "recordings/"
 """Where the uploader may write in the stack's own bucket."""

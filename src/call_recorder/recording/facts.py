@@ -64,7 +64,19 @@ class Model(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
         hide_input_in_errors=True,
+        defer_build=True,
     )
+
+    @classmethod
+    def build(cls) -> None:
+        """Build what all models below this one were spared so far.
+
+        A model is built when it is first used, which saves a cold start what it does not need. Threads must not be
+        the first to use one: pydantic does not guard what it builds.
+        """
+        for model in cls.__subclasses__():
+            model.model_rebuild()
+            model.build()
 
 
 def _reckonable(at: datetime) -> datetime:
@@ -335,7 +347,9 @@ Fact = (
 QueuedFact = Fact | ObjectStored | PlaceOverdue | UploaderKeyChanged
 """All that is taken from the queue. Nobody sends ``FileStored``: whose an object is is found out behind the queue."""
 
-_QUEUED: TypeAdapter[QueuedFact] = TypeAdapter(Annotated[QueuedFact, Field(discriminator="fact")])
+_QUEUED: TypeAdapter[QueuedFact] = TypeAdapter(
+    Annotated[QueuedFact, Field(discriminator="fact")], config=ConfigDict(defer_build=True)
+)
 
 
 def read(message: str) -> QueuedFact:

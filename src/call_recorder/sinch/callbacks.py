@@ -9,19 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, Final, TypeGuard
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import from_json
 
 from call_recorder.sinch.timestamps import parse_timestamp
 
@@ -89,7 +80,7 @@ Timestamp = Annotated[datetime | None, BeforeValidator(_timestamp)]
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True)
 
 
 class To(_Wire):
@@ -181,27 +172,13 @@ class UnknownCallback(_Callback):
 
 Callback = IceCallback | AceCallback | PieCallback | DiceCallback | NotifyCallback | UnknownCallback
 
-_KNOWN = frozenset({"ice", "ace", "pie", "dice", "notify"})
-
-
-def _kind(body: Any) -> str | None:
-    event = _word(body.get("event")) if isinstance(body, Mapping) else None
-    if event is None:
-        return None
-    return event if event in _KNOWN else "unknown"
-
-
-_CALLBACK: TypeAdapter[Callback] = TypeAdapter(
-    Annotated[
-        Annotated[IceCallback, Tag("ice")]
-        | Annotated[AceCallback, Tag("ace")]
-        | Annotated[PieCallback, Tag("pie")]
-        | Annotated[DiceCallback, Tag("dice")]
-        | Annotated[NotifyCallback, Tag("notify")]
-        | Annotated[UnknownCallback, Tag("unknown")],
-        Discriminator(_kind),
-    ]
-)
+_KINDS: Final[Mapping[str, type[Callback]]] = {
+    "ice": IceCallback,
+    "ace": AceCallback,
+    "pie": PieCallback,
+    "dice": DiceCallback,
+    "notify": NotifyCallback,
+}
 
 
 def parse(body: bytes) -> Callback:
@@ -210,7 +187,13 @@ def parse(body: bytes) -> Callback:
     Raises:
         MalformedCallback: it is not a JSON object, or has no ``event``.
     """
+    # The event is looked at before the model is chosen, and not by a union of them all: an ICE has no need of the
+    # others, and to build them takes a tenth of a cold start.
     try:
-        return _CALLBACK.validate_json(body)
-    except ValidationError:
-        raise MalformedCallback("the body is not a JSON object with an event") from None
+        said = from_json(body)
+    except ValueError:
+        said = None
+    event = _word(said.get("event")) if isinstance(said, dict) else None
+    if event is None:
+        raise MalformedCallback("the body is not a JSON object with an event")
+    return _KINDS.get(event, UnknownCallback).model_validate(said)

@@ -1,0 +1,40 @@
+"""The ways of CallbackFunction to AWS, which can be opened while the rest of the function is still imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Thread
+
+from call_recorder.aws.endpoints import Endpoints
+from call_recorder.aws.parameter_store import ParameterStore
+
+
+class Connections:
+    """SSM, SQS and DynamoDB as CallbackFunction calls them.
+
+    Args:
+        environment: the function's. ``PREFETCHED_APPLICATION_KEY`` says which application to expect.
+
+    Raises:
+        NoRegion: ``AWS_REGION`` is not set.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        endpoints = Endpoints(environment)
+        self._expected = environment.get("PREFETCHED_APPLICATION_KEY")
+        self._ssm = endpoints.parameters()
+        self.parameters = ParameterStore(self._ssm, environment.get("PARAMETER_PREFIX") or "call-recorder")
+        self.facts = endpoints.facts()
+        self.notifications = endpoints.notifications()
+        self.calls = endpoints.calls()
+
+    def open(self) -> None:
+        """Begin, beside whatever else goes on, to connect and to read the parameters of the expected application.
+
+        Without one that is expected, the connection to SSM is open by the time its parameters are asked for.
+        """
+        if self._expected:
+            self.parameters.read_ahead(self._expected)
+        else:
+            Thread(target=self._ssm.connect, name="connect-ssm", daemon=True).start()
+        Thread(target=self.facts.connect, name="connect-sqs", daemon=True).start()

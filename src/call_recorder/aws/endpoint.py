@@ -1,0 +1,231 @@
+"""AWS services that speak its JSON protocol, called without an SDK.
+
+All that a caller waits for goes this way: to import botocore takes longer than all else that the function does
+before its first answer (docs/decisions/0015).
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from call_recorder.aws.signing import Credentials, NoCredentials, signed
+
+
+class CallFailed(Exception):
+    """A call failed, and every attempt that it had: which operation, and AWS's code or the error's name.
+
+    Such as ``SendMessage: TimeoutError``. Nothing that was sent or answered is in the text; ``details`` is what AWS
+    said of the failure.
+    """
+
+    def __init__(self, operation: str, reason: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{operation}: {reason}")
+        self.reason = reason
+        self.details = details or {}
+
+
+class Service(NamedTuple):
+    """A service: its name in addresses and signatures, what precedes an operation's name, its version of JSON."""
+
+    name: str
+    target: str
+    json: str
+
+
+SSM = Service("ssm", "AmazonSSM", "1.1")
+SQS = Service("sqs", "AmazonSQS", "1.0")
+DYNAMODB = Service("dynamodb", "DynamoDB_20120810", "1.0")
+EVENTS = Service("events", "AWSEvents", "1.1")
+
+
+class Limits(NamedTuple):
+    """How long a call may take: seconds to connect, seconds without a byte of the answer, and attempts.
+
+    A second attempt is made at once. It is for a connection that broke or a server that failed; whoever is turned
+    away for good is told by the queue, the fact or the last good value, and not by waiting here.
+    """
+
+    connect: float
+    read: float
+    attempts: int
+
+    @property
+    def longest(self) -> float:
+        """The longest that a call keeps its caller waiting, in seconds."""
+        return self.attempts * (self.connect + self.read)
+
+
+class Endpoint:
+    """One service in one region. Connections are kept, each for one call at a time; threads may share the whole.
+
+    Args:
+        service: which service.
+        url: where it is, such as ``https://sqs.eu-west-1.amazonaws.com``.
+        region: what requests are signed for.
+        credentials: gives the credentials to sign with.
+        limits: how long a call may take.
+        clock: the time in UTC, for signatures.
+        tls: makes the TLS settings when first needed.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        url: str,
+        *,
+        region: str,
+        credentials: Callable[[], Credentials],
+        limits: Limits,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        tls: Callable[[], ssl.SSLContext],
+    ) -> None:
+        parts = urlsplit(url)
+        self.service = service
+        self.url = url
+        self.limits = limits
+        self._secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname or "", parts.port
+        self._authority = parts.netloc
+        self._path = parts.path or "/"
+        self._region = region
+        self._credentials = credentials
+        self._clock = clock
+        self._tls = tls
+        self._idle: list[HTTPConnection] = []
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation; parameters and answer are as the service's API reference has them.
+
+        Raises:
+            CallFailed: it was refused, or not answered within the limits.
+        """
+        body = json.dumps(parameters, separators=(",", ":")).encode()
+        failure = CallFailed(operation, "not tried")
+        for _ in range(self.limits.attempts):
+            try:
+                status, kind, content = self._attempt(operation, body)
+            except NoCredentials as error:
+                raise CallFailed(operation, str(error)) from error
+            except (OSError, HTTPException) as error:
+                failure = CallFailed(operation, type(error).__name__)
+                continue
+            said = _object(content)
+            if status == HTTPStatus.OK and said is not None:
+                return said
+            failure = CallFailed(operation, _code(kind, said or {}) or f"status {status}", said)
+            if status < HTTPStatus.INTERNAL_SERVER_ERROR and "Throttl" not in failure.reason:
+                break
+        raise failure
+
+    def connect(self) -> None:
+        """Open a connection ahead of the first call. One that cannot be opened is that call's trouble."""
+        connection = self._connection()
+        try:
+            connection.connect()
+        except OSError:
+            return
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _attempt(self, operation: str, body: bytes) -> tuple[int, str, bytes]:
+        """Send one request; return the answer's status, error type and content.
+
+        The other side closes a connection that is idle for long, and a function that stands still between two
+        invocations may not have heard of it. A kept connection that turns out to be closed costs no attempt.
+        """
+        headers = signed(
+            {
+                "content-type": f"application/x-amz-json-{self.service.json}",
+                "host": self._authority,
+                "x-amz-target": f"{self.service.target}.{operation}",
+            },
+            body,
+            path=self._path,
+            credentials=self._credentials(),
+            region=self._region,
+            service=self.service.name,
+            at=self._clock(),
+        )
+        while self._idle:
+            connection = self._idle.pop()
+            if _is_open(connection):
+                try:
+                    return self._exchange(connection, headers, body)
+                except ConnectionError:  # RemoteDisconnected is one
+                    break
+            connection.close()
+        connection = self._connection()
+        connection.connect()
+        return self._exchange(connection, headers, body)
+
+    def _exchange(self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes) -> tuple[int, str, bytes]:
+        whole = False
+        try:
+            connection.sock.settimeout(self.limits.read)
+            connection.putrequest("POST", self._path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.putheader("content-length", str(len(body)))
+            connection.endheaders(body)
+            response = connection.getresponse()
+            content = response.read()
+            whole = connection.sock is not None  # http.client has closed it if the other side wants so
+        finally:
+            if whole:
+                self._idle.append(connection)
+            else:
+                connection.close()
+        kind = response.getheader("x-amzn-query-error") or response.getheader("x-amzn-errortype") or ""
+        return response.status, kind, content
+
+    def _connection(self) -> HTTPConnection:
+        if self._secure:
+            return HTTPSConnection(self._host, self._port, timeout=self.limits.connect, context=self._tls())
+        return HTTPConnection(self._host, self._port, timeout=self.limits.connect)
+
+
+def trusted(bundle: str | None) -> Callable[[], ssl.SSLContext]:
+    """Return what makes the TLS settings, once: those in ``bundle`` are trusted, or whom the system trusts."""
+    return cache(lambda: ssl.create_default_context(cafile=bundle))
+
+
+def _is_open(connection: HTTPConnection) -> bool:
+    """Tell whether the other side has neither closed an idle connection nor said what nobody asked for.
+
+    To ask a TLS socket reads what belongs to TLS itself, such as the session tickets that follow a handshake.
+    """
+    try:
+        connection.sock.settimeout(0)
+        connection.sock.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of an answer, or ``None`` if it is none."""
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _code(kind: str, said: Mapping[str, Any]) -> str:
+    """Return AWS's error code: SQS's old one, a header's, or the body's, without namespace and address."""
+    kind = kind or str(said.get("__type") or said.get("code") or "")
+    return kind.partition(";")[0].partition(":")[0].rpartition("#")[2][:64]

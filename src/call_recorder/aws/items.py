@@ -1,0 +1,180 @@
+"""Recordings and places as items (Amazon DynamoDB): what is stored of them, and how they are read back."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from call_recorder.aws.endpoint import CallFailed
+from call_recorder.recording.errors import TableUnavailable
+from call_recorder.recording.outbox import Outbox, Patience
+from call_recorder.recording.recording import Recording
+
+WAITING_SHARDS = 8
+"""Partitions of the index of items still waited for, so that no single one takes every write."""
+
+_Item = TypeVar("_Item", bound=Outbox)
+
+
+class UnreadableItem(TableUnavailable):
+    """An item is not as it was written here."""
+
+
+class DynamoDb(Protocol):
+    """Calls operations of DynamoDB."""
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation. Raises CallFailed."""
+
+
+def stored(dynamodb: DynamoDb, keys: Mapping[str, Collection[Mapping[str, Any]]]) -> Mapping[str, list[dict[str, Any]]]:
+    """Return the items that exist, by table, in one consistent read of at most 100; no call if none is asked for.
+
+    Args:
+        dynamodb: DynamoDB.
+        keys: the items' keys, by table.
+
+    Raises:
+        TableUnavailable: they could not all be read.
+    """
+    requests = {table: {"Keys": list(each), "ConsistentRead": True} for table, each in keys.items() if each}
+    if not requests:
+        return {}
+    try:
+        answer = dynamodb.call("BatchGetItem", {"RequestItems": requests})
+    except CallFailed as error:
+        raise TableUnavailable(str(error)) from error
+    if answer.get("UnprocessedKeys"):
+        raise TableUnavailable("BatchGetItem: throttled")
+    found: Mapping[str, list[dict[str, Any]]] = answer["Responses"]
+    return found
+
+
+def readable(kind: type[_Item], items: Collection[Mapping[str, Any]]) -> list[_Item]:
+    """Return the items that can be read. One that cannot is no matter of the others: writing over it is refused."""
+    found = []
+    for item in items:
+        with suppress(UnreadableItem):
+            found.append(from_item(kind, item))
+    return found
+
+
+def to_item(outbox: Outbox, retention: timedelta, patience: Patience) -> dict[str, Any]:
+    """Return the item of a recording or place: what merging needs, and beside it what people and indexes read."""
+    item = {name: value for name, value in outbox.model_dump(mode="json", exclude_none=True).items() if value != {}}
+    if isinstance(outbox, Recording):
+        item |= _flat(outbox) | _index_keys(outbox)
+    item |= _waiting(outbox, patience)
+    item["expiresAt"] = int(outbox.expires_at(retention).timestamp())
+    return {name: attribute(value) for name, value in item.items() if value is not None}
+
+
+def from_item(kind: type[_Item], item: Mapping[str, Any]) -> _Item:
+    """Return the recording or place that an item stores; what was put beside it for reading is left aside.
+
+    Raises:
+        UnreadableItem: somebody else has written to it.
+    """
+    fields = {field.alias or name for name, field in kind.model_fields.items()}
+    try:
+        return kind.model_validate({name: value_of(each) for name, each in item.items() if name in fields})
+    except ValidationError as error:
+        wrong = {str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"]}
+        raise UnreadableItem(f"the stored item cannot be read: {', '.join(sorted(wrong))}") from None
+
+
+def attribute(value: Any) -> dict[str, Any]:
+    """Return what JSON can say as DynamoDB's JSON says it, with its type: text, whole numbers, truth, lists, maps.
+
+    Raises:
+        TypeError: it is something else. DynamoDB keeps a number exactly, and a float is not exact.
+    """
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case None:
+            return {"NULL": True}
+        case list() | tuple():
+            return {"L": [attribute(each) for each in value]}
+        case dict():
+            return {"M": {name: attribute(each) for name, each in value.items()}}
+        case _:
+            raise TypeError(f"no attribute is made of a {type(value).__name__}")
+
+
+def value_of(attribute: Mapping[str, Any]) -> Any:
+    """Return what an attribute in DynamoDB's JSON says. Of types that are not written here, the text as it came."""
+    ((kind, said),) = attribute.items()
+    match kind:
+        case "N":
+            return int(said) if said.lstrip("-").isdigit() else float(said)
+        case "NULL":
+            return None
+        case "L":
+            return [value_of(each) for each in said]
+        case "M":
+            return {name: value_of(each) for name, each in said.items()}
+        case _:
+            return said
+
+
+def _flat(recording: Recording) -> dict[str, Any]:
+    """Return status, call and request at the item's top level; of a conference, what came first."""
+    call, request = recording.first_call, recording.first_request
+    flat: dict[str, Any] = {"status": recording.status}
+    if call:
+        flat |= call.model_dump(mode="json", exclude={"at"}) | {"startedAt": sortable(call.at)}
+    if request:
+        flat |= request.model_dump(mode="json", exclude={"at"})
+    if recording.first_consent:
+        flat["consent"] = recording.first_consent.model_dump(mode="json", exclude_none=True)
+    for end in () if recording.conference_id else recording.ends.values():
+        flat |= end.model_dump(mode="json", exclude={"at"}) | {"endedAt": sortable(end.at)}
+    if recording.available:
+        flat["availableAt"] = sortable(min(file.at for file in recording.available.values()))
+    if recording.missing:
+        first = min(recording.missing.values(), key=lambda missing: missing.at)
+        flat |= {"missingSince": sortable(first.at), "missingReason": first.reason}
+    return flat
+
+
+def _index_keys(recording: Recording) -> dict[str, Any]:
+    """Return the keys of the indexes. An attribute that is missing keeps the item out of its index.
+
+    A call that declined to be recorded is in them too: an auditor looks for its proof. So is one that should have
+    been recorded from its answer and was not, and a recording of whose request nothing is known: an operator looks.
+    """
+    call = recording.first_call
+    asked = recording.first_request or recording.first_consent or next(iter(recording.answers_missed.values()), None)
+    at = asked.at if asked else min((file.at for file in recording.files.values()), default=recording.finished_at)
+    if at is None:
+        return {}
+    application = recording.application_key
+    keys: dict[str, Any] = {"applicationDay": f"{application}#{at:%Y-%m-%d}", "requestedAt": sortable(at)}
+    if call and call.from_:
+        keys["caller"] = f"{application}#{call.from_}"
+    if call and call.to:
+        keys["callee"] = f"{application}#{call.to}"
+    return keys
+
+
+def _waiting(item: Outbox, patience: Patience) -> dict[str, Any]:
+    """Return the keys of the index that the watchdog reads, of an item that it has to look at some time."""
+    due_at = item.due_at(patience)
+    if due_at is None:
+        return {}
+    return {"waitingShard": str(zlib.crc32(item.name.encode()) % WAITING_SHARDS), "dueAt": sortable(due_at)}
+
+
+def sortable(at: datetime) -> str:
+    """Write a time so that it sorts as text: UTC, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

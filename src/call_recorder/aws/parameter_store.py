@@ -1,0 +1,87 @@
+"""The parameters of one application in SSM Parameter Store, as they are stored."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from call_recorder.aws.endpoint import CallFailed
+from call_recorder.recording.errors import ParametersUnavailable
+from call_recorder.recording.parameters import PARAMETERS
+
+AHEAD_SECONDS = 10.0
+"""How long what was read ahead may be used. An environment can be ready for hours before its first callback."""
+
+
+class Ssm(Protocol):
+    """Calls operations of SSM."""
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation. Raises CallFailed."""
+
+
+class ParameterStore:
+    """Reads an application's parameters, all in one call.
+
+    Args:
+        ssm: SSM.
+        prefix: first part of every parameter's path, without slashes at its ends.
+        clock: seconds that only go up.
+    """
+
+    def __init__(self, ssm: Ssm, prefix: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ssm = ssm
+        self._prefix = prefix
+        self._clock = clock
+        self._ahead: dict[str, _Ahead] = {}
+
+    def read(self, key: str) -> dict[str, str]:
+        """Return the texts of an application's parameters by their names, without those that are not stored.
+
+        Raises:
+            ParametersUnavailable: SSM could not be asked.
+        """
+        ahead = self._ahead.pop(key, None)
+        if ahead is not None and self._clock() - ahead.begun < AHEAD_SECONDS:
+            return ahead.values()
+        return self._asked(key)
+
+    def read_ahead(self, key: str) -> None:
+        """Begin to read an application's parameters beside whatever else goes on; ``read`` will wait for the rest."""
+        self._ahead[key] = _Ahead(lambda: self._asked(key), self._clock())
+
+    def _asked(self, key: str) -> dict[str, str]:
+        folder = f"/{self._prefix}/{key}/"
+        names = [folder + name for name in PARAMETERS]
+        try:
+            answer = self._ssm.call("GetParameters", {"Names": names, "WithDecryption": True})
+        except CallFailed as error:
+            raise ParametersUnavailable(str(error)) from error
+        return {parameter["Name"].removeprefix(folder): parameter["Value"] for parameter in answer["Parameters"]}
+
+
+class _Ahead:
+    """What a thread is reading, since ``begun``."""
+
+    def __init__(self, read: Callable[[], dict[str, str]], begun: float) -> None:
+        self.begun = begun
+        self._read = read
+        self._found: dict[str, str] = {}
+        self._failed: ParametersUnavailable | None = None
+        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def values(self) -> dict[str, str]:
+        """Wait for it. Raises ParametersUnavailable."""
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+        return self._found
+
+    def _run(self) -> None:
+        try:
+            self._found = self._read()
+        except ParametersUnavailable as error:
+            self._failed = error

@@ -1,0 +1,9 @@
+"""The names of an application's parameters, below ``/<prefix>/<applicationKey>/``."""
+
+from typing import Final
+
+SECRETS: Final = "application-secrets"
+CREDENTIALS: Final = "storage-credentials"
+PROFILE: Final = "recording-profile"
+PARAMETERS: Final = (SECRETS, CREDENTIALS, PROFILE)
+"""All that an application has."""

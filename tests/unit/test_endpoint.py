@@ -1,0 +1,346 @@
+"""An AWS service as it is spoken to without an SDK: a real server on this machine, over TLS, well-behaved or not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from call_recorder.aws.endpoint import SQS, CallFailed, Endpoint, Limits, trusted
+from call_recorder.aws.signing import Credentials
+from tests.tls import LOOPBACK, certificate
+
+pytestmark = pytest.mark.allow_hosts([LOOPBACK])
+
+WHO = Credentials("AKIDENDPOINT", "the secret key", "the session token")
+Reply = Callable[[socket.socket], bool]
+"""Answers one request; tells whether the connection stays open."""
+
+
+def says(status: int, body: object, *more: str) -> Reply:
+    def reply(connection: socket.socket) -> bool:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = [f"HTTP/1.1 {status} Whatever", f"content-length: {len(content)}", *more, "", ""]
+        connection.sendall("\r\n".join(head).encode() + content)
+        return not any("close" in each for each in more)
+
+    return reply
+
+
+def then_closes(reply: Reply) -> Reply:
+    return lambda connection: bool(reply(connection) and False)
+
+
+def closes(_: socket.socket) -> bool:
+    return False
+
+
+OK = says(200, {"MessageId": "m"})
+FAILS = says(500, {"__type": "InternalFailure"})
+THROTTLES = says(400, {"__type": "com.amazon.coral.availability#ThrottlingException"})
+REFUSES = says(400, {"__type": "AccessDeniedException", "message": "not you"})
+
+
+class Service:
+    """Answers its requests as told, in turn, and all others well. ``lapsed`` is set when it has closed a connection."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self.replies: list[Reply] = []
+        self.requests: list[tuple[str, bytes]] = []
+        self.connections = 0
+        self.lapsed = threading.Event()
+        self.closing = threading.Event()
+        self._tls = tls
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self._threads = [threading.Thread(target=self._listen)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"http{'s' if self._tls else ''}://{LOOPBACK}:{self._listener.getsockname()[1]}"
+
+    def hangs(self, _: socket.socket) -> bool:
+        self.closing.wait(5)
+        return False
+
+    def close(self) -> None:
+        self.closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        self._listener.close()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                thread = threading.Thread(target=self._serve, args=(connection,))
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        self.connections += 1
+        with suppress(OSError), connection:
+            connection.settimeout(5)
+            secured = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+            with secured:
+                while self._answered(secured):
+                    pass
+        self.lapsed.set()
+
+    def _answered(self, connection: socket.socket) -> bool:
+        connection.settimeout(0.05)
+        raw = b""
+        while b"\r\n\r\n" not in raw:
+            try:
+                more = connection.recv(65536)
+            except TimeoutError:
+                if self.closing.is_set():
+                    return False
+                continue
+            if not more:
+                return False
+            raw += more
+        head, _, body = raw.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+        while len(body) < length:
+            body += connection.recv(65536)
+        self.requests.append((head.decode(), body))
+        return (self.replies.pop(0) if self.replies else OK)(connection)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(params=["http", "https"])
+def service(request: pytest.FixtureRequest, file: Path) -> Iterator[Service]:
+    tls = None
+    if request.param == "https":
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(file)
+    made = Service(tls)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reach(service: Service, file: Path) -> Iterator[Callable[..., Endpoint]]:
+    made: list[Endpoint] = []
+
+    def endpoint(attempts: int = 1, *, trusts: str | None = str(file), url: str = "") -> Endpoint:
+        limits = Limits(connect=1.0, read=0.3, attempts=attempts)
+        made.append(
+            Endpoint(
+                SQS, url or service.url, region="eu-west-1", credentials=lambda: WHO, limits=limits, tls=trusted(trusts)
+            )
+        )
+        return made[-1]
+
+    yield endpoint
+    for each in made:
+        each.close()
+
+
+def send(endpoint: Endpoint) -> dict[str, object]:
+    return endpoint.call("SendMessage", {"QueueUrl": "q", "MessageBody": "ö"})
+
+
+def test_a_call_says_what_it_is_and_gives_back_the_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
+    assert send(reach()) == {"MessageId": "m"}
+
+    [(head, body)] = service.requests
+    line, *fields = head.split("\r\n")
+    headers = dict(field.split(": ", 1) for field in fields)
+    assert line == "POST / HTTP/1.1"
+    assert headers["host"] == service.url.partition("//")[2]
+    assert headers["content-type"] == "application/x-amz-json-1.0"
+    assert headers["x-amz-target"] == "AmazonSQS.SendMessage"
+    assert headers["x-amz-security-token"] == "the session token"
+    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDENDPOINT/")
+    assert "/eu-west-1/sqs/aws4_request, " in headers["authorization"]
+    assert json.loads(body) == {"QueueUrl": "q", "MessageBody": "ö"}
+
+
+def test_calls_share_a_connection(service: Service, reach: Callable[..., Endpoint]) -> None:
+    endpoint = reach()
+    for _ in range(3):
+        send(endpoint)
+
+    assert (len(service.requests), service.connections) == (3, 1)
+
+
+def test_a_connection_opened_ahead_is_the_one_that_the_first_call_takes(
+    service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    endpoint = reach()
+    endpoint.connect()
+    send(endpoint)
+
+    assert (len(service.requests), service.connections) == (1, 1)
+
+
+@pytest.mark.parametrize("reply", [then_closes(OK), says(200, {}, "connection: close")], ids=["silently", "as it says"])
+def test_a_connection_that_was_closed_meanwhile_costs_no_attempt(
+    reply: Reply, service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    endpoint = reach(attempts=1)
+    service.replies = [reply]
+    send(endpoint)
+    assert service.lapsed.wait(2)
+
+    assert send(endpoint) == {"MessageId": "m"}
+    assert service.connections == 2
+
+
+def test_nor_does_one_that_is_closed_in_place_of_an_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
+    endpoint = reach(attempts=1)
+    service.replies = [OK, closes]
+    send(endpoint)
+
+    assert send(endpoint) == {"MessageId": "m"}
+    assert service.connections == 2
+
+
+def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure(
+    service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    service.replies = [closes]
+
+    with pytest.raises(CallFailed, match="^SendMessage: RemoteDisconnected$"):
+        send(reach(attempts=1))
+    assert service.connections == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_who_waits_for_no_answer_waits_no_longer_than_the_limits(
+    attempts: int, service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    service.replies = [service.hangs] * attempts
+    begun = monotonic()
+
+    with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
+        send(reach(attempts))
+    assert 0.3 * attempts <= monotonic() - begun < 0.3 * attempts + 0.6
+
+
+@pytest.mark.parametrize("reply", [FAILS, THROTTLES, closes], ids=["fails", "throttles", "closes"])
+def test_what_may_pass_is_tried_again_while_there_are_attempts(
+    reply: Reply, service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    service.replies = [reply]
+    assert send(reach(attempts=2)) == {"MessageId": "m"}
+
+    service.replies, service.requests = [reply], []
+    with pytest.raises(CallFailed):
+        send(reach(attempts=1))
+    assert len(service.requests) == 1
+
+
+def test_what_is_refused_is_not_tried_again_and_told_by_its_code(
+    service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    service.replies = [REFUSES]
+
+    with pytest.raises(CallFailed, match="^SendMessage: AccessDeniedException$") as failure:
+        send(reach(attempts=2))
+    assert len(service.requests) == 1
+    assert failure.value.details["message"] == "not you"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (says(400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist"}), "QueueDoesNotExist"),
+        (says(400, {"code": "InvalidSignatureException"}), "InvalidSignatureException"),
+        (says(403, b"", "x-amzn-errortype: AccessDenied:http://internal.amazon.com/"), "AccessDenied"),
+        (
+            says(400, {"__type": "x#QueueDoesNotExist"}, "x-amzn-query-error: AWS.Sqs.NonExistentQueue;Sender"),
+            "AWS.Sqs.NonExistentQueue",
+        ),
+        (says(503, b"<html>"), "status 503"),
+        (says(404, []), "status 404"),
+        (says(200, b"<html>"), "status 200"),
+        (says(200, b"[1]"), "status 200"),
+        (says(301, {}), "status 301"),
+        (lambda connection: bool(connection.sendall(b"nonsense\r\n\r\n")), "BadStatusLine"),
+        (
+            lambda connection: bool(connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{")),
+            "IncompleteRead",
+        ),
+    ],
+)
+def test_a_failure_is_told_by_the_code_that_the_service_gives_or_by_what_came(
+    reply: Reply, reason: str, service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    service.replies = [reply]
+
+    with pytest.raises(CallFailed) as failure:
+        send(reach())
+    assert str(failure.value) == f"SendMessage: {reason}"
+    assert failure.value.reason == reason
+
+
+def test_after_a_failure_the_next_call_goes_well(service: Service, reach: Callable[..., Endpoint]) -> None:
+    endpoint = reach()
+    for reply in (service.hangs, FAILS, says(200, b"<html>")):
+        service.replies = [reply]
+        with pytest.raises(CallFailed):
+            send(endpoint)
+        assert send(endpoint) == {"MessageId": "m"}
+
+
+def test_nothing_of_a_call_is_logged_or_told(
+    service: Service,
+    reach: Callable[..., Endpoint],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    service.replies = [OK, says(400, {"__type": "Refused", "message": "the secret key"})]
+    endpoint = reach()
+    send(endpoint)
+    with pytest.raises(CallFailed) as failure:
+        send(endpoint)
+
+    assert caplog.records == []
+    assert "".join(capfd.readouterr()) == ""
+    assert "secret" not in str(failure.value)
+
+
+def test_threads_may_share_it(service: Service, reach: Callable[..., Endpoint]) -> None:
+    endpoint = reach()
+    with ThreadPoolExecutor(8) as executor:
+        answers = list(executor.map(lambda _: send(endpoint), range(64)))
+
+    assert answers == [{"MessageId": "m"}] * 64
+    assert len(service.requests) == 64
+    assert service.connections <= 8
+
+
+def test_a_server_that_nobody_vouches_for_is_told_nothing(service: Service, reach: Callable[..., Endpoint]) -> None:
+    if not service.url.startswith("https"):
+        return
+    with pytest.raises(CallFailed, match="^SendMessage: SSLCertVerificationError$"):
+        send(reach(trusts=None))
+    assert service.requests == []
+
+
+def test_where_nobody_listens_is_a_failure_and_to_connect_ahead_is_none(reach: Callable[..., Endpoint]) -> None:
+    with socket.create_server((LOOPBACK, 0)) as free:
+        url = f"http://{LOOPBACK}:{free.getsockname()[1]}"
+    endpoint = reach(url=url)
+
+    endpoint.connect()
+    with pytest.raises(CallFailed, match="^SendMessage: ConnectionRefusedError$"):
+        send(endpoint)

@@ -1,0 +1,92 @@
+"""What is read ahead is read once, beside other work, and used while it is fresh."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.parameter_store import AHEAD_SECONDS, ParameterStore
+from call_recorder.recording.errors import ParametersUnavailable
+
+
+class Ssm:
+    """SSM, which answers when it is let, or fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.let = threading.Event()
+        self.fails = False
+        self.let.set()
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        assert operation == "GetParameters"
+        self.asked.append(parameters["Names"])
+        assert self.let.wait(5)
+        if self.fails:
+            raise CallFailed(operation, "TimeoutError")
+        return {"Parameters": [{"Name": name, "Value": name.upper()} for name in parameters["Names"][:2]]}
+
+
+FOUND = {"application-secrets": "/P/A/APPLICATION-SECRETS", "storage-credentials": "/P/A/STORAGE-CREDENTIALS"}
+
+
+class Seconds:
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_was_read_ahead_is_not_asked_for_again_and_used_once() -> None:
+    ssm = Ssm()
+    store = ParameterStore(ssm, "p", clock=Seconds())
+    ssm.let.clear()
+    store.read_ahead("a")
+    ssm.let.set()
+
+    assert store.read("a") == FOUND
+    assert len(ssm.asked) == 1
+    assert store.read("a") == FOUND
+    assert len(ssm.asked) == 2
+
+
+def test_reading_ahead_keeps_nobody_waiting() -> None:
+    ssm = Ssm()
+    ssm.let.clear()
+    ParameterStore(ssm, "p").read_ahead("a")  # would wait for as long as the event is not set
+
+    ssm.let.set()
+
+
+def test_another_application_than_the_expected_one_is_asked_for() -> None:
+    ssm = Ssm()
+    store = ParameterStore(ssm, "p", clock=Seconds())
+    store.read_ahead("expected")
+
+    assert store.read("a") == FOUND
+    assert [names[0] for names in ssm.asked] == ["/p/expected/application-secrets", "/p/a/application-secrets"]
+
+
+def test_what_was_read_too_long_ago_is_asked_for_again() -> None:
+    ssm, clock = Ssm(), Seconds()
+    store = ParameterStore(ssm, "p", clock=clock)
+    store.read_ahead("a")
+    clock.now += AHEAD_SECONDS
+
+    assert store.read("a") == FOUND
+    assert len(ssm.asked) == 2
+
+
+def test_a_failure_ahead_is_the_failure_of_the_first_read_alone() -> None:
+    ssm = Ssm()
+    store = ParameterStore(ssm, "p", clock=Seconds())
+    ssm.fails = True
+    store.read_ahead("a")
+
+    with pytest.raises(ParametersUnavailable, match="^GetParameters: TimeoutError$"):
+        store.read("a")
+    assert len(ssm.asked) == 1
+    ssm.fails = False
+    assert store.read("a") == FOUND
