@@ -1,9 +1,9 @@
 """Puts what a function needs at run time into one folder: its dependencies and the package itself.
 
-`sam build` calls this through the Makefile beside it. It runs on any Python from 3.11 on, whatever the
-functions run on, because it installs ready-made wheels only and compiles nothing. All functions get the same
-folder, and the same sources and requirements always give the same one, so that unchanged code is not deployed
-again.
+`sam build` calls this through the Makefile beside it. It runs on any Python from 3.11 on, whatever the functions
+run on, because it installs ready-made wheels only. What is Python, it has compiled by the Python that the functions
+run on, if there is one here. All functions get the same folder, and the same sources and requirements, compiled by
+the same Python, always give the same one, so that unchanged code is not deployed again.
 
 Environment:
     RECORDER_ARCH: ``arm64`` (default) or ``x86_64`` for AWS Lambda, the same as the stack's Architecture
@@ -13,7 +13,6 @@ Environment:
         from one build to the next. Without it, every function installs its own.
 """
 
-import compileall
 import fcntl
 import hashlib
 import os
@@ -25,7 +24,8 @@ import tempfile
 import venv
 from importlib.util import find_spec
 from pathlib import Path
-from py_compile import PycInvalidationMode
+
+import pruning
 
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = "call_recorder"
@@ -34,14 +34,13 @@ PACKAGE = "call_recorder"
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 PLATFORMS = ("manylinux_2_28", "manylinux2014")
 
-# What no function reads: type stubs, and the scripts and lists of installed files, which name the Python that
-# installed them and so differ between machines. The other metadata stays: scanners for known vulnerabilities
-# go by it.
-UNUSED = ("bin", "*.dist-info/RECORD", "**/*.pyi")
+# What a Python says of itself whose compiled code any other of its minor version takes: before the final release
+# of a version, its code still changes.
+_ASKED = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2], sys.version_info.releaselevel)"
 
-# botocore brings the description of every AWS service: half of the package, unpacked at every cold start. These
-# are the services that the functions call.
-SERVICES = ("dynamodb", "events", "iam", "sqs", "ssm")
+NOT_COMPILED = """\
+build: there is no Python {0} here to compile the package with, so every cold start will compile it and take about \
+twice as long; install Python {0}, or say where it is with PYTHON=/path/to/python{0} sam build."""
 
 
 class BuildError(Exception):
@@ -83,40 +82,63 @@ def install(folder: Path, options: list[str]) -> None:
             raise BuildError("The dependencies could not be installed: pip's message is above.")
 
 
-def prune(folder: Path) -> None:
-    """Take away what no function reads."""
-    services = [path for path in folder.glob("botocore/data/*/") if path.name not in SERVICES]
-    for path in [*services, *(path for pattern in UNUSED for path in folder.glob(pattern))]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def compiler(arch: str, python: str) -> str | None:
+    """Find the Python that compiles for the functions: one of the minor version that they run on, if there is one.
 
-
-def precompile(part: Path, folder: Path) -> None:
-    """Compile ``part`` of ``folder`` for the Python that runs this, when that is what runs the functions too.
-
-    They need not compile at every start then. Unchecked, because the files' times do not survive the way into
-    the function, and without the path of ``folder``, so that it makes no difference where this is done.
+    Every candidate has to answer: a version manager puts commands on the PATH that have no Python behind them.
     """
-    compileall.compile_dir(
-        part, quiet=2, workers=0, stripdir=folder, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
-    )
+    if arch == "host":
+        return sys.executable
+    name = f"python{python}"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path(os.environ.get("HOME", ""), ".pyenv"))
+    candidates = [
+        Path(sys.executable),
+        *(Path(folder, name) for folder in os.get_exec_path()),
+        *sorted(pyenv.glob(f"versions/{python}.*/bin/{name}")),
+    ]
+    return next((str(path) for path in candidates if _is_python(path, python)), None)
 
 
-def add_dependencies(folder: Path, arch: str, python: str) -> None:
+def _is_python(path: Path, version: str) -> bool:
+    try:
+        asked = subprocess.run([path, "-I", "-S", "-c", _ASKED], capture_output=True, check=False)
+    except OSError:
+        return False
+    return asked.stdout.decode(errors="replace").split() == ["cpython", version, "final"]
+
+
+def precompile(part: Path, folder: Path, python: str = sys.executable) -> None:
+    """Compile ``part`` of ``folder`` by ``python``, so that functions on the same version need not at every start.
+
+    Unchecked, because the files' times do not survive the way into the function, and without the path of ``folder``.
+    The same sources give the same bytes: one process compiles all of them in the order of their names, because what
+    Python writes depends on what else it holds in memory.
+
+    Raises:
+        BuildError: something cannot be compiled; Python has said what.
+    """
+    command = [
+        *(python, "-S", "-P", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
+        *("-s", str(folder), str(part)),
+    ]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if subprocess.run(command, env=own | {"PYTHONHASHSEED": "0"}, check=False).returncode:
+        raise BuildError(f"{part.name} could not be compiled: {python}'s message is above.")
+
+
+def add_dependencies(folder: Path, arch: str, python: str, compiled_by: str | None) -> None:
     """Install the dependencies into ``folder`` as the functions get them.
 
     Raises:
         BuildError: It cannot be done as asked.
     """
     install(folder, target(arch, python))
-    prune(folder)
-    if arch == "host":
-        precompile(folder, folder)
+    pruning.prune(folder)
+    if compiled_by:
+        precompile(folder, folder, compiled_by)
 
 
-def kept_dependencies(cache: Path, arch: str, python: str) -> Path:
+def kept_dependencies(cache: Path, arch: str, python: str, compiled_by: str | None) -> Path:
     """Give a folder in ``cache`` with the dependencies, installed now if no build before has done so.
 
     Whatever decides what is in it decides its name. Builds that need the same one at the same time wait for the
@@ -127,10 +149,10 @@ def kept_dependencies(cache: Path, arch: str, python: str) -> Path:
     """
     if not cache.is_absolute():
         raise BuildError(f"RECORDER_CACHE is {str(cache)!r}: name a folder by its whole path.")
-    runs_here = [sys.version, sysconfig.get_platform()] if arch == "host" else []
+    runs_here = [sys.version, sysconfig.get_platform()] if arch == "host" else [str(compiled_by)]
     asked = "\0".join([*target(arch, python), *runs_here]).encode()
-    sources = [(SOURCE / "requirements.txt").read_bytes(), Path(__file__).read_bytes()]
-    name = hashlib.sha256(b"\0".join([asked, *sources])).hexdigest()[:16]
+    read = (SOURCE / "requirements.txt", Path(__file__), Path(pruning.__file__))
+    name = hashlib.sha256(b"\0".join([asked, *(path.read_bytes() for path in read)])).hexdigest()[:16]
     kept = cache / name
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}.lock").open("w") as lock:
@@ -139,7 +161,7 @@ def kept_dependencies(cache: Path, arch: str, python: str) -> Path:
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
                 installed = Path(scratch, name)
                 installed.mkdir()
-                add_dependencies(installed, arch, python)
+                add_dependencies(installed, arch, python, compiled_by)
                 installed.rename(kept)
     return kept
 
@@ -152,13 +174,17 @@ def build(folder: Path, arch: str, python: str, cache: Path | None = None) -> No
     """
     if any(folder.iterdir()):
         raise BuildError(f"{folder} is not empty: name a new folder.")
+    compiled_by = compiler(arch, python)
+    if compiled_by is None:
+        # To the standard output: of a build that works out, SAM shows nothing else.
+        print(NOT_COMPILED.format(python))
     if cache:
-        shutil.copytree(kept_dependencies(cache, arch, python), folder, dirs_exist_ok=True)
+        shutil.copytree(kept_dependencies(cache, arch, python, compiled_by), folder, dirs_exist_ok=True)
     else:
-        add_dependencies(folder, arch, python)
-    shutil.copytree(SOURCE / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    if arch == "host":
-        precompile(folder / PACKAGE, folder)
+        add_dependencies(folder, arch, python, compiled_by)
+    shutil.copytree(SOURCE / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__", "py.typed"))
+    if compiled_by:
+        precompile(folder / PACKAGE, folder, compiled_by)
 
 
 def main() -> int:

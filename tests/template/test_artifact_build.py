@@ -1,4 +1,4 @@
-import re
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,12 +31,16 @@ def test_a_wrong_architecture_is_told_with_the_right_ones() -> None:
 
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Python that installs nothing: it writes what it was asked into the file ``arguments`` beside it."""
+    """A Python that installs nothing: it writes what it was asked into the file ``arguments`` beside it.
+
+    There is none to compile with.
+    """
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >"${0%/*}/arguments"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(build, "find_spec", lambda name: name)
+    monkeypatch.setattr(build, "compiler", lambda arch, version: None)
     return python
 
 
@@ -95,14 +99,15 @@ def test_with_a_cache_all_functions_share_one_installation_and_get_the_same(
     assert {"dependency.so", "call_recorder/handlers/callback.py"} <= content(folders[0]).keys()
 
 
-@pytest.mark.parametrize("changed", ["requirements", "arch", "python"])
+@pytest.mark.parametrize("changed", ["requirements", "arch", "python", "compiler"])
 def test_what_is_kept_serves_only_what_would_be_installed_again(
     counting_pip: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     sources = artifacts(tmp_path, "src")
     (sources / "requirements.txt").write_text("one")
     monkeypatch.setattr(build, "SOURCE", sources)
-    first = build.kept_dependencies(tmp_path / "cache", "arm64", "3.13")
+    monkeypatch.setattr(build, "precompile", lambda part, folder, python: None)
+    first = build.kept_dependencies(tmp_path / "cache", "arm64", "3.13", None)
     if changed == "requirements":
         (sources / "requirements.txt").write_text("two")
 
@@ -110,6 +115,7 @@ def test_what_is_kept_serves_only_what_would_be_installed_again(
         tmp_path / "cache",
         "x86_64" if changed == "arch" else "arm64",
         "3.14" if changed == "python" else "3.13",
+        "/usr/bin/python3.13" if changed == "compiler" else None,
     )
 
     assert first != second
@@ -122,7 +128,7 @@ def test_a_failed_installation_is_not_kept(pip: Path, tmp_path: Path) -> None:
 
     for _ in range(2):
         with pytest.raises(build.BuildError, match="could not be installed"):
-            build.kept_dependencies(cache, "arm64", "3.13")
+            build.kept_dependencies(cache, "arm64", "3.13", None)
 
     assert [path for path in cache.rglob("*") if path.suffix != ".lock"] == []
 
@@ -142,14 +148,93 @@ def test_nothing_is_kept_unless_a_folder_is_named_for_it(
     assert build.main() == 0
 
 
-def test_what_is_compiled_for_this_machine_does_not_depend_on_where(tmp_path: Path) -> None:
+THIS_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def a_python(path: Path, says: str) -> Path:
+    """Put a command where a Python might be; it answers whatever it is asked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{says}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all there is on the PATH, and the place where pyenv keeps its versions."""
+    folder = tmp_path / "pythons"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder / 'shims'}{os.pathsep}{folder / 'bin'}")
+    monkeypatch.setenv("PYENV_ROOT", str(folder / "pyenv"))
+    return folder
+
+
+def test_for_this_machine_the_python_that_runs_the_build_compiles(pythons: Path) -> None:
+    assert build.compiler("host", "3.13") == sys.executable
+
+
+def test_for_lambda_the_python_that_runs_the_build_compiles_if_it_is_of_that_version(pythons: Path) -> None:
+    assert build.compiler("arm64", THIS_VERSION) == sys.executable
+
+
+def test_for_lambda_a_python_of_that_version_compiles_that_answers(pythons: Path) -> None:
+    assert build.compiler("arm64", "3.99") is None
+
+    a_python(pythons / "shims/python3.99", "echo python3.99: command not found >&2; exit 127")
+    assert build.compiler("arm64", "3.99") is None
+
+    kept = a_python(pythons / "pyenv/versions/3.99.1/bin/python3.99", "echo cpython 3.99 final")
+    assert build.compiler("arm64", "3.99") == str(kept)
+
+    on_path = a_python(pythons / "bin/python3.99", "echo cpython 3.99 final")
+    assert build.compiler("arm64", "3.99") == str(on_path)
+
+
+@pytest.mark.parametrize("says", ["cpython 3.99 candidate", "pypy 3.99 final", "cpython 3.98 final", ""])
+def test_code_that_the_runtime_may_not_take_is_not_compiled(pythons: Path, says: str) -> None:
+    a_python(pythons / "bin/python3.99", f"echo {says}")
+
+    assert build.compiler("arm64", "3.99") is None
+
+
+def test_a_build_that_compiles_nothing_says_what_that_costs_and_what_to_do(
+    pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = artifacts(tmp_path, "callback")
+    monkeypatch.setattr(sys, "argv", ["build.py", str(folder)])
+    monkeypatch.setenv("RECORDER_ARCH", "arm64")
+    monkeypatch.delenv("RECORDER_CACHE", raising=False)
+
+    assert build.main() == 0
+
+    # SAM shows the standard output of a build that works out, and not its standard error.
+    (said,) = capfd.readouterr().out.splitlines()
+    assert "no Python 3.13" in said
+    assert "cold start" in said
+    assert "PYTHON=/path/to/python3.13 sam build" in said
+    assert not list(folder.rglob("*.pyc"))
+
+
+def test_what_is_compiled_depends_neither_on_the_place_nor_on_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folders = [artifacts(tmp_path, name) for name in ("callback", "notify")]
     for folder in folders:
-        (folder / "module.py").write_text("def function(): ...\n")
+        (folder / "module.py").write_text("def function(day): return day in {'Monday', 'Tuesday', 'Friday'}\n")
         build.precompile(folder, folder)
+        monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+        monkeypatch.setenv("PYTHONHASHSEED", "77")
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "elsewhere"))
 
     assert content(folders[0]) == content(folders[1])
     assert any(name.endswith(".pyc") for name in content(folders[0]))
+
+
+def test_what_cannot_be_compiled_fails_the_build(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("def function(:\n")
+
+    with pytest.raises(build.BuildError, match="could not be compiled"):
+        build.precompile(tmp_path, tmp_path)
 
 
 def test_a_build_does_not_add_to_what_is_there(tmp_path: Path) -> None:
@@ -165,20 +250,6 @@ def test_without_a_folder_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> N
     assert build.main() == 2
 
 
-def test_what_differs_between_machines_or_is_never_read_is_left_out(tmp_path: Path) -> None:
-    kept = ["a/__init__.py", "a/bin/tool.py", "a-1.0.dist-info/METADATA"]
-    dropped = ["bin/tool", "a/__init__.pyi", "a/b/c.pyi", "a-1.0.dist-info/RECORD"]
-    for name in kept + dropped:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-    build.prune(tmp_path)
-
-    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(left) == sorted(kept)
-
-
 def test_requirements_hold_for_every_python() -> None:
     """pip judges an environment marker by the Python it runs on, not by the one that is built for."""
     text = (ROOT / "src" / "requirements.txt").read_text()
@@ -192,14 +263,3 @@ def test_a_list_of_requirements_names_no_host(path: Path) -> None:
 
     assert "://" not in text
     assert "index-url" not in text
-
-
-def test_the_package_has_the_description_of_every_service_that_is_called_and_of_no_other(tmp_path: Path) -> None:
-    called = set(re.findall(r'boto3\.client\("(\w+)"', (ROOT / "src/call_recorder/aws/clients.py").read_text()))
-    for service in (*called, "ec2", "s3"):
-        (tmp_path / "botocore/data" / service).mkdir(parents=True)
-    (tmp_path / "botocore/data/endpoints.json").touch()
-
-    build.prune(tmp_path)
-
-    assert {path.name for path in (tmp_path / "botocore/data").iterdir()} == called | {"endpoints.json"}
