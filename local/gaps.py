@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from local.aws import Aws
 
 _AT_ONCE = 2
-_FUNCTION_IN_URI = re.compile(r"/functions/\$\{(\w+)\.Arn\}")
+_ALIAS_IN_URI = re.compile(r"/functions/\$\{(\w+)\}/")
 
 
 def add_routes(aws: Aws, stack_name: str) -> None:
@@ -31,16 +31,15 @@ def add_routes(aws: Aws, stack_name: str) -> None:
             for path, methods in resource["Properties"]["Body"]["paths"].items():
                 for method, operation in methods.items():
                     uri = json.dumps(operation["x-amazon-apigateway-integration"]["uri"])
-                    function = _FUNCTION_IN_URI.findall(uri)[0]
-                    _add_route(aws, ids[name], f"{method.upper()} {path}", ids[function])
+                    alias = _ALIAS_IN_URI.findall(uri)[0]
+                    _add_route(aws, ids[name], f"{method.upper()} {path}", ids[alias])
 
 
-def _add_route(aws: Aws, api_id: str, route_key: str, function_name: str) -> None:
-    function = aws.lambda_.get_function_configuration(FunctionName=function_name)
+def _add_route(aws: Aws, api_id: str, route_key: str, alias_arn: str) -> None:
     integration = aws.apigatewayv2.create_integration(
         ApiId=api_id,
         IntegrationType="AWS_PROXY",
-        IntegrationUri=function["FunctionArn"],
+        IntegrationUri=alias_arn,
         PayloadFormatVersion="2.0",
     )
     target = f"integrations/{integration['IntegrationId']}"

@@ -50,6 +50,7 @@ class Stack:
         transformed = Translator({}, Parser(), boto_session=session).translate(template, values)
         self._values: dict[str, Any] = values | _PSEUDO_PARAMETERS
         self._conditions: dict[str, Any] = transformed["Conditions"]
+        self._rules: dict[str, Any] = transformed["Rules"]
 
         self.resources: dict[str, dict[str, Any]] = self._present(transformed["Resources"])
         self.outputs: dict[str, dict[str, Any]] = self._present(transformed["Outputs"])
@@ -66,6 +67,15 @@ class Stack:
             for name, resource in self.resources.items()
             if resource["Type"] == resource_type
         }
+
+    def refusals(self) -> list[str]:
+        """Say why CloudFormation refuses these parameters together; nothing if it does not."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self._rules.values()
+            for assertion in rule["Assertions"]
+            if not self._holds(assertion["Assert"])
+        ]
 
     def _present(self, section: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -105,10 +115,13 @@ class Stack:
             case {"Condition": name}:
                 return self._holds(self._conditions[name])
             case {"Fn::Equals": [left, right]}:
-                return bool(self._resolved(left) == self._resolved(right))
+                # CloudFormation has every parameter as text.
+                return str(self._resolved(left)) == str(self._resolved(right))
             case {"Fn::Not": [inner]}:
                 return not self._holds(inner)
             case {"Fn::And": inner}:
                 return all(map(self._holds, inner))
+            case {"Fn::Or": inner}:
+                return any(map(self._holds, inner))
             case _:
                 raise AssertionError(f"this test does not know the condition {condition}")

@@ -19,7 +19,7 @@ def test_the_api_listens_to_post_callbacks_and_to_nothing_else(stack: Stack) -> 
     assert routes == {("/callbacks", "post")}
     integration = api["Body"]["paths"]["/callbacks"]["post"]["x-amazon-apigateway-integration"]
     assert integration["payloadFormatVersion"] == "2.0"
-    assert "CallbackFunction.Arn" in integration["uri"]
+    assert integration["uri"].endswith(":lambda:path/2015-03-31/functions/CallbackFunctionAliaslive/invocations")
 
 
 def test_the_url_has_no_stage_in_front_of_the_signed_path(stage: dict[str, Any]) -> None:

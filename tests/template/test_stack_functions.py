@@ -3,8 +3,10 @@ from typing import Any
 
 import pytest
 
+from call_recorder.handlers.notify import NotifySettings
 from call_recorder.handlers.rotation import RotationSettings
-from call_recorder.handlers.settings import CallbackSettings, NotifySettings, WatchdogSettings
+from call_recorder.handlers.settings import CallbackSettings
+from call_recorder.handlers.watchdog import WatchdogSettings
 from tests.template.stack import ROOT, Stack, read_template
 
 FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")

@@ -85,6 +85,7 @@ def test_a_parameters_default_is_one_it_allows(name: str) -> None:
         ("CallbackPath", ["", "/", "callbacks", "/callbacks/", "/call backs", "/callbacks?a=b", "/callbäcks"]),
         ("ParameterPrefix", ["", "/call-recorder", "call-recorder/", "a//b", "a b", "aws-calls", "ssm/calls"]),
         ("RecordingsBucketName", ["ab", "Upper", "s3://bucket", "bucket/recordings", "-bucket"]),
+        ("PrefetchedApplicationKey", ["a key", "a/key", "käy"]),
         ("ParametersKmsKeyArn", ["alias/aws/ssm", "arn:aws:kms:eu-west-1:123456789012:alias/mine"]),
         ("AlarmTopicArn", ["on-call", "arn:aws:sqs:eu-west-1:123456789012:on-call"]),
         ("AlarmEmail", ["on-call", "on-call@", "@example.com", "on call@example.com", "a@example.com, b@example.com"]),

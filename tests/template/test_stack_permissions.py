@@ -187,9 +187,11 @@ def callers(stack: Stack, function: str) -> list[tuple[str, str]]:
 
 
 def test_only_the_api_may_call_callback_function_and_only_on_its_route(stack: Stack) -> None:
-    assert callers(stack, "CallbackFunction") == [
+    """It calls the alias, and what may be done with a function may not be done with its alias."""
+    assert callers(stack, "CallbackFunctionAliaslive") == [
         ("apigateway.amazonaws.com", "arn:aws:execute-api:eu-west-1:123456789012:CallbackApi/*/POST/callbacks")
     ]
+    assert callers(stack, "CallbackFunction") == []
 
 
 @pytest.mark.parametrize("name", ["WatchdogFunction", "RotationFunction"])
