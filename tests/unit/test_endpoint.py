@@ -212,6 +212,24 @@ def test_nor_does_one_that_is_closed_in_place_of_an_answer(service: Service, rea
     assert service.connections == 2
 
 
+def test_one_that_is_closed_late_leaves_a_new_one_the_rest_of_the_time(
+    service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    def closes_late(_: socket.socket) -> bool:
+        service.closing.wait(0.2)
+        return False
+
+    endpoint = reach(attempts=1)
+    service.replies = [OK, closes_late, service.hangs]
+    send(endpoint)
+    begun = monotonic()
+
+    with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
+        send(endpoint)
+    assert monotonic() - begun < 0.3 + 0.15
+    assert service.connections == 2
+
+
 def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure(
     service: Service, reach: Callable[..., Endpoint]
 ) -> None:

@@ -2,7 +2,9 @@ from datetime import timedelta
 
 import pytest
 
-from call_recorder.handlers.settings import CallbackSettings, NotifySettings, SettingsRefused, WatchdogSettings
+from call_recorder.handlers.notify import NotifySettings
+from call_recorder.handlers.settings import CallbackSettings, SettingsRefused
+from call_recorder.handlers.watchdog import WatchdogSettings
 from call_recorder.recording.outbox import Patience
 
 CALLBACK = {

@@ -1,1 +1,1 @@
-"""Adapters to AWS. They turn botocore's errors into the domain's and hold no rule of their own."""
+"""Adapters to AWS. They turn AWS's errors into the domain's and hold no rule of their own."""

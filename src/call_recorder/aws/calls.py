@@ -8,11 +8,13 @@ queue; for that, the function that answered the ICE remembers the call too.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-from call_recorder.aws.items import DynamoDb, readable, stored
 from call_recorder.recording.facts import CallDecided, conference_of_its_own
 from call_recorder.recording.policy import KnownCall
-from call_recorder.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from call_recorder.aws.items import DynamoDb
 
 MOST_REMEMBERED = 1000
 """Calls remembered in memory at once; the oldest goes first and is read from the table."""
@@ -46,6 +48,10 @@ class Calls:
         remembered = self._remembered.get((application_key, call_id))
         if remembered is not None:
             return remembered
+        # An ICE has no need of what reads items, and a caller waits while it is imported.
+        from call_recorder.aws.items import readable, stored
+        from call_recorder.recording.recording import Recording
+
         ids = {call_id, conference_of_its_own(call_id)}
         found = stored(self._dynamodb, {self._table: [{"recordingId": {"S": each}} for each in ids]})
         for recording in readable(Recording, found.get(self._table, ())):

@@ -7,12 +7,15 @@ before its first answer (docs/decisions/0015).
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException, HTTPResponse
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -87,19 +90,20 @@ class Endpoint:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         tls: Callable[[], ssl.SSLContext],
     ) -> None:
+        self._idle: list[socket.socket] = []
         parts = urlsplit(url)
         self.service = service
         self.url = url
         self.limits = limits
         self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._secure else 80)
         self._authority = parts.netloc
         self._path = parts.path or "/"
         self._region = region
         self._credentials = credentials
         self._clock = clock
         self._tls = tls
-        self._idle: list[HTTPConnection] = []
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Call an operation; parameters and answer are as the service's API reference has them.
@@ -127,30 +131,55 @@ class Endpoint:
 
     def connect(self) -> None:
         """Open a connection ahead of the first call. One that cannot be opened is that call's trouble."""
-        connection = self._connection()
-        try:
-            connection.connect()
-        except OSError:
-            return
-        self._idle.append(connection)
+        with suppress(OSError):
+            self._idle.append(self._connected())
 
     def close(self) -> None:
         """Close the connections that are idle."""
-        while self._idle:
-            self._idle.pop().close()
+        while connection := self._kept():
+            connection.close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _attempt(self, operation: str, body: bytes) -> tuple[int, str, bytes]:
         """Send one request; return the answer's status, error type and content.
 
         The other side closes a connection that is idle for long, and a function that stands still between two
-        invocations may not have heard of it. A kept connection that turns out to be closed costs no attempt.
+        invocations may not have heard of it. A kept connection that turns out to be closed costs no attempt, and
+        of the time to read only what it took.
         """
+        request = self._request(operation, body)
+        seconds = self.limits.read
+        while connection := self._kept():
+            if not _is_open(connection):
+                connection.close()
+                continue
+            begun = monotonic()
+            try:
+                return self._exchange(connection, request, seconds)
+            except ConnectionError:  # RemoteDisconnected is one
+                seconds -= monotonic() - begun
+                if seconds <= 0:
+                    raise
+                break
+        return self._exchange(self._connected(), request, seconds)
+
+    def _kept(self) -> socket.socket | None:
+        """Take a connection that is idle, if there is one; another thread may be quicker."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _request(self, operation: str, body: bytes) -> bytes:
+        headers = {
+            "content-type": f"application/x-amz-json-{self.service.json}",
+            "host": self._authority,
+            "x-amz-target": f"{self.service.target}.{operation}",
+        }
         headers = signed(
-            {
-                "content-type": f"application/x-amz-json-{self.service.json}",
-                "host": self._authority,
-                "x-amz-target": f"{self.service.target}.{operation}",
-            },
+            headers,
             body,
             path=self._path,
             credentials=self._credentials(),
@@ -158,42 +187,34 @@ class Endpoint:
             service=self.service.name,
             at=self._clock(),
         )
-        while self._idle:
-            connection = self._idle.pop()
-            if _is_open(connection):
-                try:
-                    return self._exchange(connection, headers, body)
-                except ConnectionError:  # RemoteDisconnected is one
-                    break
-            connection.close()
-        connection = self._connection()
-        connection.connect()
-        return self._exchange(connection, headers, body)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self._path} HTTP/1.1\r\n{fields}content-length: {len(body)}\r\n\r\n".encode("ascii") + body
 
-    def _exchange(self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes) -> tuple[int, str, bytes]:
-        whole = False
+    def _exchange(self, connection: socket.socket, request: bytes, seconds: float) -> tuple[int, str, bytes]:
+        """Send a request in one piece, which http.client's own connection would send in two, and read the answer."""
+        kept = False
         try:
-            connection.sock.settimeout(self.limits.read)
-            connection.putrequest("POST", self._path, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.putheader("content-length", str(len(body)))
-            connection.endheaders(body)
-            response = connection.getresponse()
-            content = response.read()
-            whole = connection.sock is not None  # http.client has closed it if the other side wants so
+            connection.settimeout(seconds)
+            connection.sendall(request)
+            with HTTPResponse(connection, method="POST") as answer:
+                answer.begin()
+                content = answer.read()
+                kept = not answer.will_close
         finally:
-            if whole:
+            if kept:
                 self._idle.append(connection)
             else:
                 connection.close()
-        kind = response.getheader("x-amzn-query-error") or response.getheader("x-amzn-errortype") or ""
-        return response.status, kind, content
+        kind = answer.getheader("x-amzn-query-error") or answer.getheader("x-amzn-errortype") or ""
+        return answer.status, kind, content
 
-    def _connection(self) -> HTTPConnection:
-        if self._secure:
-            return HTTPSConnection(self._host, self._port, timeout=self.limits.connect, context=self._tls())
-        return HTTPConnection(self._host, self._port, timeout=self.limits.connect)
+    def _connected(self) -> socket.socket:
+        connection = socket.create_connection((self._host, self._port), timeout=self.limits.connect)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self._secure:
+            return connection
+        with connection:  # wrapped, it is another object's; not wrapped, it is of no use
+            return self._tls().wrap_socket(connection, server_hostname=self._host)
 
 
 def trusted(bundle: str | None) -> Callable[[], ssl.SSLContext]:
@@ -201,14 +222,14 @@ def trusted(bundle: str | None) -> Callable[[], ssl.SSLContext]:
     return cache(lambda: ssl.create_default_context(cafile=bundle))
 
 
-def _is_open(connection: HTTPConnection) -> bool:
+def _is_open(connection: socket.socket) -> bool:
     """Tell whether the other side has neither closed an idle connection nor said what nobody asked for.
 
     To ask a TLS socket reads what belongs to TLS itself, such as the session tickets that follow a handshake.
     """
     try:
-        connection.sock.settimeout(0)
-        connection.sock.recv(1)
+        connection.settimeout(0)
+        connection.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):
         return True
     except OSError:

@@ -44,6 +44,7 @@ class _Found:
     """Credentials that botocore finds when they are first needed."""
 
     def __init__(self) -> None:
+        # To import it takes longer than all that the other credentials need. In a snapshot it is there already.
         import botocore.session
 
         self._session = botocore.session.get_session()

@@ -6,19 +6,22 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from call_recorder.aws import objects
 from call_recorder.aws.bus import RecordingsBus
 from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.table import Tables
-from call_recorder.handlers.settings import NotifySettings
+from call_recorder.handlers.settings import Settings
 from call_recorder.handlers.telemetry import Telemetry, traced
 from call_recorder.recording.events import Event, RecordingMissing
 from call_recorder.recording.facts import MalformedFact, Model, QueuedFact, RecordingFact, read
 from call_recorder.recording.ledger import Ledger, Message, Report
+from call_recorder.recording.outbox import Patience
 
 _PARALLEL_CALLS = 10
 """A batch has ten messages at most, so each recording's write has a thread of its own."""
@@ -32,6 +35,28 @@ _METRICS = {
     "Recording Unattributed": "RecordingsUnattributed",
     "Uploader Key Changed": "UploaderKeysChanged",
 }
+
+
+class NotifySettings(Settings):
+    """Settings of NotifyFunction."""
+
+    recordings_table: Annotated[str, Field(min_length=3)]
+    places_table: Annotated[str, Field(min_length=3)]
+    recordings_bus: Annotated[str, Field(min_length=1)]
+    recordings_bucket: Annotated[str, Field(min_length=3)]
+    retention_days: Annotated[int, Field(ge=1, le=36_500)]
+    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
+
+    @property
+    def retention(self) -> timedelta:
+        """How long an item is kept."""
+        return timedelta(days=self.retention_days)
+
+    @property
+    def patience(self) -> Patience:
+        """How long to wait for what should come."""
+        return Patience(timedelta(seconds=self.grace_seconds), timedelta(seconds=self.longest_call_seconds))
 
 
 class BackOffice:

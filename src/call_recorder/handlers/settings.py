@@ -8,7 +8,6 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from call_recorder.recording.outbox import Patience
 from call_recorder.recording.policy import DegradedAnswer
 
 
@@ -55,33 +54,3 @@ class CallbackSettings(Settings):
     def signature_window(self) -> timedelta:
         """How far ``x-timestamp`` may be from now."""
         return timedelta(seconds=self.signature_window_seconds)
-
-
-class NotifySettings(Settings):
-    """Settings of NotifyFunction."""
-
-    recordings_table: Annotated[str, Field(min_length=3)]
-    places_table: Annotated[str, Field(min_length=3)]
-    recordings_bus: Annotated[str, Field(min_length=1)]
-    recordings_bucket: Annotated[str, Field(min_length=3)]
-    retention_days: Annotated[int, Field(ge=1, le=36_500)]
-    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
-    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
-
-    @property
-    def retention(self) -> timedelta:
-        """How long an item is kept."""
-        return timedelta(days=self.retention_days)
-
-    @property
-    def patience(self) -> Patience:
-        """How long to wait for what should come."""
-        return Patience(timedelta(seconds=self.grace_seconds), timedelta(seconds=self.longest_call_seconds))
-
-
-class WatchdogSettings(Settings):
-    """Settings of WatchdogFunction."""
-
-    recordings_table: Annotated[str, Field(min_length=3)]
-    places_table: Annotated[str, Field(min_length=3)]
-    recording_queue_url: Annotated[str, Field(min_length=1)]

@@ -10,18 +10,28 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
 
 from call_recorder.aws import clients
 from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.waiting import Waiting
-from call_recorder.handlers.settings import WatchdogSettings
+from call_recorder.handlers.settings import Settings
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording.facts import Overdue, PlaceOverdue
 
 MOST_AT_ONCE = 5000
 """Facts that one run sends at most. It is due again in five minutes, and the queue has callbacks to bring too."""
+
+
+class WatchdogSettings(Settings):
+    """Settings of WatchdogFunction."""
+
+    recordings_table: Annotated[str, Field(min_length=3)]
+    places_table: Annotated[str, Field(min_length=3)]
+    recording_queue_url: Annotated[str, Field(min_length=1)]
 
 
 class _Waiting(Protocol):

@@ -42,6 +42,7 @@ LONGEST_CONFERENCE_ID = 64
 """Longest conference id that Sinch takes, in characters."""
 
 _OWN_CONFERENCE = "recorder-call-"
+_MOST_BYTES = 6  # of a control character in JSON
 _LATEST_END = timedelta(days=1)
 _LONGEST_WORD = 64
 _LONGEST_NAME = 256
@@ -89,7 +90,7 @@ def _within(longest: int) -> AfterValidator:
     """Hold a text to so many bytes of JSON: what is read is no longer than what is written here."""
 
     def check(text: str) -> str:
-        if _json_bytes(text) > longest:
+        if not _fits(text, longest):
             raise ValueError("too long")
         return text
 
@@ -456,9 +457,14 @@ def _clipped(text: str | None, longest: int) -> str | None:
 
     In JSON a quotation mark takes two bytes and a control character six.
     """
-    if text is None or _json_bytes(text) <= longest:
+    if text is None or _fits(text, longest):
         return text
     return text[: sum(size <= longest for size in accumulate(map(_json_bytes, text)))]
+
+
+def _fits(text: str, longest: int) -> bool:
+    # No character takes more than six bytes, so a short text needs no weighing.
+    return _MOST_BYTES * len(text) <= longest or _json_bytes(text) <= longest
 
 
 def _json_bytes(text: str) -> int:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from call_recorder.aws import objects
+from call_recorder.handlers.notify import NotifySettings
 from call_recorder.handlers.rotation import RotationSettings
-from call_recorder.handlers.settings import CallbackSettings, NotifySettings, WatchdogSettings
+from call_recorder.handlers.settings import CallbackSettings
+from call_recorder.handlers.watchdog import WatchdogSettings
 from call_recorder.recording.application import Application
 from call_recorder.recording.facts import MalformedFact, read
 from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
