@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder.recording.application import CREDENTIALS
+from call_recorder.recording.parameters import CREDENTIALS
 from tests import sinch
 from tests.faults.injection import Fault, Target
 from tests.faults.scenarios import SCENARIOS, Run
-from tests.faults.test_matrix import Outcome
+from tests.faults.test_matrix import ATTEMPTS, Outcome
 from tests.faults.world import World
 
 if TYPE_CHECKING:
@@ -44,14 +44,29 @@ def svaml(answer: dict[str, Any] | None) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("expected", ["", sinch.APPLICATION], ids=["asked for", "read ahead"])
 @pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
 def test_a_call_is_connected_unrecorded_while_a_cold_function_cannot_read_its_parameters(
-    world: World, fault: Fault
+    world: World, fault: Fault, expected: str
 ) -> None:
+    world.expected = expected
+
     done = world.invoke("callback", sinch.signed(sinch.ice()), Target("GetParameters", 1, fault))
 
     assert svaml(done.answer) == UNRECORDED
+    assert done.calls == {"GetParameters": 1}
     assert done.seconds < LIMIT
+
+
+@pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
+def test_parameters_that_could_not_be_read_ahead_are_read_by_the_next_call(world: World, fault: Fault) -> None:
+    world.expected = sinch.APPLICATION
+    ice = sinch.signed(sinch.ice())
+
+    done = world.invoke("callback", ice, Target("GetParameters", 1, fault), warmed_by=ice)
+
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.calls == {"GetParameters": 2, "SendMessage": 1}
 
 
 @pytest.mark.parametrize("body", [sinch.ace(), sinch.pie(), sinch.dice(), sinch.notify("recording_available")])
@@ -90,6 +105,31 @@ def test_a_notification_gets_503_while_the_queue_does_not_answer(world: World) -
     assert done.answer is not None
     assert done.answer["statusCode"] == 503
     assert done.seconds < LIMIT
+
+
+@pytest.mark.parametrize("fault", [Fault.TIMEOUT, Fault.THROTTLE, Fault.ERROR])
+def test_a_callback_tries_a_call_as_often_as_there_is_time_for(world: World, fault: Fault) -> None:
+    def tried(operation: str, body: dict[str, Any]) -> int:
+        return world.invoke("callback", sinch.signed(body), Target(operation, 1, fault)).attempts[operation]
+
+    assert tried("GetParameters", sinch.ice()) == 2
+    assert tried("SendMessage", sinch.ice()) == 1
+    assert tried("BatchGetItem", sinch.ace()) == 1
+    assert tried("SendMessage", sinch.notify("recording_finished")) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault"),
+    [("BatchGetItem", Fault.TIMEOUT), ("PutItem", Fault.THROTTLE), ("PutEvents", Fault.ERROR)],
+)
+def test_a_delivery_tries_a_call_twice(world: World, operation: str, fault: Fault) -> None:
+    world.invoke("callback", sinch.signed(sinch.ice()))
+    [message] = world.received()
+
+    done = world.invoke("notify", {"Records": [message]}, Target(operation, 1, fault))
+
+    assert done.calls[operation] == 1
+    assert done.attempts[operation] == ATTEMPTS
 
 
 @pytest.mark.parametrize("operation", ["BatchGetItem", "PutItem", "PutEvents"])

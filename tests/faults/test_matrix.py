@@ -79,7 +79,7 @@ CALLS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 UNATTRIBUTED: Final = "Recording Unattributed"
 
 ATTEMPTS: Final = 2
-"""How often botocore tries to publish."""
+"""How often one delivery tries to publish; test_degraded.py holds it to that."""
 
 CALLBACKS: Final = {"ice": {200}, "ace": {200, 503}, "dice": {200, 503}}
 """The statuses that a disturbed callback may be answered with; a notification's, if it is not here, 200 or 503."""

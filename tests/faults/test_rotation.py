@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder.recording.application import CREDENTIALS
+from call_recorder.recording.parameters import CREDENTIALS
 from tests import sinch
 from tests.faults.conftest import FULL
 from tests.faults.injection import MATRIX, Fault, Target

@@ -19,8 +19,9 @@ from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
+from call_recorder.aws.connections import Connections
 from call_recorder.handlers import callback, notify, rotation, watchdog
-from call_recorder.recording.application import PROFILE, SECRETS
+from call_recorder.recording.parameters import PROFILE, SECRETS
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
@@ -49,17 +50,28 @@ PROFILE_TEXT: Final = json.dumps(
 BUCKET: Final = "own-bucket"
 """The stack's own bucket. Nothing is put there: its events are made up."""
 
-_HANDLERS: Final[Mapping[str, Any]] = {
-    "callback": callback.compose,
-    "notify": notify.compose,
-    "rotation": rotation.compose,
-    "watchdog": lambda environment, **options: _without_event(watchdog.compose(environment, **options)),
-}
 _MOST_ROUNDS = 100
+_Function = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def _without_event(function: Callable[[], dict[str, Any]]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+def _callback(environment: Mapping[str, str], clock: Callable[[], datetime]) -> _Function:
+    """Compose CallbackFunction as its module does on Lambda: its ways to AWS are opened beside everything else."""
+    connections = Connections(environment)
+    connections.open()
+    return callback.compose(environment, connections=connections, clock=clock)
+
+
+def _watchdog(environment: Mapping[str, str], clock: Callable[[], datetime]) -> _Function:
+    function = watchdog.compose(environment, clock=clock)
     return lambda _event: function()
+
+
+_FUNCTIONS: Final[Mapping[str, Callable[[Mapping[str, str], Callable[[], datetime]], _Function]]] = {
+    "callback": _callback,
+    "notify": lambda environment, clock: notify.compose(environment, clock=clock),
+    "rotation": lambda environment, clock: rotation.compose(environment, clock=clock),
+    "watchdog": _watchdog,
+}
 
 
 @cache
@@ -79,11 +91,13 @@ class Invocation:
     Attributes:
         answer: what it returned, or ``None`` if it failed or was killed.
         calls: the calls to AWS that it made, by operation.
+        attempts: the attempts at those calls, by operation.
         seconds: how long it took, the process's start left out.
     """
 
     answer: dict[str, Any] | None
     calls: Counter[str]
+    attempts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -95,6 +109,7 @@ class World:
         aws: the emulator, as its administrator.
         now: what the functions take for the time.
         ttl: how long parameters are used before they are read again.
+        expected: the application whose parameters are read ahead, or ``""``.
         retried_after: how soon a message is delivered again.
         events: what the subscriber has got.
         waiting: messages that were received and not taken yet.
@@ -103,6 +118,7 @@ class World:
     aws: Aws
     now: datetime = sinch.NOW
     ttl: timedelta = timedelta(minutes=5)
+    expected: str = ""
     retried_after: timedelta = VISIBILITY_TIMEOUT
     name: str = field(default_factory=lambda: f"world-{uuid4().hex[:12]}")
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -130,12 +146,14 @@ class World:
         self.aws.ssm.put_parameter(Name=path, Value=value, Type="SecureString", Overwrite=True)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the functions, as the template gives it to them."""
+        """Return the environment of the functions, as the template and Lambda give it to them."""
+        access_key, secret_key = ADMINISTRATOR
         return {
             "CALLBACK_PATH": sinch.PATH,
             "PARAMETER_PREFIX": self.name,
             "PARAMETERS_TTL_SECONDS": str(int(self.ttl.total_seconds())),
             "PARAMETERS_KMS_KEY_ARN": "",
+            "PREFETCHED_APPLICATION_KEY": self.expected,
             "RECORDING_QUEUE_URL": self.queue_url,
             "RECORDINGS_BUCKET": BUCKET,
             "RECORDINGS_TABLE": f"{self.name}-RecordingsTable",
@@ -146,7 +164,13 @@ class World:
             "LONGEST_CALL_SECONDS": str(int(LONGEST_CALL.total_seconds())),
             "KEY_MAX_AGE_DAYS": str(KEY_MAX_AGE.days),
             "UPLOADER_USER_NAME": self.name,
+            "POWERTOOLS_SERVICE_NAME": self.name,
+            "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
+            "AWS_ENDPOINT_URL": self.aws.endpoint,
             "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": secret_key,
         }
 
     def invoke(
@@ -183,27 +207,18 @@ class World:
         if status == KILLED or not said:
             return Invocation(None, Counter())
         report = json.loads(said)
-        return Invocation(report["answer"], Counter(report["calls"]), report["seconds"])
+        return Invocation(report["answer"], Counter(report["calls"]), Counter(report["attempts"]), report["seconds"])
 
     def _be_a_process(self, targets: Collection[Target]) -> None:
         """Give this process what Lambda gives a function's, and nothing of the test's."""
         if targets and not any(target.fault is Fault.HANGS for target in targets):
-            # botocore waits up to a second between attempts. The outcome does not depend on it, but the time does.
+            # botocore waits up to a second between attempts, as endpoints do not. The outcome does not depend on it,
+            # but the time does.
             time.sleep = lambda _seconds: None
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(silence, stream)
-        access_key, secret_key = ADMINISTRATOR
-        os.environ.update(
-            {
-                "AWS_ENDPOINT_URL": self.aws.endpoint,
-                "AWS_DEFAULT_REGION": REGION,
-                "AWS_ACCESS_KEY_ID": access_key,
-                "AWS_SECRET_ACCESS_KEY": secret_key,
-                "POWERTOOLS_SERVICE_NAME": self.name,
-                "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
-            }
-        )
+        os.environ.update(self.environment())
 
     def _run(
         self,
@@ -218,7 +233,7 @@ class World:
         with socket.create_server(("127.0.0.1", 0)) as black_hole:
             calls = Calls(targets, f"http://127.0.0.1:{black_hole.getsockname()[1]}/")
             try:
-                run = _HANDLERS[function](self.environment(), clock=lambda: self.now)
+                run = _FUNCTIONS[function](os.environ, lambda: self.now)
                 if warmed_by is not None:
                     run(warmed_by)
                     time.sleep(idle.total_seconds())
@@ -226,7 +241,8 @@ class World:
                 answer = run(event)
             finally:
                 seconds = time.monotonic() - started
-                os.write(pipe, json.dumps({"answer": answer, "calls": calls.made, "seconds": seconds}).encode())
+                said = {"answer": answer, "calls": calls.made, "attempts": calls.attempts, "seconds": seconds}
+                os.write(pipe, json.dumps(said).encode())
 
     def put(self, body: str) -> None:
         """Put a message on the queue, as EventBridge does."""
@@ -239,8 +255,7 @@ class World:
         """
         first: Counter[str] | None = None
         for _ in range(_MOST_ROUNDS):
-            self._receive()
-            if not self.waiting:
+            if not self.received():
                 return first or Counter()
             batch = self.waiting[:10]
             done = self.invoke("notify", {"Records": batch}, *(targets if deliveries > 0 else ()))
@@ -255,14 +270,13 @@ class World:
                 self.now += self.retried_after
         raise AssertionError("messages that never get through")
 
-    def _receive(self) -> None:
-        while True:
-            messages = self.aws.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages", [])
+    def received(self) -> list[dict[str, Any]]:
+        """Receive what is on the queue; return all the messages that wait to be taken."""
+        while messages := self.aws.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 self.waiting.append({"messageId": message["MessageId"], "body": message["Body"]})
                 self.aws.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
-            if not messages:
-                return
+        return self.waiting
 
     def announced(self) -> list[dict[str, Any]]:
         """Return every event that the subscriber got so far."""
