@@ -11,9 +11,10 @@ EMULATOR := $(ENVIRONMENTS)/emulator
 SAM := $(ENVIRONMENTS)/sam
 CHECKOV := $(ENVIRONMENTS)/checkov
 UV := $(ENVIRONMENTS)/uv
+BENCH := $(ENVIRONMENTS)/bench
 INSTALLED := installed.txt
 
-CHECKED := src local tests tools
+CHECKED := src local tests tools benchmarks
 TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
 COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--python-version 3.11 --no-header $(if $(UPGRADE),--upgrade)
@@ -44,6 +45,8 @@ help: ## Show this list
 	@echo "    says what a recording profile would do with a callback"
 	@echo "make test"
 	@echo "    runs every check"
+	@echo "make bench [ROUNDS=20]"
+	@echo "    measures the functions beside other ways to write them, and says whether they keep to their goals"
 	@echo "make dead-letters [STACK=call-recorder], make put-back [STACK=call-recorder]"
 	@echo "    list what a deployed stack gave up on, and why, or put it back; with your own AWS credentials"
 	@echo
@@ -131,6 +134,10 @@ faults-in-short: environments
 faults: environments ## What must not happen, whatever goes wrong: the whole matrix, 100,000 hostile inputs, a load run
 	@FAULTS=full $(DEV)/bin/python -m pytest --quiet tests/faults
 
+.PHONY: bench
+bench: $(BENCH)/$(INSTALLED) $(SAM)/$(INSTALLED) ## Measure the functions beside their twins; ROUNDS=5 for a quick look
+	@exec $(BENCH)/bin/python -m benchmarks $(if $(ROUNDS),--rounds '$(ROUNDS)')
+
 fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
 	@$(DEV)/bin/python -m ruff check --fix-only --quiet
 	@$(DEV)/bin/python -m ruff format
@@ -163,8 +170,9 @@ python:
 
 requirements: $(UV)/$(INSTALLED) ## Compile the requirements again; UPGRADE=1 takes newer versions
 	@$(COMPILE) src/requirements.in --output-file src/requirements.txt
-	@for name in dev emulator sam checkov uv; do \
-		$(COMPILE) requirements/$$name.in --output-file requirements/$$name.txt || exit 1; \
+	@for name in requirements/dev requirements/emulator requirements/sam requirements/checkov requirements/uv \
+		requirements/bench benchmarks/twins/requirements; do \
+		$(COMPILE) $$name.in --output-file $$name.txt || exit 1; \
 	done
 
 clean: ## Remove environments, caches and build results

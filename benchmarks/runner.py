@@ -1,0 +1,78 @@
+"""Runs one function in a process of its own, as AWS Lambda's runtime does, and times it from inside.
+
+::
+
+    python -S runner.py MODULE.FUNCTION REPORT
+
+Every line on the standard input names a file with one event per line. The function is imported and given the first
+event when the first file comes: that is the cold start. What it took is written to the file descriptor REPORT, one
+line of JSON for each file. Nothing is imported here before the clock starts but what Lambda's runtime has imported by
+then too.
+"""
+
+import decimal  # noqa: F401 - loaded by the runtime, see above
+import importlib
+import json
+import logging  # noqa: F401
+import os
+import sys
+import traceback  # noqa: F401
+from time import perf_counter
+
+
+class Context:
+    """What a function is told of its invocation."""
+
+    function_name = "measured"
+    function_version = "$LATEST"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:measured"
+    aws_request_id = "8f507cfc-example-4697-b07a-ac58fc914c95"
+    log_group_name = "/aws/lambda/measured"
+    log_stream_name = "2026/11/23/[$LATEST]0"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return a time that is long enough."""
+        return 3000
+
+
+def succeeded(answer: dict[str, object]) -> bool:
+    """Tell whether an answer is one of success, of either function."""
+    return answer.get("statusCode") == 200 or answer.get("batchItemFailures") == []
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process ever had.
+
+    ``ru_maxrss`` would not do: it begins with what the process that started this one had.
+    """
+    with open("/proc/self/status") as status:  # noqa: PTH123 - nothing is loaded here but what is listed above
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+
+def main() -> None:
+    """Import the function and run it for every event."""
+    name, _, function = sys.argv[1].rpartition(".")
+    report = os.fdopen(int(sys.argv[2]), "w")
+    handler = None
+    for path in sys.stdin:
+        took, failed, answer, imported = [], 0, None, None
+        with open(path.rstrip("\n")) as events:  # noqa: PTH123
+            for line in events:
+                event = json.loads(line)
+                started = perf_counter()
+                if handler is None:
+                    handler = getattr(importlib.import_module(name), function)
+                    imported = 1000 * (perf_counter() - started)
+                answer = handler(event, Context())
+                took.append(1000 * (perf_counter() - started))
+                failed += not succeeded(answer)
+        report.write(
+            json.dumps({"took": took, "imported": imported, "failed": failed, "answer": answer, "peak": peak_bytes()})
+        )
+        report.write("\n")
+        report.flush()
+
+
+if __name__ == "__main__":
+    main()
