@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import boto3
+import botocore.session
 import pytest
 
 from call_recorder.aws import clients
+from call_recorder.aws.endpoint import DYNAMODB, EVENTS, SQS, SSM, Endpoint, Service
 from call_recorder.aws.endpoints import Endpoints, NoRegion
 
 ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
@@ -48,6 +51,25 @@ def test_the_watchdogs_reads_keep_within_its_minute() -> None:
 )
 def test_a_service_is_where_the_environment_says_or_where_aws_has_it(said: dict[str, str], url: str) -> None:
     assert Endpoints(ENVIRONMENT | said).facts().url == url
+
+
+@pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB, EVENTS], ids=lambda service: service.name)
+def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> None:
+    described = botocore.session.get_session().get_service_model(service.name).metadata
+
+    assert described["protocol"] == "json" or "json" in described["protocols"]
+    assert (described["targetPrefix"], described["jsonVersion"]) == (service.target, service.json)
+    assert described.get("signingName", described["endpointPrefix"]) == service.name
+
+
+@pytest.mark.parametrize(("region", "suffix"), [("eu-west-1", ""), ("us-gov-west-1", ""), ("cn-north-1", ".cn")])
+@pytest.mark.parametrize("name", ["parameters", "facts", "tables", "bus"])
+def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str) -> None:
+    environment = ENVIRONMENT | {"AWS_REGION": region, "URL_SUFFIX": f"amazonaws.com{suffix}"}
+    endpoint: Endpoint = getattr(Endpoints(environment), name)()
+    client: Any = boto3.client(endpoint.service.name, region_name=region)  # type: ignore[call-overload]
+
+    assert endpoint.url == client.meta.endpoint_url
 
 
 def test_without_a_region_nothing_is_composed() -> None:

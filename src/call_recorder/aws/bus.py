@@ -57,7 +57,7 @@ class RecordingsBus:
                 "EventBusName": self._name,
                 "Source": SOURCE,
                 "DetailType": event.detail_type,
-                "Time": event.metadata.occurred_at.timestamp(),
+                "Time": int(event.metadata.occurred_at.timestamp()),
                 "Detail": event.detail(),
             }
             for event in chunk
