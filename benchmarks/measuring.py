@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -24,6 +24,12 @@ WARM_CALLBACKS = 300
 
 WARM_BATCHES = 8
 """Batches that a warm process takes in each round."""
+
+EMULATED_CALLBACKS = 100
+"""Callbacks that it answers in the runtime interface emulator, which takes its own time for each."""
+
+EMULATED_BATCHES = 5
+"""Batches that it takes there."""
 
 SSM_LATENCY_MS = 40.0
 """What a slow GetParameters takes: where fetching early pays."""
@@ -138,10 +144,24 @@ class Measuring:
 
     def _emulated(self, contender: Contender, found: Results) -> None:
         environment = self._environment(contender, 0)
-        (event,) = incoming(1)
-        cold = emulated(contender.callback, environment, self._runtime, event)
-        found.add(measures.EMULATED_ICE, contender.name, cold.answered)
-        found.add(measures.EMULATED_INIT, contender.name, cold.initialized)
+        events = incoming(1 if contender.name in _COLD_ONLY else 1 + EMULATED_CALLBACKS)
+        callback = emulated(contender.callback, environment, self._runtime, events)
+        found.add(measures.EMULATED_ICE, contender.name, callback.answered)
+        found.add(measures.EMULATED_INIT, contender.name, callback.initialized)
+        if contender.name in _COLD_ONLY:
+            return
+        found.add(measures.EMULATED_WARM_ICE, contender.name, median(callback.warm))
+        found.add(measures.EMULATED_WARM_ICE_99, contender.name, quantiles(callback.warm, n=100)[98])
+        environment = self._environment(contender, AWS_LATENCY_MS)
+        notify = emulated(contender.notify, environment, self._runtime, self._batches(contender, 1 + EMULATED_BATCHES))
+        found.add(measures.EMULATED_BATCH, contender.name, notify.answered)
+        found.add(measures.EMULATED_WARM_BATCH, contender.name, median(notify.warm))
+
+    def _batches(self, contender: Contender, number: int) -> Iterator[Event]:
+        """Yield the batch so many times, the tables each time as they were before it."""
+        for _ in range(number):
+            self.aws.restore(self._tables[contender.name])
+            yield self._batch.event
 
     def _once(self) -> None:
         for contender in self.contenders:

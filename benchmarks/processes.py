@@ -23,6 +23,7 @@ from typing import Any
 import build
 from benchmarks.calls import Event, lines
 from benchmarks.contenders import ROOT, VERSION, WORK
+from benchmarks.runner import succeeded
 
 # Only the package is there to be imported: no environment's packages, no user's, not the runner's own folder.
 _PYTHON = (sys.executable, "-S", "-s", "-P")
@@ -134,17 +135,17 @@ def import_times(entry: str, environment: Mapping[str, str], event: Event) -> st
 
 @dataclass(frozen=True, slots=True)
 class Emulated:
-    """What a cold start in the runtime interface emulator took, in milliseconds.
+    """What a function in the runtime interface emulator took, in milliseconds.
 
     Attributes:
         answered: from starting the process to its first answer.
         initialized: what its log says of the initialization.
-        answer: what it answered.
+        warm: each further invocation, from the request over HTTP to its answer.
     """
 
     answered: float
     initialized: float
-    answer: dict[str, Any]
+    warm: tuple[float, ...]
 
 
 def runtime() -> Path:
@@ -161,17 +162,17 @@ def runtime() -> Path:
     return folder
 
 
-def emulated(entry: str, environment: Mapping[str, str], runtime: Path, event: Event) -> Emulated:
-    """Start a function in the runtime interface emulator, invoke it once, and end it.
+def emulated(entry: str, environment: Mapping[str, str], runtime: Path, events: Iterable[Event]) -> Emulated:
+    """Start a function in the runtime interface emulator, invoke it with each event in turn, and end it.
 
     Args:
         entry: the function, as the template names it.
         environment: the whole environment of the process.
         runtime: the folder of the runtime's client.
-        event: what it is invoked with.
+        events: what it is invoked with, at least one. The next is asked for when the one before is answered.
 
     Raises:
-        Broken: it did not answer.
+        Broken: it did not answer, or not with success.
     """
     port, api = _free_ports(2)
     command = [
@@ -180,12 +181,13 @@ def emulated(entry: str, environment: Mapping[str, str], runtime: Path, event: E
         *(sys.executable, "-S", "-s", "-m", "awslambdaric", entry),
     ]
     path = f"{environment['PYTHONPATH']}:{runtime}"
-    body = json.dumps(event).encode()
     trace = {"X-Amzn-Trace-Id": environment["_X_AMZN_TRACE_ID"]}
     # The emulator sets these itself.
     variables = {name: value for name, value in environment.items() if name not in _RUNTIME_VARIABLES}
     with TemporaryDirectory() as scratch, Path(scratch, "log").open("w") as output:
         log = Path(output.name)
+        coming = iter(events)
+        event = next(coming)
         started = time.perf_counter()
         process = subprocess.Popen(
             command,
@@ -197,16 +199,26 @@ def emulated(entry: str, environment: Mapping[str, str], runtime: Path, event: E
         )
         try:
             connection = _connected(port, process, log)
-            connection.request("POST", "/2015-03-31/functions/function/invocations", body, trace)
-            answer = json.loads(connection.getresponse().read())
-            answered = 1000 * (time.perf_counter() - started)
+            answers = [_invoked(connection, event, trace)]
+            answered, warm = 1000 * (time.perf_counter() - started), []
+            for each in coming:
+                begun = time.perf_counter()
+                answers.append(_invoked(connection, each, trace))
+                warm.append(1000 * (time.perf_counter() - begun))
             connection.close()
         finally:
             _end(process)
         found = _INIT.search(log.read_text("utf-8"))
-        if found is None or answer.get("statusCode") != 200:
-            raise Broken(f"the function failed in the emulator; its answer is {answer}", log)
-    return Emulated(answered, float(found[1]), answer)
+        failed = [answer for answer in answers if not succeeded(answer)]
+        if found is None or failed:
+            raise Broken(f"the function failed in the emulator; it answered {failed[:1]}", log)
+    return Emulated(answered, float(found[1]), tuple(warm))
+
+
+def _invoked(connection: HTTPConnection, event: Event, headers: Mapping[str, str]) -> dict[str, Any]:
+    connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event).encode(), dict(headers))
+    answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    return answer
 
 
 _RUNTIME_VARIABLES = ("AWS_LAMBDA_RUNTIME_API", "_X_AMZN_TRACE_ID")

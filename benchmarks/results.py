@@ -12,6 +12,10 @@ COLD_IMPORT = "of which the import"
 COLD_ICE_SLOW = "cold ICE, SSM takes 40 ms"
 EMULATED_ICE = "cold ICE in the runtime interface emulator"
 EMULATED_INIT = "of which its log calls INIT"
+EMULATED_WARM_ICE = "warm ICE there, p50"
+EMULATED_WARM_ICE_99 = "warm ICE there, p99"
+EMULATED_BATCH = "cold batch of 10 there"
+EMULATED_WARM_BATCH = "warm batch of 10 there"
 WARM_ICE = "warm ICE, p50"
 WARM_ICE_99 = "warm ICE, p99"
 COLD_BATCH = "cold batch of 10"
@@ -25,6 +29,10 @@ UNITS: Mapping[str, str] = {
     COLD_ICE_SLOW: "ms",
     EMULATED_ICE: "ms",
     EMULATED_INIT: "ms",
+    EMULATED_WARM_ICE: "ms",
+    EMULATED_WARM_ICE_99: "ms",
+    EMULATED_BATCH: "ms",
+    EMULATED_WARM_BATCH: "ms",
     WARM_ICE: "ms",
     WARM_ICE_99: "ms",
     COLD_BATCH: "ms",

@@ -72,6 +72,15 @@ def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str
     assert endpoint.url == client.meta.endpoint_url
 
 
+def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
+    endpoints = Endpoints(ENVIRONMENT)
+    facts, notifications = endpoints.facts(), endpoints.notifications()
+
+    assert facts._idle is notifications._idle
+    assert facts._idle is not endpoints.parameters()._idle
+    assert facts.limits.attempts < notifications.limits.attempts
+
+
 def test_without_a_region_nothing_is_composed() -> None:
     with pytest.raises(NoRegion, match="AWS_REGION"):
         Endpoints({})

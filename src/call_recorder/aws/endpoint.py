@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
@@ -128,6 +129,12 @@ class Endpoint:
             if status < HTTPStatus.INTERNAL_SERVER_ERROR and "Throttl" not in failure.reason:
                 break
         raise failure
+
+    def within(self, limits: Limits) -> Endpoint:
+        """Return the same service within other limits; both use the same connections."""
+        other = copy(self)
+        other.limits = limits
+        return other
 
     def connect(self) -> None:
         """Open a connection ahead of the first call. One that cannot be opened is that call's trouble."""

@@ -42,6 +42,7 @@ class Endpoints:
         self._region = region
         self._credentials = credentials(environment)
         self._tls = trusted(environment.get("AWS_CA_BUNDLE"))
+        self._made: dict[Service, Endpoint] = {}
 
     def parameters(self) -> Endpoint:
         """Return SSM on the path of ICE."""
@@ -68,6 +69,11 @@ class Endpoints:
         return self._endpoint(EVENTS, _BOOKS)
 
     def _endpoint(self, service: Service, limits: Limits) -> Endpoint:
+        if service not in self._made:
+            self._made[service] = self._new(service, limits)
+        return self._made[service].within(limits)
+
+    def _new(self, service: Service, limits: Limits) -> Endpoint:
         said = self._environment
         url = (
             said.get(f"AWS_ENDPOINT_URL_{service.name.upper()}")
