@@ -42,7 +42,6 @@ LONGEST_CONFERENCE_ID = 64
 """Longest conference id that Sinch takes, in characters."""
 
 _OWN_CONFERENCE = "recorder-call-"
-_MOST_BYTES = 6  # of a control character in JSON
 _LATEST_END = timedelta(days=1)
 _LONGEST_WORD = 64
 _LONGEST_NAME = 256
@@ -463,8 +462,8 @@ def _clipped(text: str | None, longest: int) -> str | None:
 
 
 def _fits(text: str, longest: int) -> bool:
-    # No character takes more than six bytes, so a short text needs no weighing.
-    return _MOST_BYTES * len(text) <= longest or _json_bytes(text) <= longest
+    # What is printable in ASCII takes two bytes at most, so an ordinary text that is short needs no weighing.
+    return (2 * len(text) <= longest and text.isascii() and text.isprintable()) or _json_bytes(text) <= longest
 
 
 def _json_bytes(text: str) -> int:
