@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
-from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.endpoint import CallFailed, Operations
 from call_recorder.recording.errors import BusUnavailable
 from call_recorder.recording.events import SOURCE, Event
 
@@ -13,22 +12,15 @@ MOST_ENTRIES = 10
 """Entries that one PutEvents takes. Ten of ours, at most 8 KB each, stay well below its 256 KB."""
 
 
-class EventBridge(Protocol):
-    """Calls operations of EventBridge."""
-
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an operation. Raises CallFailed."""
-
-
 class RecordingsBus:
     """Publishes events to the recordings bus.
 
     Args:
-        eventbridge: EventBridge.
+        eventbridge: Operations.
         name: the bus.
     """
 
-    def __init__(self, eventbridge: EventBridge, name: str) -> None:
+    def __init__(self, eventbridge: Operations, name: str) -> None:
         self._eventbridge = eventbridge
         self._name = name
 

@@ -8,13 +8,10 @@ queue; for that, the function that answered the ICE remembers the call too.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
+from call_recorder.aws.endpoint import Operations
 from call_recorder.recording.facts import CallDecided, conference_of_its_own
 from call_recorder.recording.policy import KnownCall
-
-if TYPE_CHECKING:
-    from call_recorder.aws.items import DynamoDb
 
 MOST_REMEMBERED = 1000
 """Calls remembered in memory at once; the oldest goes first and is read from the table."""
@@ -28,7 +25,7 @@ class Calls:
         table: the recordings table's name.
     """
 
-    def __init__(self, dynamodb: DynamoDb, table: str) -> None:
+    def __init__(self, dynamodb: Operations, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._remembered: OrderedDict[tuple[str, str], KnownCall] = OrderedDict()

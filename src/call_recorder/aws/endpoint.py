@@ -17,7 +17,7 @@ from functools import cache
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from call_recorder.aws.signing import Credentials, NoCredentials, signed
@@ -34,6 +34,13 @@ class CallFailed(Exception):
         super().__init__(f"{operation}: {reason}")
         self.reason = reason
         self.details = details or {}
+
+
+class Operations(Protocol):
+    """What the adapters need of a service: to call its operations."""
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation. Raises CallFailed."""
 
 
 class Service(NamedTuple):

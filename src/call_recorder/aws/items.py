@@ -6,11 +6,11 @@ import zlib
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.endpoint import CallFailed, Operations
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.outbox import Outbox, Patience
 from call_recorder.recording.recording import Recording
@@ -25,14 +25,9 @@ class UnreadableItem(TableUnavailable):
     """An item is not as it was written here."""
 
 
-class DynamoDb(Protocol):
-    """Calls operations of DynamoDB."""
-
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an operation. Raises CallFailed."""
-
-
-def stored(dynamodb: DynamoDb, keys: Mapping[str, Collection[Mapping[str, Any]]]) -> Mapping[str, list[dict[str, Any]]]:
+def stored(
+    dynamodb: Operations, keys: Mapping[str, Collection[Mapping[str, Any]]]
+) -> Mapping[str, list[dict[str, Any]]]:
     """Return the items that exist, by table, in one consistent read of at most 100; no call if none is asked for.
 
     Args:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
 
-from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.endpoint import CallFailed, Operations
 from call_recorder.recording.errors import ParametersUnavailable
 from call_recorder.recording.parameters import PARAMETERS
 
 AHEAD_SECONDS = 10.0
 """How long what was read ahead may be used. An environment can be ready for hours before its first callback."""
-
-
-class Ssm(Protocol):
-    """Calls operations of SSM."""
-
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an operation. Raises CallFailed."""
 
 
 class ParameterStore:
@@ -31,7 +23,7 @@ class ParameterStore:
         clock: seconds that only go up.
     """
 
-    def __init__(self, ssm: Ssm, prefix: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ssm: Operations, prefix: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._ssm = ssm
         self._prefix = prefix
         self._clock = clock

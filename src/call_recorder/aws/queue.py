@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.endpoint import CallFailed, Operations
 from call_recorder.recording import facts
 from call_recorder.recording.errors import QueueUnavailable
 
 MOST_ENTRIES = 10
 """Messages that one SendMessageBatch takes. Ten of ours, at most 8 KB each, stay well below its 256 KB."""
-
-
-class Sqs(Protocol):
-    """Calls operations of SQS."""
-
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an operation. Raises CallFailed."""
 
 
 class RecordingQueue:
@@ -29,7 +22,7 @@ class RecordingQueue:
         url: the queue's URL.
     """
 
-    def __init__(self, sqs: Sqs, url: str) -> None:
+    def __init__(self, sqs: Operations, url: str) -> None:
         self._sqs = sqs
         self._url = url
 

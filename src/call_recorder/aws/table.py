@@ -6,8 +6,8 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TypeVar
 
-from call_recorder.aws.endpoint import CallFailed
-from call_recorder.aws.items import DynamoDb, from_item, readable, stored, to_item
+from call_recorder.aws.endpoint import CallFailed, Operations
+from call_recorder.aws.items import from_item, readable, stored, to_item
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.ledger import Conflict, Stored
 from call_recorder.recording.outbox import Outbox, Patience
@@ -29,7 +29,7 @@ class Tables:
     """
 
     def __init__(
-        self, dynamodb: DynamoDb, *, recordings: str, places: str, retention: timedelta, patience: Patience
+        self, dynamodb: Operations, *, recordings: str, places: str, retention: timedelta, patience: Patience
     ) -> None:
         self._dynamodb = dynamodb
         self._recordings = recordings
