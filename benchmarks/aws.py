@@ -115,6 +115,17 @@ class Endpoint:
         return json.loads(answer)
 
 
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process that ends by itself when its standard input does, and kill one that does not."""
+    if process.stdin:
+        process.stdin.close()
+    try:
+        process.wait(_STOPPED_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @contextmanager
 def serving(
     *,
@@ -144,13 +155,7 @@ def serving(
     try:
         yield Endpoint(process)
     finally:
-        if process.stdin:
-            process.stdin.close()
-        try:
-            process.wait(_STOPPED_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
         if process.stdout:
             process.stdout.close()
 

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import build
+from benchmarks.aws import stop
 from benchmarks.calls import Event, lines
 from benchmarks.contenders import ROOT, VERSION, WORK
 from benchmarks.runner import succeeded
@@ -32,7 +33,6 @@ _RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
 _RIE = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
 _INIT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)")
 _ANSWERED_WITHIN = 60.0
-_STOPPED_WITHIN = 5.0
 _LONGEST_SAID = 3000
 
 
@@ -117,13 +117,7 @@ def function(entry: str, environment: Mapping[str, str], *options: str) -> Itera
         try:
             yield Function(process, report, Path(output.name))
         finally:
-            if process.stdin:
-                process.stdin.close()
-            try:
-                process.wait(_STOPPED_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
 
 
 def import_times(entry: str, environment: Mapping[str, str], event: Event) -> str:

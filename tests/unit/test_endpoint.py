@@ -17,7 +17,7 @@ import pytest
 
 from call_recorder.aws.endpoint import SQS, CallFailed, Endpoint, Limits, trusted
 from call_recorder.aws.signing import Credentials
-from tests.tls import LOOPBACK, certificate
+from tests.loopback import LOOPBACK, Listener, certificate
 
 pytestmark = pytest.mark.allow_hosts([LOOPBACK])
 
@@ -50,7 +50,7 @@ THROTTLES = says(400, {"__type": "com.amazon.coral.availability#ThrottlingExcept
 REFUSES = says(400, {"__type": "AccessDeniedException", "message": "not you"})
 
 
-class Service:
+class Service(Listener):
     """Answers its requests as told, in turn, and all others well. ``lapsed`` is set when it has closed a connection."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
@@ -58,36 +58,18 @@ class Service:
         self.requests: list[tuple[str, bytes]] = []
         self.connections = 0
         self.lapsed = threading.Event()
-        self.closing = threading.Event()
         self._tls = tls
-        self._listener = socket.create_server((LOOPBACK, 0))
-        self._threads = [threading.Thread(target=self._listen)]
-        self._threads[0].start()
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://{LOOPBACK}:{self._listener.getsockname()[1]}"
+        return f"http{'s' if self._tls else ''}://{LOOPBACK}:{self.port}"
 
     def hangs(self, _: socket.socket) -> bool:
         self.closing.wait(5)
         return False
 
-    def close(self) -> None:
-        self.closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        self._listener.close()
-
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                thread = threading.Thread(target=self._serve, args=(connection,))
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.socket) -> None:
         self.connections += 1
         with suppress(OSError), connection:
             connection.settimeout(5)
@@ -148,8 +130,7 @@ def reach(service: Service, file: Path) -> Iterator[Callable[..., Endpoint]]:
         return made[-1]
 
     yield endpoint
-    for each in made:
-        each.close()
+    made.clear()  # which closes their connections
 
 
 def send(endpoint: Endpoint) -> dict[str, object]:

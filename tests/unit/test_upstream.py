@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -26,9 +26,9 @@ from call_recorder.sinch.svaml import ForeignSvaml
 from call_recorder.sinch.upstream import Upstream, UpstreamFailed
 from tests import sinch
 from tests.fakes import STORAGE_KEY, STORAGE_SECRET, Applications, Clock, Front, application
+from tests.loopback import LOOPBACK, Listener, certificate
 from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, HEADER, PSTN_ACTION, profile, rule
 from tests.svaml import captures
-from tests.tls import LOOPBACK, certificate
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -56,45 +56,22 @@ class Received:
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
 
-@dataclass
-class Server:
-    """A backend that behaves as it is told. ``closing`` is set when the test is over."""
+class Server(Listener):
+    """A backend that behaves as it is told."""
 
-    certificate: Path
-    behave: Behaviour
-    handshakes: bool = True
-    received: list[Received] = field(default_factory=list)
-    closing: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self._listener = socket.create_server((LOOPBACK, 0))
+    def __init__(self, certificate: Path, behave: Behaviour, handshakes: bool = True) -> None:
+        self.behave = behave
+        self.handshakes = handshakes
+        self.received: list[Received] = []
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.load_cert_chain(self.certificate)
-        self._threads = [threading.Thread(target=self._listen)]
-        self._threads[0].start()
+        self._tls.load_cert_chain(certificate)
+        super().__init__()
 
     @property
     def url(self) -> str:
-        return f"https://{LOOPBACK}:{self._listener.getsockname()[1]}/sinch/callbacks"
+        return f"https://{LOOPBACK}:{self.port}/sinch/callbacks"
 
-    def close(self) -> None:
-        self.closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        self._listener.close()
-
-    def _listen(self) -> None:
-        while not self.closing.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
             connection.settimeout(5)
             if not self.handshakes:

@@ -7,6 +7,7 @@ from threading import Thread
 
 from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.parameter_store import ParameterStore
+from call_recorder.recording.parameters import DEFAULT_PREFIX
 
 
 class Connections:
@@ -23,7 +24,7 @@ class Connections:
         endpoints = Endpoints(environment)
         self._expected = environment.get("PREFETCHED_APPLICATION_KEY")
         self._ssm = endpoints.parameters()
-        self.parameters = ParameterStore(self._ssm, environment.get("PARAMETER_PREFIX") or "call-recorder")
+        self.parameters = ParameterStore(self._ssm, environment.get("PARAMETER_PREFIX") or DEFAULT_PREFIX)
         self.facts = endpoints.facts()
         self.notifications = endpoints.notifications()
         self.calls = endpoints.calls()

@@ -27,13 +27,16 @@ class CallFailed(Exception):
     """A call failed, and every attempt that it had: which operation, and AWS's code or the error's name.
 
     Such as ``SendMessage: TimeoutError``. Nothing that was sent or answered is in the text; ``details`` is what AWS
-    said of the failure.
+    said of the failure, ``passing`` whether another attempt may go well.
     """
 
-    def __init__(self, operation: str, reason: str, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, operation: str, reason: str, details: Mapping[str, Any] | None = None, *, passing: bool = False
+    ) -> None:
         super().__init__(f"{operation}: {reason}")
         self.reason = reason
         self.details = details or {}
+        self.passing = passing
 
 
 class Operations(Protocol):
@@ -98,7 +101,7 @@ class Endpoint:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         tls: Callable[[], ssl.SSLContext],
     ) -> None:
-        self._idle: list[socket.socket] = []
+        self._idle = _Idle()
         parts = urlsplit(url)
         self.service = service
         self.url = url
@@ -120,22 +123,14 @@ class Endpoint:
             CallFailed: it was refused, or not answered within the limits.
         """
         body = json.dumps(parameters, separators=(",", ":")).encode()
-        failure = CallFailed(operation, "not tried")
-        for _ in range(self.limits.attempts):
+        attempt = 1
+        while True:
             try:
-                status, kind, content = self._attempt(operation, body)
-            except NoCredentials as error:
-                raise CallFailed(operation, str(error)) from error
-            except (OSError, HTTPException) as error:
-                failure = CallFailed(operation, type(error).__name__)
-                continue
-            said = _object(content)
-            if status == HTTPStatus.OK and said is not None:
-                return said
-            failure = CallFailed(operation, _code(kind, said or {}) or f"status {status}", said)
-            if status < HTTPStatus.INTERNAL_SERVER_ERROR and "Throttl" not in failure.reason:
-                break
-        raise failure
+                return self._answer(operation, body)
+            except CallFailed as failure:
+                if attempt == self.limits.attempts or not failure.passing:
+                    raise
+            attempt += 1
 
     def within(self, limits: Limits) -> Endpoint:
         """Return the same service within other limits; both use the same connections."""
@@ -146,15 +141,22 @@ class Endpoint:
     def connect(self) -> None:
         """Open a connection ahead of the first call. One that cannot be opened is that call's trouble."""
         with suppress(OSError):
-            self._idle.append(self._connected())
+            self._idle.keep(self._connected())
 
-    def close(self) -> None:
-        """Close the connections that are idle."""
-        while connection := self._kept():
-            connection.close()
-
-    def __del__(self) -> None:
-        self.close()
+    def _answer(self, operation: str, body: bytes) -> dict[str, Any]:
+        """Make one attempt. Raises CallFailed."""
+        try:
+            status, kind, content = self._attempt(operation, body)
+        except NoCredentials as error:
+            raise CallFailed(operation, str(error)) from error
+        except (OSError, HTTPException) as error:
+            raise CallFailed(operation, type(error).__name__, passing=True) from error
+        said = _object(content)
+        if status == HTTPStatus.OK and said is not None:
+            return said
+        reason = _code(kind, said or {}) or f"status {status}"
+        passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or "Throttl" in reason
+        raise CallFailed(operation, reason, said, passing=passing)
 
     def _attempt(self, operation: str, body: bytes) -> tuple[int, str, bytes]:
         """Send one request; return the answer's status, error type and content.
@@ -165,7 +167,7 @@ class Endpoint:
         """
         request = self._request(operation, body)
         seconds = self.limits.read
-        while connection := self._kept():
+        while connection := self._idle.take():
             if not _is_open(connection):
                 connection.close()
                 continue
@@ -178,13 +180,6 @@ class Endpoint:
                     raise
                 break
         return self._exchange(self._connected(), request, seconds)
-
-    def _kept(self) -> socket.socket | None:
-        """Take a connection that is idle, if there is one; another thread may be quicker."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
 
     def _request(self, operation: str, body: bytes) -> bytes:
         headers = {
@@ -216,7 +211,7 @@ class Endpoint:
                 kept = not answer.will_close
         finally:
             if kept:
-                self._idle.append(connection)
+                self._idle.keep(connection)
             else:
                 connection.close()
         kind = answer.getheader("x-amzn-query-error") or answer.getheader("x-amzn-errortype") or ""
@@ -229,6 +224,28 @@ class Endpoint:
             return connection
         with connection:  # wrapped, it is another object's; not wrapped, it is of no use
             return self._tls().wrap_socket(connection, server_hostname=self._host)
+
+
+class _Idle:
+    """Connections that wait for their next call, and are closed when nobody can make one any more."""
+
+    def __init__(self) -> None:
+        self._connections: list[socket.socket] = []
+
+    def __del__(self) -> None:
+        while connection := self.take():
+            connection.close()
+
+    def take(self) -> socket.socket | None:
+        """Take one, if there is one; another thread may be quicker."""
+        try:
+            return self._connections.pop()
+        except IndexError:
+            return None
+
+    def keep(self, connection: socket.socket) -> None:
+        """Keep one for the next call."""
+        self._connections.append(connection)
 
 
 def trusted(bundle: str | None) -> Callable[[], ssl.SSLContext]:

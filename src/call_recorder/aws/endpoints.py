@@ -1,4 +1,4 @@
-"""Where the services are that a caller waits for, and how long they may take.
+"""Where the services are, and how long they may take.
 
 ICE must be answered well inside 5 s, cold start included. The worst case of the calls on its path is two attempts
 at SSM, 2 x (0.2 + 0.4) = 1.2 s, and one at SQS, 0.2 + 0.5 = 0.7 s: under 2 s together.

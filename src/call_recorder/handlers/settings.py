@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from call_recorder.recording.parameters import DEFAULT_PREFIX
 from call_recorder.recording.policy import DegradedAnswer
 
 
@@ -37,11 +38,12 @@ class Settings(BaseModel):
 class CallbackSettings(Settings):
     """Settings of CallbackFunction.
 
-    ``callback_path`` is the path of the URL given to Sinch, which Sinch signs.
+    ``callback_path`` is the path of the URL given to Sinch, which Sinch signs. ``parameter_prefix`` and
+    ``prefetched_application_key`` are used before this can be imported (``aws/connections.py``); here they are checked.
     """
 
     callback_path: Annotated[str, Field(pattern=r"^/[!-~]*$")]
-    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = "call-recorder"
+    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = DEFAULT_PREFIX
     parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     signature_window_seconds: Annotated[int, Field(ge=30, le=900)] = 300
     recording_queue_url: Annotated[str, Field(min_length=1)]

@@ -1,8 +1,11 @@
-"""A certificate for this machine, for tests that need a server over TLS."""
+"""Servers on this machine, over TLS or not, for tests of what talks to one."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
+import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +20,41 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK: Final = "127.0.0.1"
+
+
+class Listener:
+    """Has ``serve`` see to each connection in a thread of its own. ``closing`` is set when the test is over."""
+
+    def __init__(self) -> None:
+        self.closing = threading.Event()
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self._threads = [threading.Thread(target=self._listen)]
+        self._threads[0].start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listener.getsockname()[1])
+
+    def serve(self, connection: socket.socket) -> None:
+        """See to one connection."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Take no more connections, and wait for those that are there."""
+        self.closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        self._listener.close()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while not self.closing.is_set():
+                connection, _ = self._listener.accept()
+                thread = threading.Thread(target=self.serve, args=(connection,))
+                self._threads.append(thread)
+                thread.start()
 
 
 def certificate(folder: Path) -> Path:
