@@ -184,6 +184,20 @@ def test_a_connection_that_was_closed_meanwhile_costs_no_attempt(
     assert service.connections == 2
 
 
+def test_what_came_unasked_is_not_taken_for_the_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
+    def answers_and_gives_up_waiting(connection: socket.socket) -> bool:
+        OK(connection)
+        return says(408, {"__type": "RequestTimeout"}, "connection: close")(connection)
+
+    endpoint = reach(attempts=1)
+    service.replies = [answers_and_gives_up_waiting]
+    send(endpoint)
+    assert service.lapsed.wait(2)
+
+    assert send(endpoint) == {"MessageId": "m"}
+    assert service.connections == 2
+
+
 def test_nor_does_one_that_is_closed_in_place_of_an_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
     endpoint = reach(attempts=1)
     service.replies = [OK, closes]
