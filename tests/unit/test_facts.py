@@ -175,6 +175,8 @@ def test_an_identifier_is_good_for_a_recording_up_to_its_longest(identifier: str
         ("[]", "body"),
         ('{"fact":"surprise","recordingId":"a"}', "body"),
         ('{"fact":"recording-finished","recordingId":"","applicationKey":"a"}', "at, .*recordingId"),
+        ('{"fact":"recording-finished","recordingId":"r","applicationKey":"","callId":""}', "applicationKey, .*callId"),
+        ('{"fact":"recording-finished","recordingId":"r","applicationKey":"a","conferenceId":""}', "conferenceId"),
         ('{"fact":"call-ended","recordingId":"r","applicationKey":"a","end":{"at":"secret"}}', "callId, .*end.at"),
     ],
 )

@@ -260,6 +260,14 @@ def test_a_file_that_comes_late_and_is_empty_leaves_it_missing() -> None:
     assert "Recording Available" not in {event.detail_type for event in due(late)}
 
 
+def test_what_is_missing_of_a_conference_that_nobody_asked_to_record_has_a_name() -> None:
+    """DynamoDB refuses an item in which a name is empty, and such a conference was never announced."""
+    recording = given_up(finished(participant(1) | {"call_id": None}))
+
+    assert recording.missing.keys() == {"unrequested"}
+    assert [data.reason for data in what_is_missing(recording)] == ["not-stored"]
+
+
 def test_an_item_without_a_file_is_kept_as_long_as_others_from_when_it_was_given_up() -> None:
     assert given_up(requested()).expires_at(timedelta(days=30)) == MUCH_LATER + timedelta(days=30)
 

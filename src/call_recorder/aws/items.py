@@ -25,6 +25,10 @@ class UnreadableItem(TableUnavailable):
     """An item is not as it was written here."""
 
 
+class UnwritableItem(TableUnavailable):
+    """DynamoDB would refuse what an item is to hold."""
+
+
 def stored(
     dynamodb: Operations, keys: Mapping[str, Collection[Mapping[str, Any]]]
 ) -> Mapping[str, list[dict[str, Any]]]:
@@ -88,6 +92,7 @@ def attribute(value: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: it is something else. DynamoDB keeps a number exactly, and a float is not exact.
+        UnwritableItem: a name in a map is empty, which DynamoDB refuses (emulators do not).
     """
     match value:
         case str():
@@ -100,6 +105,8 @@ def attribute(value: Any) -> dict[str, Any]:
             return {"NULL": True}
         case list() | tuple():
             return {"L": [attribute(each) for each in value]}
+        case dict() if "" in value:
+            raise UnwritableItem("a map has an empty name")
         case dict():
             return {"M": {name: attribute(each) for name, each in value.items()}}
         case _:

@@ -103,7 +103,9 @@ Word = Annotated[str, _within(_LONGEST_WORD)]
 Name = Annotated[str, _within(_LONGEST_NAME)]
 Text = Annotated[str, _within(_LONGEST_TEXT)]
 Url = Annotated[str, _within(_LONGEST_URL)]
-Identifier = Annotated[str, _within(LONGEST_ID)]
+Identifier = Annotated[str, Field(min_length=1), _within(LONGEST_ID)]
+"""An id. It becomes a key of a map, and DynamoDB refuses an empty one."""
+
 Key = Annotated[str, Field(min_length=1), _within(_LONGEST_URL)]
 """What an item is stored under. DynamoDB takes 2,048 bytes."""
 

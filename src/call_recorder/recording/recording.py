@@ -59,6 +59,9 @@ MOST_NOTIFICATIONS = 20
 RECORDING, TRANSCRIPT = "recording", "transcript"
 """What the file and the transcript of a call are kept under; those of a conference go by their names."""
 
+UNREQUESTED = "unrequested"
+"""What is owed, and missing, under no call's id, since nothing is known of a request."""
+
 UNREQUESTED_KEPT = timedelta(days=1)
 """How long the end of a call is kept that nobody asked to record. It may have overtaken the request."""
 
@@ -141,14 +144,14 @@ class Recording(Outbox):
 
         A call that was answered, and was to be recorded from then on, is owed one even if nothing was asked. Where
         the request is not known but Sinch stopped recording, or there is a file with nothing in it, the recording is
-        owed under no call's id. In a conference a file, or giving up, settles what was asked before: the same id may
+        owed as ``UNREQUESTED``. In a conference a file, or giving up, settles what was asked before: the same id may
         be used for another meeting.
         """
         owed = {call_id: request.at for call_id, request in self.requests.items()}
         owed |= {call_id: awaited.at for call_id, awaited in self.answers_missed.items()}
         heard = [self.finished_at] if self.finished_at else [file.at for file in self.files.values()]
         if heard and not owed:
-            owed = {"": min(heard)}
+            owed = {UNREQUESTED: min(heard)}
         settled = [*(file.at for file in self.available.values()), *(each.at for each in self.missing.values())]
         if not settled:
             return owed
