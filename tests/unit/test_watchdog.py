@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
@@ -17,7 +18,7 @@ from moto import mock_aws
 
 from call_recorder.aws import clients
 from call_recorder.aws.items import WAITING_SHARDS
-from call_recorder.aws.waiting import Waiting
+from call_recorder.aws.waiting import MAX_PAGE, Waiting
 from call_recorder.handlers import watchdog
 from call_recorder.handlers.settings import SettingsRefused
 from call_recorder.handlers.watchdog import MOST_AT_ONCE, Watchdog
@@ -424,12 +425,14 @@ def test_of_each_partition_what_is_due_longest_comes_first(client: DynamoDBClien
     assert all(ages == sorted(ages, reverse=True) for ages in by_shard.values())
 
 
-def query(table: str, shard: int) -> dict[str, Any]:
+def query(table: str, shard: int, *, forward: bool = True) -> dict[str, Any]:
     return {
         "TableName": table,
         "IndexName": "waiting",
         "KeyConditionExpression": "waitingShard = :shard AND dueAt <= :at",
         "ExpressionAttributeValues": {":shard": {"S": str(shard)}, ":at": {"S": "2026-11-23T09:30:00Z"}},
+        "ScanIndexForward": forward,
+        "Limit": MAX_PAGE,
     }
 
 
@@ -443,22 +446,88 @@ def test_nothing_but_the_index_is_read() -> None:
         stub.assert_no_pending_responses()
 
 
-def test_an_index_of_several_pages_is_read_to_its_end_and_only_as_far_as_is_asked() -> None:
+def test_no_page_is_read_before_it_is_asked_for() -> None:
     client = clients.index()
 
-    def page(number: int, last: dict[str, Any]) -> dict[str, Any]:
+    def page(number: int, **last: dict[str, Any]) -> dict[str, Any]:
         return {"Items": [{"recordingId": {"S": f"call-{number}"}, "applicationKey": {"S": "app"}}]} | last
 
     key = {"recordingId": {"S": "call-1"}}
     with Stubber(client) as stub:
-        stub.add_response("query", page(1, {"LastEvaluatedKey": key}), query(RECORDINGS, 0))
+        stub.add_response("query", page(1, LastEvaluatedKey=key), query(RECORDINGS, 0))
         found = waiting(client).overdue(sinch.NOW)
         assert next(found) == Overdue(recording_id="call-1", application_key="app", at=sinch.NOW)
         stub.assert_no_pending_responses()
 
-        stub.add_response("query", page(2, {}), query(RECORDINGS, 0) | {"ExclusiveStartKey": key})
+        stub.add_response("query", page(2), query(RECORDINGS, 1))
         assert next(found) == Overdue(recording_id="call-2", application_key="app", at=sinch.NOW)
         stub.assert_no_pending_responses()
+
+
+class Shards:
+    """The index of both tables: so many recordings or places in each shard, due one second after the other."""
+
+    def __init__(self, **due: int) -> None:
+        self.read = 0
+        self._keys = {name: self._made(name, number) for name, number in due.items()}
+
+    @staticmethod
+    def _made(name: str, number: int) -> list[dict[str, Any]]:
+        kind = "place" if name.startswith("places") else "recordingId"
+        return [{kind: {"S": f"{name}-{due}"}, "applicationKey": {"S": "app"}} for due in range(number)]
+
+    def get_paginator(self, operation: str) -> Shards:
+        assert operation == "query"
+        return self
+
+    def paginate(self, **asked: Any) -> Iterator[dict[str, Any]]:
+        keys = self._keys.get(f"{asked['TableName']}_{asked['ExpressionAttributeValues'][':shard']['S']}", [])
+        size = asked["PaginationConfig"]["PageSize"]
+        keys = keys if asked["ScanIndexForward"] else keys[::-1]
+        for start in range(0, max(len(keys), 1), size):
+            page = keys[start : start + size]
+            self.read += len(page)
+            yield {"Items": page} | ({"LastEvaluatedKey": page[-1]} if start + size < len(keys) else {})
+
+
+def found_in(shards: Shards, most: int | None = None) -> list[str]:
+    found = waiting(cast("DynamoDBClient", shards)).overdue(sinch.NOW)
+    return [each.place if isinstance(each, PlaceOverdue) else each.recording_id for each in islice(found, most)]
+
+
+def test_whatever_is_stuck_in_one_shard_every_other_is_looked_at_in_the_same_round() -> None:
+    others = {f"recordings_{shard}": 100 for shard in range(1, WAITING_SHARDS)} | {"places_0": 100, "places_7": 100}
+    shards = Shards(recordings_0=MOST_AT_ONCE, **others)
+
+    found = found_in(shards, MOST_AT_ONCE)
+
+    taken = Counter(name.rpartition("-")[0] for name in found)
+    assert {name: taken[name] for name in others} == others
+    assert taken["recordings_0"] == MOST_AT_ONCE - sum(others.values())
+    assert shards.read <= MOST_AT_ONCE + MAX_PAGE
+
+
+def test_what_becomes_due_behind_a_rounds_worth_of_stuck_items_of_its_own_shard_is_looked_at() -> None:
+    everywhere = {f"{table}_{shard}": MOST_AT_ONCE for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
+
+    found = set(found_in(Shards(**everywhere), MOST_AT_ONCE))
+
+    for name in everywhere:
+        assert {f"{name}-0", f"{name}-{MAX_PAGE - 1}"} <= found
+        assert {f"{name}-{MOST_AT_ONCE - 1}", f"{name}-{MOST_AT_ONCE - MAX_PAGE}"} <= found
+
+
+@pytest.mark.parametrize("number", [0, 1, MAX_PAGE - 1, MAX_PAGE, MAX_PAGE + 1, 2 * MAX_PAGE, 7 * MAX_PAGE + 1])
+def test_each_item_is_found_once_however_many_there_are(number: int) -> None:
+    found = found_in(Shards(recordings_3=number, places_3=5))
+
+    assert sorted(found) == sorted(
+        [f"recordings_3-{due}" for due in range(number)] + [f"places_3-{n}" for n in range(5)]
+    )
+
+
+def test_a_round_has_room_for_a_page_of_both_ends_of_each_shard_of_both_tables() -> None:
+    assert 2 * 2 * WAITING_SHARDS * MAX_PAGE <= MOST_AT_ONCE
 
 
 def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 
 INDEX = "waiting"
 
+MAX_PAGE = 150
+"""Items that one query reads. A round takes a page from both ends of each partition of both tables before it takes
+more of any, and all of these together fit into a round."""
+
 
 class Waiting:
     """Finds the items whose time to be looked at has come.
+
+    The partitions take turns, a page each. In a partition the pages come from both ends in turn: first what is due
+    longest, then what is due last. So items that stay in the index for ever, however many, leave room for every
+    other partition, and for what becomes due in their own.
 
     Args:
         client: DynamoDB.
@@ -32,24 +41,54 @@ class Waiting:
         self._places = places
 
     def overdue(self, at: datetime) -> Iterator[Overdue | PlaceOverdue]:
-        """Yield a fact for each item that is due by ``at``; of each partition what is due longest comes first.
+        """Yield a fact for each item that is due by ``at``. Read no page before an item of it is asked for.
 
         Raises:
             TableUnavailable: the index cannot be read.
         """
-        for key in self._due(self._recordings, at):
-            yield Overdue(recording_id=key["recordingId"]["S"], application_key=key["applicationKey"]["S"], at=at)
-        for key in self._due(self._places, at):
-            yield PlaceOverdue(place=key["place"]["S"], at=at)
-
-    def _due(self, table: str, at: datetime) -> Iterator[dict[str, Any]]:
-        pages = self._client.get_paginator("query")
+        turns = deque(
+            self._pages(table, shard, at)
+            for table in (self._recordings, self._places)
+            for shard in range(WAITING_SHARDS)
+        )
         with told("Query", TableUnavailable):
-            for shard in range(WAITING_SHARDS):
-                for page in pages.paginate(
-                    TableName=table,
-                    IndexName=INDEX,
-                    KeyConditionExpression="waitingShard = :shard AND dueAt <= :at",
-                    ExpressionAttributeValues={":shard": {"S": str(shard)}, ":at": {"S": sortable(at)}},
-                ):
-                    yield from page["Items"]
+            while turns:
+                pages = turns.popleft()
+                page = next(pages, None)
+                if page is not None:
+                    yield from (_fact(key, at) for key in page)
+                    turns.append(pages)
+
+    def _pages(self, table: str, shard: int, at: datetime) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a partition, from both ends in turn until they meet; each item once."""
+        ends = deque(self._query(table, shard, at, forward) for forward in (True, False))
+        seen: set[str] = set()
+        while (page := next(ends[0], None)) is not None:
+            found = {_name(key): key for key in page["Items"]}
+            yield [key for name, key in found.items() if name not in seen]
+            if "LastEvaluatedKey" not in page or not seen.isdisjoint(found):
+                return
+            seen |= found.keys()
+            ends.rotate()
+
+    def _query(self, table: str, shard: int, at: datetime, forward: bool) -> Iterator[Any]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=table,
+            IndexName=INDEX,
+            KeyConditionExpression="waitingShard = :shard AND dueAt <= :at",
+            ExpressionAttributeValues={":shard": {"S": str(shard)}, ":at": {"S": sortable(at)}},
+            ScanIndexForward=forward,
+            PaginationConfig={"PageSize": MAX_PAGE},
+        )
+        return iter(pages)
+
+
+def _name(key: dict[str, Any]) -> str:
+    name: str = (key.get("recordingId") or key["place"])["S"]
+    return name
+
+
+def _fact(key: dict[str, Any], at: datetime) -> Overdue | PlaceOverdue:
+    if "place" in key:
+        return PlaceOverdue(place=key["place"]["S"], at=at)
+    return Overdue(recording_id=key["recordingId"]["S"], application_key=key["applicationKey"]["S"], at=at)
