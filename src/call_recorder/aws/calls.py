@@ -47,12 +47,14 @@ class Calls:
             return remembered
         # An ICE has no need of what reads items, and a caller waits while it is imported.
         from call_recorder.aws.items import readable, stored
+        from call_recorder.recording.names import names_of
         from call_recorder.recording.recording import Recording
 
-        ids = {call_id, conference_of_its_own(call_id)}
-        found = stored(self._dynamodb, {self._table: [{"recordingId": {"S": each}} for each in ids]})
+        ids = (call_id, conference_of_its_own(call_id))
+        names = [name for each in ids for name in names_of(each, application_key)]
+        found = stored(self._dynamodb, {self._table: [{"recordingId": {"S": name}} for name in names]})
         for recording in readable(Recording, found.get(self._table, ())):
-            if recording.application_key == application_key:
+            if recording.application_key == application_key and call_id in recording.decided_calls:
                 return KnownCall(
                     recording.calls.get(call_id), recording.awaited.get(call_id), recording.consents.get(call_id)
                 )

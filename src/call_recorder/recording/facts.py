@@ -380,8 +380,9 @@ def fact_of(
 ) -> Fact:
     """Return what is worth remembering of a callback that asks no question.
 
-    A conference's callbacks are about the conference's recording. One that names neither call nor conference
-    is kept under a name made from its ``body``, so that delivering it again makes no second item.
+    One that names both a call and a conference may be about either's recording: that is found out behind the queue.
+    One that names neither is kept under a name made from its ``body``, so that delivering it again makes no second
+    item.
 
     Args:
         callback: the parsed callback.
@@ -393,7 +394,7 @@ def fact_of(
         "recording_id": _recording_id(callback, body),
         "application_key": application_key,
         "call_id": _clipped(callback.call_id, LONGEST_ID),
-        "conference_id": _clipped(callback.conference_id, LONGEST_ID),
+        "conference_id": _conference_id(callback),
     }
     match callback:
         case NotifyCallback():
@@ -426,10 +427,15 @@ def _notified(notify: NotifyCallback, about: dict[str, Any], at: datetime) -> Fa
 
 
 def _recording_id(callback: Callback, body: bytes) -> str:
-    named = callback.conference_id or callback.call_id
-    if is_recordable(named):
-        return named
-    return f"unattributed-{hashlib.sha256(body).hexdigest()[:32]}"
+    named = next(filter(is_recordable, (callback.conference_id, callback.call_id)), None)
+    return named or f"unattributed-{hashlib.sha256(body).hexdigest()[:32]}"
+
+
+def _conference_id(callback: Callback) -> str | None:
+    """Return the conference that a callback names. One that nothing is recorded under says nothing beside a call."""
+    if is_recordable(callback.call_id) and not is_recordable(callback.conference_id):
+        return None
+    return _clipped(callback.conference_id, LONGEST_ID)
 
 
 def is_recordable(identifier: str | None) -> TypeGuard[str]:

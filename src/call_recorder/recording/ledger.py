@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from call_recorder.recording import events
+from call_recorder.recording.attribution import Attributed, Attribution, names_to_load, names_to_load_too
 from call_recorder.recording.destinations import place_of
 from call_recorder.recording.errors import BusUnavailable, TableUnavailable
 from call_recorder.recording.events import Event
@@ -29,9 +30,8 @@ from call_recorder.recording.facts import (
     QueuedFact,
     RecordingFact,
     UploaderKeyChanged,
-    conference_of_its_own,
-    is_conference_of_its_own,
 )
+from call_recorder.recording.names import names_of
 from call_recorder.recording.outbox import Claim, Outbox, Patience
 from call_recorder.recording.places import Place, place_and_owner
 from call_recorder.recording.recording import ForeignFact, Recording
@@ -110,6 +110,14 @@ class _About:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """What the facts of a batch do to one item, each by the message that it came with."""
+
+    item: Recording
+    does: tuple[tuple[str, Attributed], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     """One item's part of a batch: the messages it came with, and what came of it."""
 
@@ -151,19 +159,20 @@ class Ledger:
     def record(self, messages: Sequence[Message]) -> Report:
         """Take a batch of facts; no message's trouble is another recording's."""
         visits = self._visits(messages)
-        names = {name for message in messages for name in _names(message.fact)}
+        names = {name for message in messages for name in names_to_load(message.fact)}
         try:
             stored = self._tables.load(names, visits)
             at_places = [stored.places.get(name) for name in visits]
             places = list(self._executor.map(self._visit, visits, visits.values(), at_places))
             facts = _facts(messages, places)
-            owners = {about.fact.recording_id for about in facts} - names
-            recordings = {**stored.recordings, **(self._tables.load(owners).recordings if owners else {})}
+            recordings = {**stored.recordings, **self._load_more(facts, stored.recordings, names)}
         except TableUnavailable as error:
             return Report((), {message.id: str(error) for message in messages})
-        groups = _by_recording(_attributed(facts, recordings))
-        known = [recordings.get(group[0].fact.recording_id) for group in groups]
-        entries = [*places, *self._executor.map(self._merge, groups, known), *_changes(messages)]
+        entries = [
+            *places,
+            *self._executor.map(self._merge, _parts(facts, recordings, self._patience)),
+            *_changes(messages),
+        ]
         published, problem = self._publish(entries)
         entries = list(self._executor.map(lambda entry: self._mark(entry, published, problem), entries))
         return Report(
@@ -205,20 +214,38 @@ class Ledger:
 
         return self._entry([message.id for message in messages], stored, visited)
 
-    def _merge(self, group: Sequence[_About], stored: Recording | None) -> _Entry:
+    def _load_more(
+        self, facts: Sequence[_About], stored: Mapping[str, Recording], names: set[str]
+    ) -> Mapping[str, Recording]:
+        """Load the items of which only the places, or what is stored, tell that facts may be about them."""
+        more = {name for about in facts for name in names_to_load(about.fact)}
+        more |= names_to_load_too([about.fact for about in facts], stored)
+        return self._tables.load(more - names).recordings if more - names else {}
+
+    def _merge(self, part: _Part) -> _Entry:
         """Merge one recording's facts; claim what is due."""
+        others = [attributed for _, attributed in part.does if attributed.does != "look"]
+        looks = [attributed.fact for _, attributed in part.does if attributed.does == "look"]
 
         def merged(stored: Recording | None) -> Recording | None:
-            recording = self._own(group[0].fact, stored)
-            if recording.revision == 0 and all(isinstance(about.fact, Overdue) for about in group):
+            recording = _own(part.item, stored)
+            if recording.revision == 0 and not others:
                 return None
-            recording = recording.merge_all(about.fact for about in group)
-            for about in group:
-                if isinstance(about.fact, Overdue):
-                    recording = recording.given_up(about.fact.at, self._patience, self._own_bucket)
+            for attributed in others:
+                match attributed.does:
+                    case "hold":
+                        recording = recording.hold(attributed.fact, self._clock())
+                    case "pass-on":
+                        recording = recording.pass_on(self._clock())
+                    case _:
+                        recording = recording.merge(attributed.fact)
+            for fact in looks:
+                if isinstance(fact, Overdue):
+                    recording = recording.given_up(fact.at, self._patience, self._own_bucket)
             return recording
 
-        return self._entry([about.id for about in group], stored, merged)
+        stored = part.item if part.item.revision else None
+        return self._entry([message for message, _ in part.does], stored, merged)
 
     def _entry(
         self, messages: Sequence[str], stored: _Item | None, change: Callable[[_Item | None], _Item | None]
@@ -254,20 +281,6 @@ class Ledger:
             except Conflict as conflict:
                 stored = conflict.current  # type: ignore[assignment]  # of the kind that was to be saved
         raise TableUnavailable("the item kept changing")
-
-    def _own(self, fact: Fact, stored: Recording | None) -> Recording:
-        """Return the recording that the fact's application may write to.
-
-        Call ids are Sinch's and unique, conference ids are whatever an application calls its conference. Where
-        another application has taken the name, the fact goes to an item of its own.
-        """
-        if stored is None:
-            return Recording(recording_id=fact.recording_id, application_key=fact.application_key)
-        if stored.application_key == fact.application_key:
-            return stored
-        name = f"{fact.recording_id}@{fact.application_key}"
-        own = self._tables.load({name}).recordings.get(name)
-        return own or Recording(recording_id=name, application_key=fact.application_key)
 
     def _unclaimed(self, item: Outbox, messages: Sequence[str]) -> tuple[Event, ...]:
         """Return what is due less what another message's delivery is publishing just now.
@@ -307,19 +320,6 @@ class AlreadyUnderWay(Exception):
     """The same queue message is being worked on elsewhere."""
 
 
-def _names(fact: QueuedFact) -> set[str]:
-    """Return the names of the recordings that a fact may be about."""
-    match fact:
-        case CallEnded():
-            return {fact.recording_id, conference_of_its_own(fact.call_id)}
-        case CallDecided() if is_conference_of_its_own(fact.conference_id):
-            return {fact.recording_id, fact.call_id}
-        case RecordingFact():
-            return {fact.recording_id}
-        case _:
-            return set()
-
-
 def _facts(messages: Sequence[Message], places: Sequence[_Entry]) -> list[_About]:
     """Return the facts about recordings: those of the messages, and what their places turned out to hold.
 
@@ -337,34 +337,29 @@ def _facts(messages: Sequence[Message], places: Sequence[_Entry]) -> list[_About
     return facts
 
 
-def _attributed(facts: Sequence[_About], stored: Mapping[str, Recording]) -> Iterator[_About]:
-    """Yield the facts, each under the recording that it is about.
+def _parts(facts: Sequence[_About], stored: Mapping[str, Recording], patience: Patience) -> list[_Part]:
+    """Return the facts by the items that they go to."""
+    attribution = Attribution([about.fact for about in facts], stored, patience)
+    parts: dict[tuple[str, str], tuple[Recording, list[tuple[str, Attributed]]]] = {}
+    for about in facts:
+        for attributed in attribution.of(about.fact):
+            item = attributed.item
+            parts.setdefault((item.name, item.application_key), (item, []))[1].append((about.id, attributed))
+    return [_Part(item, tuple(does)) for item, does in parts.values()]
 
-    After a menu, a call to an app user is known by its conference, while its end names the call alone. Whichever
-    comes first, the end is brought to the conference.
+
+def _own(item: Recording, stored: Recording | None) -> Recording:
+    """Return the item to write over what is stored: a new one if there is nothing.
+
+    Where another application took the name meanwhile, the item goes under a name of its own.
     """
-    conferences = {(about.fact.conference_id, about.fact.application_key) for about in facts}
-    conferences |= {(recording.conference_id, recording.application_key) for recording in stored.values()}
-    for about in facts:
-        fact = about.fact
-        if isinstance(fact, CallEnded) and fact.conference_id is None:
-            conference = conference_of_its_own(fact.call_id)
-            if (conference, fact.application_key) in conferences:
-                ids = {"recording_id": conference, "conference_id": conference}
-                about = replace(about, fact=fact.model_copy(update=ids))
-        elif isinstance(fact, CallDecided) and is_conference_of_its_own(fact.conference_id):
-            stub = stored.get(fact.call_id)
-            if stub and stub.application_key == fact.application_key and fact.call_id in stub.ends:
-                known = fact.model_dump(include={"recording_id", "application_key", "call_id", "conference_id"})
-                yield replace(about, fact=CallEnded(**known, end=stub.ends[fact.call_id]))
-        yield about
-
-
-def _by_recording(facts: Iterable[_About]) -> list[list[_About]]:
-    groups: dict[tuple[str, str], list[_About]] = defaultdict(list)
-    for about in facts:
-        groups[about.fact.recording_id, about.fact.application_key].append(about)
-    return list(groups.values())
+    if stored is None:
+        return Recording(recording_id=item.recording_id, application_key=item.application_key)
+    if stored.application_key == item.application_key:
+        return stored
+    return Recording(
+        recording_id=names_of(item.recording_id, item.application_key)[-1], application_key=item.application_key
+    )
 
 
 def _changes(messages: Iterable[Message]) -> Iterator[_Entry]:

@@ -7,9 +7,9 @@ often, and wherever a crash cuts in, the same facts make the same recording.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, Field
 
@@ -56,6 +56,9 @@ MOST_FILES = 25
 MOST_NOTIFICATIONS = 20
 """Notifications without a meaning that are kept of one recording."""
 
+MAX_HELD = 20
+"""Facts that are held of one call until it is known whether the recording is the call's or its conference's."""
+
 RECORDING, TRANSCRIPT = "recording", "transcript"
 """What the file and the transcript of a call are kept under; those of a conference go by their names."""
 
@@ -86,6 +89,9 @@ class Recording(Outbox):
 
     The maps by call id hold one entry for a call and one per participant for a conference. A call has one file and
     one transcript, whatever the URLs say that they are known by; those of a conference go by their names.
+
+    ``held`` are facts that name a conference beside this call while nothing was decided on the call. They announce
+    nothing. ``held_since`` is when the first was held, ``passed_on_at`` when their conference took all of them.
     """
 
     recording_id: str
@@ -102,6 +108,9 @@ class Recording(Outbox):
     transcripts: dict[str, StoredFile] = Field(default_factory=dict)
     notifications: dict[str, Notification] = Field(default_factory=dict)
     missing: dict[str, Missing] = Field(default_factory=dict)
+    held: dict[str, Annotated[Fact, Field(discriminator="fact")]] = Field(default_factory=dict)
+    held_since: AwareDatetime | None = None
+    passed_on_at: AwareDatetime | None = None
 
     @property
     def name(self) -> str:
@@ -134,6 +143,16 @@ class Recording(Outbox):
         return min(self.requests.values(), key=_order, default=None)
 
     @property
+    def decided_calls(self) -> Set[str]:
+        """The calls on which something was decided: they are recorded here, or nowhere."""
+        return self.calls.keys() | self.consents.keys() | self.awaited.keys() | self.requests.keys()
+
+    @property
+    def held_beside(self) -> str | None:
+        """The conference that the facts name which are held here, if there are any."""
+        return min((fact.conference_id for fact in self.held.values() if fact.conference_id), default=None)
+
+    @property
     def available(self) -> dict[str, StoredFile]:
         """The files that there is something in."""
         return {name: file for name, file in self.files.items() if not file.empty}
@@ -160,6 +179,11 @@ class Recording(Outbox):
         return {call_id: at for call_id, at in owed.items() if at > max(settled)}
 
     def overdue_at(self, patience: Patience) -> datetime | None:
+        """Return when to look at what is owed or held, or ``None`` if nothing is."""
+        held_until = None if self.passed_on_at else self.held_until(patience)
+        return min(filter(None, (self._owed_until(patience), held_until)), default=None)
+
+    def _owed_until(self, patience: Patience) -> datetime | None:
         """Return when what is owed is missing, or ``None`` if nothing is owed.
 
         That is a grace after the end: of all calls concerned, or of the recording as Sinch says, whichever is later;
@@ -176,6 +200,10 @@ class Recording(Outbox):
             over.append(finished_at)
         return min(max(over, default=latest), latest) + patience.grace
 
+    def held_until(self, patience: Patience) -> datetime | None:
+        """Return until when to hold what is held: for half a grace, as its conference must not be missing before."""
+        return self.held_since + patience.grace / 2 if self.held_since else None
+
     def given_up(self, at: datetime, patience: Patience, own_bucket: str) -> Self:
         """Return the recording with what is owed given up as missing, if by ``at`` it is time for that.
 
@@ -184,13 +212,39 @@ class Recording(Outbox):
             patience: how long to wait.
             own_bucket: the bucket that says itself what it has.
         """
-        overdue_at = self.overdue_at(patience)
-        if overdue_at is None or overdue_at > at:
+        owed_until = self._owed_until(patience)
+        if owed_until is None or owed_until > at:
             return self
         witnesses = self._witnesses(own_bucket)
         missing = Missing(at=at, reason=self._reason(witnesses), witnesses=witnesses)
         name = min(self.owed, key=lambda call_id: (self.owed[call_id], call_id)) if self.conference_id else RECORDING
         return self.model_copy(update={"missing": {**self.missing, name: missing}})
+
+    def hold(self, fact: Fact, at: datetime) -> Self:
+        """Return the call's recording with a fact that names a conference beside the call, which came in ``at``.
+
+        It is merged if something was decided on the call meanwhile: then it is the call's.
+        """
+        if self.decided_calls:
+            return self.merge(_of_the_call(fact))
+        key = _digest(fact.model_dump_json())
+        held = _smallest({**self.held, key: fact}, MAX_HELD)
+        if held == self.held:
+            return self
+        since = at if self.passed_on_at or self.held_since is None else self.held_since
+        call_id = self.call_id or fact.call_id
+        return self.model_copy(
+            update={"call_id": call_id, "held": held, "held_since": since, "passed_on_at": None},
+        )
+
+    def pass_on(self, at: datetime) -> Self:
+        """Return the call's recording with what it holds known to its conference. It is kept in case that fails."""
+        return self if self.passed_on_at or not self.held else self.model_copy(update={"passed_on_at": at})
+
+    def _released(self) -> Self:
+        """Return the call's recording with what it held merged."""
+        empty = self.model_copy(update={"held": {}, "held_since": None, "passed_on_at": None})
+        return empty.merge_all(map(_of_the_call, self.held.values()))
 
     def _finished_at(self, owed: dict[str, datetime]) -> datetime | None:
         """Return when the recording that is owed was finished; in a conference it may be an earlier one that was."""
@@ -257,7 +311,8 @@ class Recording(Outbox):
             times.append(self.finished_at)
         if not times:
             passing: list[_Timed] = [*self.calls.values(), *self.awaited.values(), *self.ends.values()]
-            return max(each.at for each in passing) + UNREQUESTED_KEPT
+            passed = [each.at for each in passing] + ([self.held_since] if self.held_since else [])
+            return max(passed) + UNREQUESTED_KEPT
         days = [request.retention_days for request in self.requests.values() if request.retention_days]
         return max(times) + (timedelta(days=max(days)) if days else retention)
 
@@ -270,6 +325,8 @@ class Recording(Outbox):
         if fact.application_key != self.application_key:
             raise ForeignFact("the recording is another application's")
         merged = self.model_copy(update=self._merged(fact))
+        if merged.held and merged.decided_calls:
+            merged = merged._released()  # noqa: SLF001 - it is one of ours
         return self if merged == self else merged
 
     def merge_all(self, facts: Iterable[Fact]) -> Self:
@@ -320,6 +377,7 @@ class _Timed(Protocol):
 
 
 _T = TypeVar("_T", bound=_Timed)
+_V = TypeVar("_V")
 
 
 def _order(value: _Timed) -> tuple[datetime, str]:
@@ -333,8 +391,15 @@ def _joined(known: dict[str, _T], key: str, value: _T | None, most: int) -> dict
     """
     if value is None:
         return known
-    joined = {**known, key: min(known.get(key, value), value, key=_order)}
+    return _smallest({**known, key: min(known.get(key, value), value, key=_order)}, most)
+
+
+def _smallest(joined: dict[str, _V], most: int) -> dict[str, _V]:
     return joined if len(joined) <= most else {kept: joined[kept] for kept in sorted(joined)[:most]}
+
+
+def _of_the_call(fact: Fact) -> Fact:
+    return fact.model_copy(update={"conference_id": None})
 
 
 def _announced(fact: RecordingAvailable | TranscriptionAvailable) -> StoredFile:
@@ -344,11 +409,13 @@ def _announced(fact: RecordingAvailable | TranscriptionAvailable) -> StoredFile:
 def _with_file(known: dict[str, StoredFile], file: StoredFile, name: str | None) -> dict[str, StoredFile]:
     """Join a file in under a name, its own unless one is given; of too many the smallest names stay."""
     name = name or file.name
-    joined = {**known, name: known[name].joined(file) if name in known else file}
-    return joined if len(joined) <= MOST_FILES else {kept: joined[kept] for kept in sorted(joined)[:MOST_FILES]}
+    return _smallest({**known, name: known[name].joined(file) if name in known else file}, MOST_FILES)
 
 
 def _fingerprint(notification: Notification) -> str:
     """Tell notifications apart by what they say, not by when they came: Sinch gives them no id."""
-    said = notification.model_dump_json(exclude={"at"})
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    return _digest(notification.model_dump_json(exclude={"at"}))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
