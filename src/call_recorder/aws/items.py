@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from call_recorder.aws.endpoint import CallFailed, Operations
 from call_recorder.recording.errors import TableUnavailable
+from call_recorder.recording.facts import CallEnd, CallStart, Model, RecordingRequest
 from call_recorder.recording.outbox import Outbox, Patience
 from call_recorder.recording.recording import Recording
 
@@ -64,34 +67,41 @@ def readable(kind: type[_Item], items: Collection[Mapping[str, Any]]) -> list[_I
 
 
 def to_item(outbox: Outbox, retention: timedelta, patience: Patience) -> dict[str, Any]:
-    """Return the item of a recording or place: what merging needs, and beside it what people and indexes read."""
+    """Return the item of a recording or place: what merging needs, and beside it what people and indexes read.
+
+    What a later version put beside all that stays as it is stored.
+    """
     item = {name: value for name, value in outbox.model_dump(mode="json", exclude_none=True).items() if value != {}}
     if isinstance(outbox, Recording):
         item |= _flat(outbox) | _index_keys(outbox)
     item |= _waiting(outbox, patience)
     item["expiresAt"] = int(outbox.expires_at(retention).timestamp())
-    return {name: attribute(value) for name, value in item.items() if value is not None}
+    return {**outbox.unknown, **{name: attribute(value) for name, value in item.items() if value is not None}}
 
 
 def from_item(kind: type[_Item], item: Mapping[str, Any]) -> _Item:
     """Return the recording or place that an item stores; what was put beside it for reading is left aside.
 
+    What neither is here is a later version's: in the maps it is kept with what it stands in, beside them as it is.
+
     Raises:
         UnreadableItem: somebody else has written to it.
     """
-    fields = {field.alias or name for name, field in kind.model_fields.items()}
+    fields, derived = _fields(kind), _derived(kind)
+    known: dict[str, Any] = {name: value_of(each) for name, each in item.items() if name in fields}
+    known["unknown"] = {name: each for name, each in item.items() if name not in fields and name not in derived}
     try:
-        return kind.model_validate({name: value_of(each) for name, each in item.items() if name in fields})
+        return kind.model_validate(known)
     except ValidationError as error:
         wrong = {str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"]}
         raise UnreadableItem(f"the stored item cannot be read: {', '.join(sorted(wrong))}") from None
 
 
 def attribute(value: Any) -> dict[str, Any]:
-    """Return what JSON can say as DynamoDB's JSON says it, with its type: text, whole numbers, truth, lists, maps.
+    """Return what JSON can say as DynamoDB's JSON says it, with its type: text, numbers, truth, lists, maps.
 
     Raises:
-        TypeError: it is something else. DynamoDB keeps a number exactly, and a float is not exact.
+        TypeError: it is something else.
         UnwritableItem: a name in a map is empty, which DynamoDB refuses (emulators do not).
     """
     match value:
@@ -99,7 +109,7 @@ def attribute(value: Any) -> dict[str, Any]:
             return {"S": value}
         case bool():
             return {"BOOL": value}
-        case int():
+        case int() | float():  # Nothing here is a float. A later version may say one, inside a map.
             return {"N": str(value)}
         case None:
             return {"NULL": True}
@@ -114,7 +124,7 @@ def attribute(value: Any) -> dict[str, Any]:
 
 
 def value_of(attribute: Mapping[str, Any]) -> Any:
-    """Return what an attribute in DynamoDB's JSON says. Of types that are not written here, the text as it came."""
+    """Return what an attribute in DynamoDB's JSON says. Of types that are not written here, the text in it."""
     ((kind, said),) = attribute.items()
     match kind:
         case "N":
@@ -126,7 +136,33 @@ def value_of(attribute: Mapping[str, Any]) -> Any:
         case "M":
             return {name: value_of(each) for name, each in said.items()}
         case _:
-            return said
+            return base64.b64encode(said).decode() if isinstance(said, bytes) else said
+
+
+@cache
+def _fields(kind: type[Outbox]) -> frozenset[str]:
+    """Return the attributes that an item is read from."""
+    return frozenset(_names(kind)) - {"unknown"}
+
+
+@cache
+def _derived(kind: type[Outbox]) -> frozenset[str]:
+    """Return the attributes that are put beside those, and that go when what they are made of goes."""
+    derived = {"waitingShard", "dueAt", "expiresAt"}
+    if kind is Recording:
+        derived |= {"status", "startedAt", "endedAt", "availableAt", "missingSince", "missingReason", "consent"}
+        derived |= {"applicationDay", "requestedAt", "caller", "callee"}
+        derived |= {name for model in (CallStart, RecordingRequest, CallEnd) for name in _names(model)} - {"at"}
+    return frozenset(derived)
+
+
+def _names(model: type[Model]) -> Iterator[str]:
+    return (field.alias or name for name, field in model.model_fields.items())
+
+
+def _said(model: CallStart | RecordingRequest | CallEnd) -> dict[str, Any]:
+    """Return what a model says of other than its time. What a later version says is in the maps and nowhere else."""
+    return model.model_dump(mode="json", include=set(type(model).model_fields) - {"at"})
 
 
 def _flat(recording: Recording) -> dict[str, Any]:
@@ -134,13 +170,13 @@ def _flat(recording: Recording) -> dict[str, Any]:
     call, request = recording.first_call, recording.first_request
     flat: dict[str, Any] = {"status": recording.status}
     if call:
-        flat |= call.model_dump(mode="json", exclude={"at"}) | {"startedAt": sortable(call.at)}
+        flat |= _said(call) | {"startedAt": sortable(call.at)}
     if request:
-        flat |= request.model_dump(mode="json", exclude={"at"})
+        flat |= _said(request)
     if recording.first_consent:
         flat["consent"] = recording.first_consent.model_dump(mode="json", exclude_none=True)
     for end in () if recording.conference_id else recording.ends.values():
-        flat |= end.model_dump(mode="json", exclude={"at"}) | {"endedAt": sortable(end.at)}
+        flat |= _said(end) | {"endedAt": sortable(end.at)}
     if recording.available:
         flat["availableAt"] = sortable(min(file.at for file in recording.available.values()))
     if recording.missing:

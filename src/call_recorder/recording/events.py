@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from call_recorder.recording.facts import CallStart
 from call_recorder.recording.facts import UploaderKeyChanged as KeyChange
 from call_recorder.recording.files import UNNAMED, StoredFile
 from call_recorder.recording.outbox import Outbox
@@ -339,7 +340,7 @@ def _known(recording: Recording) -> dict[str, Any]:
         "conference_id": recording.conference_id,
     }
     if call:
-        known |= call.model_dump(by_alias=False, exclude={"at"})
+        known |= call.model_dump(by_alias=False, include=set(CallStart.model_fields) & set(RecordingData.model_fields))
     if request:
         known |= {
             "rule": request.rule,
@@ -347,7 +348,8 @@ def _known(recording: Recording) -> dict[str, Any]:
             "retention_days": request.retention_days,
         }
     if recording.first_consent:
-        known["consent"] = ConsentProof(**recording.first_consent.model_dump(by_alias=False))
+        proof = recording.first_consent.model_dump(by_alias=False, include=set(ConsentProof.model_fields))
+        known["consent"] = ConsentProof(**proof)
     return known
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Annotated, Any, Literal, Self, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeGuard
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,11 @@ from call_recorder.sinch.callbacks import (
     UnknownCallback,
 )
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
 LONGEST_ID = 128
 """Longest call or conference id, in bytes of JSON, that is recorded under. Sinch's own take 36 to 64."""
 
@@ -53,12 +58,26 @@ class MalformedFact(ValueError):
     """A queue message is no call fact of a version known here."""
 
 
-class Model(BaseModel):
-    """A strict, frozen domain model with camel-case names outside."""
+class _SpelledAsDeclared(ModelMetaclass):
+    """Has a model made in code take the fields that it declares and no other."""
+
+    def __call__(self, *args: Any, **fields: Any) -> Any:
+        made = super().__call__(*args, **fields)
+        if made.model_extra:
+            raise TypeError(f"{self.__name__} has no field {', '.join(sorted(made.model_extra))}")
+        return made
+
+
+class Model(BaseModel, metaclass=_SpelledAsDeclared):
+    """A frozen domain model with camel-case names outside, which is read tolerantly and written strictly.
+
+    What is *read*, from the queue or a table, may have fields of a later version. They are kept and written again, so
+    that going back to an earlier version loses nothing. What is *made* here has no field that is not declared.
+    """
 
     model_config = ConfigDict(
         frozen=True,
-        extra="forbid",
+        extra="allow",
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Self
 
@@ -55,13 +56,21 @@ class StoredFile(Model):
         """Return what two witnesses say of one file: since when the earlier, where the surer, what the later."""
         where, what = min(self, other, key=_sureness), max(self, other, key=_version)
         return where.model_copy(
-            update={
+            update=_undeclared(self, other)
+            | {
                 "at": min(self.at, other.at),
                 "size": what.size,
                 "checksum": what.checksum,
                 "stored_at": what.stored_at,
             }
         )
+
+
+def _undeclared(one: StoredFile, other: StoredFile) -> dict[str, object]:
+    """Return what a later version says of a file, of two values under one name always the same one."""
+    extras = (one.model_extra or {}, other.model_extra or {})
+    names = extras[0].keys() | extras[1].keys()
+    return {name: min((each[name] for each in extras if name in each), key=json.dumps) for name in names}
 
 
 def _sureness(file: StoredFile) -> tuple[bool, bool, str]:

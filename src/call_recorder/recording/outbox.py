@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from pydantic import AwareDatetime, Field
 
@@ -41,11 +41,13 @@ class Outbox(Model):
     """An item with events of its own.
 
     ``revision`` counts the writes of the stored item. ``published`` maps the ids of events that went out to when.
+    ``unknown`` are attributes of the stored item that a later version put there, as they are stored.
     """
 
     revision: int = 0
     published: dict[str, AwareDatetime] = Field(default_factory=dict)
     claims: dict[str, Claim] = Field(default_factory=dict)
+    unknown: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     def claimed(self, event_ids: Iterable[str], claim: Claim) -> Self:
         """Return the item with these events claimed for publishing."""

@@ -20,6 +20,7 @@ from call_recorder.recording.facts import (
     ObjectStored,
     QueuedFact,
     RecordingAvailable,
+    RecordingFact,
     TranscriptionAvailable,
 )
 from call_recorder.recording.outbox import Outbox, Patience
@@ -96,7 +97,7 @@ class Place(Outbox):
         """Return what is stored here as facts about the recording that the place belongs to."""
         if self.owner is None:
             return []
-        about = self.owner.model_dump(exclude={"at", "requested"}, by_alias=False)
+        about = self.owner.model_dump(include=set(RecordingFact.model_fields), by_alias=False)
         return [FileStored(**about, stored=stored) for stored in self.objects.values()]
 
     def expires_at(self, retention: timedelta) -> datetime:

@@ -1,0 +1,147 @@
+"""Run by a copy of the code that has one more field in every model: what it writes, and what it reads again.
+
+``write`` prints items and messages of calls, conferences and places. ``read`` takes items and prints the values of
+that field in them, by path.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from call_recorder.aws.items import from_item
+from call_recorder.recording.facts import (
+    AwaitedAnswer,
+    CallDecided,
+    CallEnd,
+    CallEnded,
+    CallStart,
+    Consent,
+    Model,
+    Notification,
+    Notified,
+    ObjectStored,
+    QueuedFact,
+    RecordingAvailable,
+    RecordingFinished,
+    RecordingRequest,
+    TranscriptionAvailable,
+    UploaderKeyChanged,
+    write,
+)
+from call_recorder.recording.places import Place
+from call_recorder.recording.recording import Recording
+from tests import sinch
+from tests.fakes import BUCKET, PATIENCE
+from tests.unit.books import Books, InTurn, messages
+
+AT = sinch.NOW
+LATER = AT + timedelta(minutes=9)
+NOTE = "next_version_note"
+
+
+def about(call_id: str, conference_id: str | None = None) -> dict[str, Any]:
+    return {
+        "recording_id": conference_id or call_id,
+        "application_key": sinch.APPLICATION,
+        "call_id": call_id,
+        "conference_id": conference_id,
+    }
+
+
+def decided(call_id: str, conference_id: str | None = None, *, own_bucket: bool = True) -> CallDecided:
+    bucket = BUCKET if own_bucket else "elsewhere"
+    request = RecordingRequest(
+        at=AT,
+        rule="all",
+        destination_url=f"s3://{bucket}/recordings/{call_id}.mp3",
+        format="mp3",
+        notification_events=True,
+        transcription=True,
+    )
+    proof = Consent(at=AT, kind="announcement", rule="all", outcome="announced", prompt="Recorded.")
+    call = CallStart(at=AT, from_="+46700000001", to="alice", to_type="username")
+    awaited = AwaitedAnswer(at=AT, rule="all")
+    return CallDecided(**about(call_id, conference_id), call=call, consent=proof, awaited=awaited, request=request)
+
+
+def stored(call_id: str) -> ObjectStored:
+    return ObjectStored(at=LATER, url=f"s3://{BUCKET}/recordings/{call_id}.mp3", size=50, checksum="etag")
+
+
+def heard(call_id: str, conference_id: str | None = None, *, own_bucket: bool = True) -> list[QueuedFact]:
+    named = about(call_id, conference_id)
+    url = f"s3://{BUCKET if own_bucket else 'elsewhere'}/recordings/{call_id}.mp3"
+    return [
+        CallEnded(**named, end=CallEnd(at=LATER, result="ANSWERED", duration=540)),
+        RecordingFinished(**named, at=LATER),
+        RecordingAvailable(**named, at=LATER, destination=url),
+        TranscriptionAvailable(**named, at=LATER, destination=url.replace(".mp3", "-transcript.json")),
+        Notified(**named, notification=Notification(at=LATER, type="amd")),
+    ]
+
+
+def written() -> dict[str, Any]:
+    """Return items in every state that one may be in, and the messages that are still to come."""
+    books = Books(InTurn())
+    books.take(decided("missing", own_bucket=False), stored("nobodys"))
+    books.take(*heard("held-of-a-call", "nobody-records-it", own_bucket=False))
+    books.take(*heard("held-of-a-conference", "planning", own_bucket=False))
+    books.drain(books.watch(after=PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)))
+    books.take(decided("asked"), decided("one", "standup"), decided("two", "standup"))
+    books.take(decided("whole"), *heard("whole"), stored("whole"))
+    books.take(*heard("late-of-a-call", "nobody-records-this-either", own_bucket=False))
+    books.take(*heard("late-of-a-conference", "retro", own_bucket=False))
+    books.bus.down = True
+    books.record(decided("claimed"))
+    to_come: list[QueuedFact] = [
+        *heard("asked"),
+        stored("asked"),
+        *heard("one", "standup"),
+        stored("one"),
+        *heard("two", "standup"),
+        *heard("claimed"),
+        *heard("missing", own_bucket=False),
+        decided("nobodys"),
+        decided("late-of-a-call", own_bucket=False),
+        decided("held-of-a-conference", "planning", own_bucket=False),
+        decided("late-of-a-conference", "retro", own_bucket=False),
+        decided("new"),
+        *heard("new"),
+        stored("another"),
+        UploaderKeyChanged(at=AT, user="uploader", key="…ABCD", step="created"),
+    ]
+    return {
+        "items": books.table.items,
+        "places": books.table.places,
+        "messages": [write(message.fact) for message in messages(to_come)],
+        "now": books.clock().isoformat(),
+    }
+
+
+def notes(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the value of the new field of each model in a value, by path."""
+    if isinstance(value, Model):
+        for name in type(value).model_fields:
+            yield from notes(getattr(value, name), f"{path}/{name}")
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from notes(each, f"{path}/{name}")
+    elif path.endswith(NOTE):
+        yield path, str(value)
+
+
+def read(stored: dict[str, Any]) -> dict[str, str]:
+    """Return the values of the new field in items, by path."""
+    found: dict[str, str] = {}
+    for kind, items in ((Recording, stored["items"]), (Place, stored["places"])):
+        for name, item in items.items():
+            found |= notes(from_item(kind, item), name)
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(written() if sys.argv[1] == "write" else read(json.load(sys.stdin))))

@@ -1,0 +1,208 @@
+"""What a later version wrote is read, merged and announced by this one, and is still there when that one is back.
+
+A rollback is this: for a while an earlier version works on the items and messages of a later one. The later version
+is a copy of the code with one more field in every model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from call_recorder.aws.items import from_item, to_item
+from call_recorder.recording.facts import CallEnd, CallEnded, Model, read
+from call_recorder.recording.files import StoredFile
+from call_recorder.recording.outbox import Outbox
+from call_recorder.recording.places import Place
+from call_recorder.recording.recording import Recording
+from tests import sinch
+from tests.contract.test_published_events import assert_fits
+from tests.fakes import PATIENCE, RETENTION
+from tests.unit.books import Books, InTurn, messages
+
+ROOT = Path(__file__).parents[2]
+CONFIGURED = '    model_config = ConfigDict(\n        frozen=True,\n        extra="allow",'
+ONE_MORE_FIELD = '    next_version_note: str = Field(default_factory=lambda: __import__("os").environ["NOTE"])\n\n'
+KEPT, LOST = "of a later version", "made without it"
+
+
+class LaterVersion:
+    """A copy of the code in which every model has one more field."""
+
+    def __init__(self, at: Path) -> None:
+        shutil.copytree(ROOT / "src" / "call_recorder", at / "call_recorder")
+        facts = at / "call_recorder" / "recording" / "facts.py"
+        code = facts.read_text()
+        assert code.count(CONFIGURED) == 1
+        facts.write_text(code.replace(CONFIGURED, ONE_MORE_FIELD + CONFIGURED))
+        self._path = os.pathsep.join([str(at), str(ROOT)])
+
+    def _run(self, what: str, note: str, given: str = "") -> Any:
+        done = subprocess.run(  # noqa: S603 - a script of these tests
+            [sys.executable, "-m", "tests.contract.later_version", what],
+            env=os.environ | {"PYTHONPATH": self._path, "NOTE": note},
+            cwd=ROOT,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def write(self) -> Any:
+        return self._run("write", KEPT)
+
+    def notes(self, books: Books) -> dict[str, str]:
+        """Return what it finds in its own field, by path, in the items of some books."""
+        given = json.dumps({"items": books.table.items, "places": books.table.places})
+        found: dict[str, str] = self._run("read", LOST, given)
+        return found
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> LaterVersion:
+    return LaterVersion(tmp_path_factory.mktemp("later"))
+
+
+@pytest.fixture(scope="module")
+def written(later: LaterVersion) -> Any:
+    return later.write()
+
+
+@pytest.fixture
+def books(written: Any) -> Books:
+    """Return the later version's items, with its claims run out."""
+    books = Books(InTurn())
+    books.table.items, books.table.places = dict(written["items"]), dict(written["places"])
+    books.clock.now = datetime.fromisoformat(written["now"])
+    books.clock.advance(60)
+    return books
+
+
+def test_every_model_of_the_later_version_has_its_field_in_what_it_writes(written: Any) -> None:
+    items = [*written["items"].values(), *written["places"].values()]
+
+    assert all("nextVersionNote" in item for item in items)
+    assert all("nextVersionNote" in message for message in written["messages"])
+    nested = {name for item in items for name, value in item.items() if "nextVersionNote" in str(value.get("M"))}
+    assert nested == {
+        *("calls", "consents", "awaited", "requests", "ends", "files", "transcripts", "notifications", "missing"),
+        *("held", "claims", "owner", "objects", "consent"),
+    }
+
+
+def test_what_a_later_version_wrote_is_merged_and_announced_and_is_still_there_when_it_is_back(
+    later: LaterVersion, written: Any, books: Books
+) -> None:
+    before = later.notes(books)
+    assert set(before.values()) == {KEPT}
+
+    books.drain(messages([read(message) for message in written["messages"]]))
+    books.drain(books.watch(after=PATIENCE.longest_call + PATIENCE.grace))
+
+    assert {name: books.table.recording(name).status for name in books.recordings()} == {
+        **dict.fromkeys(["asked", "standup", "whole", "missing", "claimed", "nobodys", "new"], "available"),
+        **dict.fromkeys(["late-of-a-call", "retro", "planning", "nobody-records-it"], "available"),
+    }
+    for event in books.bus.out:
+        assert_fits(event)
+        assert "note" not in event.detail().lower()
+    assert "Recording Missing" not in books.announced_once()
+    after = later.notes(books)
+    gone = {path for path in before if after.get(path) != KEPT}
+    # A claim goes when its event is out, and what is held when it is merged.
+    assert {path.split("/")[1] for path in gone} <= {"claims", "held"}
+    assert {path.split("/")[0] for path in gone} <= {"claimed", "late-of-a-call"}
+    for nested in ("asked/ends/asked", "standup/ends/two", "new/calls/new", "new/consents/new", "new/requests/new"):
+        assert after[f"{nested}/next_version_note"] == KEPT
+
+
+def test_a_message_of_a_later_version_is_written_again_as_it_was(written: Any) -> None:
+    for message in written["messages"]:
+        assert json.loads(read(message).model_dump_json(exclude_none=True)) == json.loads(message)
+
+
+SET = {"SS": ["a", "b"]}
+BINARY = {"B": "AAECAw=="}
+DECIMAL = {"N": "1.10"}
+
+
+@pytest.mark.parametrize("kind", [Recording, Place])
+def test_attributes_of_a_later_version_stay_as_they_are_stored(written: Any, kind: type[Outbox]) -> None:
+    [item, *_] = (written["items"] if kind is Recording else written["places"]).values()
+    later = {"aSet": SET, "aBinary": BINARY, "aNumber": DECIMAL, "unknown": {"S": "a field may be named so"}}
+
+    known = from_item(kind, item | later)
+    again = to_item(known.with_published(["event"], sinch.NOW), RETENTION, PATIENCE)
+
+    assert again.items() >= later.items()
+    assert from_item(kind, again).unknown.keys() >= later.keys()
+
+
+def test_an_attribute_that_is_derived_goes_when_what_it_is_made_of_goes(written: Any) -> None:
+    item = written["items"]["asked"]
+    assert {"dueAt", "waitingShard"} <= item.keys()
+    known = from_item(Recording, item)
+
+    done = known.merge_all(fact for fact in map(read, written["messages"]) if getattr(fact, "call_id", "") == "asked")
+
+    assert not {"dueAt", "waitingShard"} & to_item(done, RETENTION, PATIENCE).keys()
+
+
+def test_what_a_later_version_says_in_a_map_is_not_taken_for_the_items_own(written: Any) -> None:
+    """Parts of the first call are written flat beside the maps; a new part of it may be named like anything."""
+    item = json.loads(json.dumps(written["items"]["asked"]))
+    [call] = item["calls"]["M"].values()
+    call["M"] |= {"revision": {"N": "7"}, "status": {"S": "ringing"}, "ends": {"S": "abruptly"}, "share": {"N": "0.5"}}
+
+    again = to_item(from_item(Recording, item), RETENTION, PATIENCE)
+
+    assert again["revision"] == item["revision"]
+    assert again["status"] == {"S": "requested"}
+    assert "ends" not in again
+    assert next(iter(again["calls"]["M"].values())) == call
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_a_later_version_says_of_a_file_is_joined_alike_in_either_order(turned: bool) -> None:
+    one, other = (
+        StoredFile.model_validate({"at": sinch.NOW, "url": "s3://b/a.mp3", "channels": number, name: "x"})
+        for number, name in ((1, "first"), (2, "second"))
+    )
+
+    joined = other.joined(one) if turned else one.joined(other)
+
+    assert joined.model_extra == {"channels": 1, "first": "x", "second": "x"}
+
+
+def models(model: type[Model] = Model) -> list[type[Model]]:
+    return [each for below in model.__subclasses__() for each in (below, *models(below))]
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+def test_a_model_that_is_made_here_takes_no_field_that_it_does_not_declare(model: type[Model]) -> None:
+    with pytest.raises((TypeError, ValidationError)):
+        model(mispelt="")  # type: ignore[call-arg]
+
+
+def test_a_slip_in_our_own_code_is_refused_by_its_name() -> None:
+    with pytest.raises(TypeError, match="^CallEnd has no field resutl$"):
+        CallEnd(at=sinch.NOW, resutl="ANSWERED")  # type: ignore[call-arg]
+
+
+def test_a_fact_whose_parts_a_later_version_made_may_be_made_here() -> None:
+    end = CallEnd.model_validate({"at": sinch.NOW, "quality": 4})
+
+    ended = CallEnded(recording_id="a", application_key="app", call_id="a", end=end)
+
+    assert ended.end.model_extra == {"quality": 4}
