@@ -81,6 +81,7 @@ class Attribution:
     def __init__(self, facts: Collection[Fact], stored: Mapping[str, Recording], patience: Patience) -> None:
         decisions = [fact for fact in facts if isinstance(fact, CallDecided)]
         self._stored = stored
+        self._items: dict[tuple[str, str], Recording] = {}
         self._patience = patience
         self._decided = {(each.recording_id, each.application_key, each.call_id) for each in decisions}
         self._requested = {(each.recording_id, each.application_key) for each in decisions if each.request}
@@ -105,12 +106,18 @@ class Attribution:
             case _:
                 yield self._to(fact)
 
+    def _item(self, identifier: str, application_key: str) -> Recording:
+        item = self._items.get((identifier, application_key))
+        if item is None:
+            item = self._items[identifier, application_key] = stored_under(identifier, application_key, self._stored)
+        return item
+
     def _to(self, fact: Fact) -> Attributed:
-        return Attributed(stored_under(fact.recording_id, fact.application_key, self._stored), fact)
+        return Attributed(self._item(fact.recording_id, fact.application_key), fact)
 
     def _told_apart(self, fact: Fact, call_id: str, conference_id: str) -> Attributed:
         """Return what a fact does that names both a call and a conference."""
-        call = stored_under(call_id, fact.application_key, self._stored)
+        call = self._item(call_id, fact.application_key)
         if (call_id, fact.application_key, call_id) in self._decided or call_id in call.decided_calls:
             return Attributed(call, _of_call(fact, call_id))
         if self._records(conference_id, call_id, fact.application_key):
@@ -121,7 +128,7 @@ class Attribution:
 
     def _records(self, conference_id: str, call_id: str, application_key: str) -> bool:
         """Tell whether a conference is a recording, or one in which a call was asked for it."""
-        conference = stored_under(conference_id, application_key, self._stored)
+        conference = self._item(conference_id, application_key)
         return (
             conference.status is not None
             or call_id in conference.decided_calls
@@ -134,7 +141,7 @@ class Attribution:
         conference_id = decision.conference_id
         if conference_id is None or conference_id == decision.call_id:
             return
-        call = stored_under(decision.call_id, decision.application_key, self._stored)
+        call = self._item(decision.call_id, decision.application_key)
         yield from self._passed_on(call, decision.call_id, conference_id, decision)
 
     def _looked_at(self, overdue: Overdue) -> Iterator[Attributed]:
