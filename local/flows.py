@@ -277,6 +277,14 @@ _ALL = (
         disturbance=Disturbance(dropped("recording_available", "transcription_available")),
     ),
     Flow(
+        name="conference-beside",
+        about="every callback names a conference beside the call, as in the SDKs' fixtures: one recording, the call's",
+        call=_phone(demo.ROUTED_NUMBER, conference_beside="a-conference"),
+        outcomes=(("ice", "recorded"), ("ace", "continued")),
+        rule="everything",
+        recorded=True,
+    ),
+    Flow(
         name="upstream",
         about="a team's own backend connects the call, the recorder adds announcement and recording",
         call=_phone(demo.BACKEND_NUMBER),

@@ -74,6 +74,8 @@ class IncomingCall:
         custom: the opaque text that travels with the call.
         extra: further fields of the ICE, or others' values; ``None`` takes a field out.
         call_id_field: how the call id is spelt in every callback.
+        conference_beside: a conference that every callback names beside the call id, as the fixtures of the Java and
+            .NET SDKs do, also of a call that goes to a phone.
         answered: whether the callee picks up.
         keys: what the caller enters in each menu in turn: digits, ``""`` to let it time out, ``"hangup"``.
     """
@@ -89,6 +91,7 @@ class IncomingCall:
     custom: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     call_id_field: str = "callid"
+    conference_beside: str | None = None
     answered: bool = True
     keys: tuple[str, ...] = ()
 
@@ -97,10 +100,15 @@ class IncomingCall:
         """Whether the caller is a Sinch SDK client."""
         return self.origination_type.lower() == "mxp"
 
+    @property
+    def _ids(self) -> dict[str, str]:
+        beside = {"conferenceId": self.conference_beside} if self.conference_beside else {}
+        return {self.call_id_field: self.call_id, **beside}
+
     def _common(self, event: str, application_key: str, at: datetime) -> Body:
         return {
             "event": event,
-            self.call_id_field: self.call_id,
+            **self._ids,
             "timestamp": wire_time(at),
             "version": 1,
             **({"custom": self.custom} if self.custom is not None else {}),
@@ -146,10 +154,12 @@ class IncomingCall:
     def notify(self, kind: str, *, conference_id: str | None = None, **fields: Any) -> Body:
         """Return a notification: it has neither timestamp nor application key.
 
-        That of a conference carries the conference id and, as far as the documents tell, no call id.
+        That of a conference carries the conference id and, as far as the documents tell, no call id; see
+        ``conference_beside``.
         """
-        subject = {"conferenceId": conference_id} if conference_id else {self.call_id_field: self.call_id}
-        return {"event": "notify", **subject, "version": 1, "type": kind, **fields}
+        call = {} if conference_id and not self.conference_beside else self._ids
+        conference = {"conferenceId": conference_id} if conference_id else {}
+        return {"event": "notify", **call, **conference, "version": 1, "type": kind, **fields}
 
 
 def encoded(body: Body) -> bytes:
@@ -217,6 +227,7 @@ _FORMS: Mapping[str, Mapping[str, Any]] = {
     "callId": {"call_id_field": "callId"},
     "call id with a suffix": {"call_id": "{}_257"},
     "call id with a host": {"call_id": "{}@192.0.2.7"},
+    "conference beside the call": {"conference_beside": "a-conference"},
     "no user rate": {"extra": {"userRate": None}},
     "no caller": {"cli": None, "user": None},
     "private caller": {"cli": "private"},

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from tests.integration.conftest import COLD_START_SECONDS, parameter, queued, ro
 
 if TYPE_CHECKING:
     from local.backend import Backend
-    from local.simulator import PlayedCall, Simulator
+    from local.simulator import IncomingCall, PlayedCall, Simulator
     from local.stack import LocalStack
     from local.subscriber import Subscriber
 
@@ -131,7 +132,7 @@ def test_two_applications_with_a_conference_of_one_name_have_an_item_events_and_
     assert ours.held, ours.failures
     assert theirs.held, theirs.failures
 
-    for key, played, name in ((demo.DEMO, ours, "board-room"), (ANOTHER, theirs, f"board-room@{ANOTHER}")):
+    for key, played, name in ((demo.DEMO, ours, "board-room"), (ANOTHER, theirs, f"board-room@@{ANOTHER}")):
         events = subscriber.wait_for(name, EVENTS, within=WITHIN)
         item = stack.wait_for_item(name, "available", within=WITHIN)
         assert {event["detail"]["data"]["applicationKey"] for event in events} == {item["applicationKey"]} == {key}
@@ -139,6 +140,45 @@ def test_two_applications_with_a_conference_of_one_name_have_an_item_events_and_
         assert set(item["calls"]) == set(item["requests"]) == {played.call.call_id}
         assert [file["url"] for file in item["files"].values()] == [played.uploads[0].url]
         assert f"/{key}/" in played.uploads[0].url
+
+
+def test_an_application_that_names_every_conference_first_takes_none_out_of_the_books(
+    stack: LocalStack, subscriber: Subscriber, simulator: Simulator, another: Simulator
+) -> None:
+    name = f"stand-up@@{demo.DEMO}"
+    for taken in ("stand-up", f"stand-up@{demo.DEMO}", name):
+        assert another.play(app_to_conference(taken)).held
+    stack.wait_for_item("stand-up", "available", within=WITHIN)
+
+    ours = simulator.play(app_to_conference("stand-up"))
+
+    item = stack.wait_for_item(name, "available", within=WITHIN)
+    assert (item["applicationKey"], set(item["calls"])) == (demo.DEMO, {ours.call.call_id})
+    assert len(subscriber.wait_for(name, EVENTS, within=WITHIN)) == len(EVENTS)
+
+
+@pytest.mark.parametrize("call", [phone_to_number(demo.ROUTED_NUMBER), app_to_conference("all-hands")])
+def test_what_names_a_conference_beside_its_call_and_overtakes_the_decision_is_of_the_one_recording(
+    call: IncomingCall, stack: LocalStack, subscriber: Subscriber, simulator: Simulator
+) -> None:
+    conference = call.to_endpoint if call.to_type == "conference" else None
+    call = replace(call, conference_beside=conference or "a-room")
+    early = call.notify("recording_finished", conference_id=conference)
+    assert simulator.post(early).status == 200
+    until("it is held", lambda: "held" in (stack.item(call.call_id) or {}), within=WITHIN)
+    subscriber.poll()
+    assert subscriber.events(call.call_id) == []
+
+    played = simulator.play(call, Disturbance(dropped("recording_finished")))
+
+    name = conference or call.call_id
+    events = subscriber.wait_for(name, EVENTS, within=WITHIN)
+    item = wait_until_settled(name, EVENTS, stack, within=WITHIN)
+    assert len(events) == len(EVENTS)
+    assert (item["status"], item["rule"], set(item["ends"])) == ("available", "everything", {call.call_id})
+    assert [file["url"] for file in item["files"].values()] == [played.uploads[0].url]
+    other = stack.item("a-room" if conference is None else call.call_id) or {}
+    assert "status" not in other
 
 
 def test_what_one_application_says_of_anothers_call_changes_nothing_of_it(

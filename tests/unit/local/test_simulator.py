@@ -175,6 +175,18 @@ def test_every_form_of_a_call_has_a_valid_signature_and_an_id_of_its_own() -> No
     assert forms["lower case"].ice("key", NOW)["originationType"] == "pstn"
 
 
+def test_a_conference_may_be_named_beside_the_call_in_every_callback() -> None:
+    call = replace(phone_to_number("+12025550100"), conference_beside="desk")
+    heard = bodies(call, {"ice": recorded("connectPstn"), "ace": CONTINUE})
+    heard += bodies(replace(app_to_conference("team"), conference_beside="desk"), {"ice": recorded("connectConf")})
+
+    assert {(body["event"], body["conferenceId"]) for body in heard if body["callid"] == call.call_id} == {
+        *(("ice", "desk"), ("ace", "desk"), ("notify", "desk"), ("dice", "desk"))
+    }
+    of_conference = [body for body in heard if body["callid"] != call.call_id and body["event"] == "notify"]
+    assert {body["conferenceId"] for body in of_conference} == {"team"}
+
+
 def test_the_recording_and_its_transcript_are_stored_where_the_answer_says() -> None:
     shelf = Shelf()
     played, heard = play(app_to_app("alice"), {"ice": recorded("connectMxp", TRANSCRIBED)}, store=shelf)
