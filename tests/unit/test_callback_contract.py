@@ -319,3 +319,15 @@ def test_nobody_waits_for_the_answer_to_anything_else_and_it_is_not_measured(bod
     front(sinch.signed(body))
 
     assert front.telemetry.seconds == []
+
+
+@pytest.mark.parametrize("event", ["ice", "ace", "dice", "notify"])
+def test_a_line_about_a_call_names_the_call_whatever_conference_stands_beside_it(event: str) -> None:
+    front = Front()
+    body = {"ice": sinch.ice, "ace": sinch.ace, "dice": sinch.dice}.get(
+        event, lambda: sinch.notify("recording_finished")
+    )()
+
+    assert front.status(sinch.signed(body | {"conferenceId": "a-room"})) == 200
+
+    assert front.line.fields["recordingId"] == sinch.CALL

@@ -75,6 +75,19 @@ def test_a_conferences_callbacks_are_about_the_conference_even_with_a_call_id() 
     assert fact_from(sinch.notify("recording_available", conferenceId="standup")).recording_id == "standup"
 
 
+@pytest.mark.parametrize("conference_id", ["", "x" * (LONGEST_ID + 1), {}])
+def test_a_conference_that_nothing_is_recorded_under_says_nothing_beside_a_call(conference_id: Any) -> None:
+    fact = fact_from(sinch.notify("recording_available", conferenceId=conference_id))
+
+    assert (fact.recording_id, fact.call_id, fact.conference_id) == (sinch.CALL, sinch.CALL, None)
+
+
+def test_a_conference_is_named_though_nothing_is_recorded_under_the_call() -> None:
+    fact = fact_from(sinch.notify("recording_available", callid="x" * (LONGEST_ID + 1), conferenceId="standup"))
+
+    assert fact.recording_id == fact.conference_id == "standup"
+
+
 @pytest.mark.parametrize("ids", [{"callid": None}, {"callid": ""}, {"callid": "x" * (LONGEST_ID + 1)}, {"callid": {}}])
 def test_what_names_no_recording_is_kept_under_one_name_however_often_it_comes(ids: dict[str, Any]) -> None:
     body = sinch.notify("recording_finished") | ids

@@ -245,7 +245,8 @@ class FrontDoor:
 
     def _keep(self, fact: Fact, trail: _Trail, *, must: bool) -> None:
         """Queue what a callback says; one that ``must`` be kept is not answered 200 unless it is."""
-        trail.recording_id = fact.recording_id
+        names_both = fact.call_id and fact.conference_id == fact.recording_id
+        trail.recording_id = fact.call_id if names_both else fact.recording_id
         if isinstance(fact, Notified):
             self._telemetry.count("UnknownCallbacks")
         try:
@@ -320,6 +321,7 @@ def _raw_body(event: Mapping[str, Any]) -> bytes:
 def _note(callback: Callback, trail: _Trail) -> None:
     # The name of an unknown event is the sender's choice, and each would be a metric of its own.
     trail.event = "unknown" if isinstance(callback, UnknownCallback) else callback.event or "unknown"
-    trail.recording_id = callback.conference_id or callback.call_id
+    # A conference that is named beside a call need not be what is recorded; the call is in all lines about it.
+    trail.recording_id = callback.call_id or callback.conference_id
     if isinstance(callback, IceCallback) and callback.to:
         trail.to = f"{callback.to.type}:{masked(callback.to.endpoint)}"
