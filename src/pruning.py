@@ -16,8 +16,10 @@ from typing import Any
 # botocore brings the description of every AWS service: half of the package, and most of the time that a first
 # client takes. These are the operations that the functions call through boto3.
 OPERATIONS: Mapping[str, Collection[str]] = {
-    "dynamodb": ("Query",),
+    "dynamodb": ("BatchGetItem", "PutItem", "Query"),
+    "events": ("PutEvents",),
     "iam": ("CreateAccessKey", "DeleteAccessKey", "ListAccessKeys", "UpdateAccessKey"),
+    "sqs": ("SendMessage", "SendMessageBatch"),
     "ssm": ("DescribeParameters", "GetParameters", "PutParameter"),
 }
 

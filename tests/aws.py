@@ -1,33 +1,29 @@
-"""AWS as boto3 knows it, in the place of an endpoint: for tests before moto or a stub."""
+"""AWS as boto3 knows it, in the place of our own client: for tests before moto or a stub."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
-import pytest
-from botocore.exceptions import BotoCoreError, ClientError
 
-from call_recorder.aws.endpoint import CallFailed, Endpoint
+from call_recorder.aws import clients
+from call_recorder.aws.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pytest
 
 
-class ThroughBoto3:
+class ThroughBoto3(clients.ThroughBoto3):
     """Calls operations through a client of boto3. That an endpoint speaks as a client does, its own tests show."""
 
     def __init__(self, client: Any) -> None:
-        self.client = client
+        super().__init__(client)
+        self.opened_ahead = 0
 
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        method = getattr(self.client, re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower())
-        try:
-            answer: dict[str, Any] = method(**parameters)
-        except ClientError as error:
-            raise CallFailed(operation, error.response["Error"]["Code"], error.response) from error
-        except BotoCoreError as error:
-            raise CallFailed(operation, type(error).__name__) from error
-        return answer
+    def open_ahead(self) -> None:
+        self.opened_ahead += 1
 
 
 def stand_in_for_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +33,4 @@ def stand_in_for_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
         return ThroughBoto3(boto3.client(endpoint.service.name)).call(operation, parameters)  # type: ignore[call-overload]
 
     monkeypatch.setattr(Endpoint, "call", call)
+    monkeypatch.setattr(Endpoint, "open_ahead", lambda _: None)

@@ -177,6 +177,10 @@ class Calls:
     def __init__(self) -> None:
         self.known: dict[tuple[str, str], KnownCall] = {}
         self.down = False
+        self.opened_ahead = 0
+
+    def open_ahead(self) -> None:
+        self.opened_ahead += 1
 
     def remember(self, fact: CallDecided) -> None:
         self.known[fact.application_key, fact.call_id] = KnownCall(fact.call, fact.awaited, fact.consent)

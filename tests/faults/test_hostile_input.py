@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 import pytest
 
 from call_recorder.aws.bus import RecordingsBus
-from call_recorder.aws.endpoint import CallFailed
 from call_recorder.aws.items import to_item
+from call_recorder.aws.operations import CallFailed
 from call_recorder.handlers.notify import BackOffice
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording import events

@@ -74,6 +74,9 @@ def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDec
 
 
 class NeverAsked:
+    def open_ahead(self) -> None:
+        pytest.fail("connected to the table")
+
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         pytest.fail(f"asked the table: {operation} {parameters}")
 
@@ -179,6 +182,30 @@ def test_the_table_is_read_once_and_consistently(client: DynamoDBClient) -> None
 
         assert Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
         stubber.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("rules", "opened"),
+    [(ON_ANSWER, 1), (asking(MENU), 1), (profile(rule()), 0)],
+    ids=["from its answer", "menu", "from its start"],
+)
+def test_the_table_is_connected_to_beside_an_ice_whose_call_may_need_it_and_no_other(
+    rules: dict[str, Any], opened: int
+) -> None:
+    front = Front.of(rules)
+
+    front.answer(ICE)
+    assert front.calls.opened_ahead == opened
+    front.answer(sinch.ace())
+    assert front.calls.opened_ahead == opened
+
+
+def test_to_open_ahead_is_to_connect(client: DynamoDBClient) -> None:
+    dynamodb = ThroughBoto3(client)
+
+    Calls(dynamodb, TABLE).open_ahead()
+
+    assert dynamodb.opened_ahead == 1
 
 
 def test_an_answered_call_is_recorded_from_its_answer_and_no_sooner() -> None:

@@ -1,42 +1,133 @@
-"""The time limits add up: a caller waits for ICE, Sinch for a notification, the queue for the function."""
+"""Where the services are, by our own client and by boto3, and within which limits."""
+
+from __future__ import annotations
 
 from typing import Any
 
 import boto3
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ReadTimeoutError
 
-from call_recorder.aws import clients
-from call_recorder.aws.endpoint import DYNAMODB, EVENTS, SQS, SSM, Endpoint, Service
+from call_recorder.aws import clients, limits
+from call_recorder.aws.endpoint import DYNAMODB, SQS, SSM, Endpoint, Service
 from call_recorder.aws.endpoints import Endpoints, NoRegion
+from call_recorder.aws.operations import CallFailed
 
 ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
 
 
-def test_the_worst_case_of_an_ice_is_under_two_seconds() -> None:
-    endpoints = Endpoints(ENVIRONMENT)
-
-    assert endpoints.parameters().limits.longest + endpoints.facts().limits.longest < 2
-
-
-def test_a_fact_is_not_tried_twice_while_a_caller_waits() -> None:
-    assert Endpoints(ENVIRONMENT).facts().limits.attempts == 1
-
-
-def test_the_worst_case_of_a_notification_is_under_what_sinch_documents_for_its_newer_api() -> None:
-    assert Endpoints(ENVIRONMENT).notifications().limits.longest < 5
-
-
-@pytest.mark.parametrize("name", ["tables", "bus"])
-def test_behind_the_queue_a_call_may_take_longer_but_not_the_functions_ten_seconds(name: str) -> None:
-    assert getattr(Endpoints(ENVIRONMENT), name)().limits.longest <= 4
+@pytest.mark.parametrize(
+    ("name", "within"),
+    [
+        ("parameters", limits.PARAMETERS),
+        ("facts", limits.FACT),
+        ("notifications", limits.NOTIFICATION),
+        ("calls", limits.CALL),
+    ],
+)
+def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: limits.Limits) -> None:
+    assert getattr(Endpoints(ENVIRONMENT), name)().limits == within
 
 
-def test_the_watchdogs_reads_keep_within_its_minute() -> None:
-    config: Any = clients.index().meta.config
+@pytest.mark.parametrize(
+    ("name", "service", "within"),
+    [
+        ("tables", "dynamodb", limits.BACK_OFFICE),
+        ("bus", "events", limits.BACK_OFFICE),
+        ("queue", "sqs", limits.BACK_OFFICE),
+        ("index", "dynamodb", limits.BACK_OFFICE),
+        ("credentials", "ssm", limits.CREDENTIALS),
+        ("access_keys", "iam", limits.ACCESS_KEYS),
+    ],
+)
+def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, within: limits.SdkLimits) -> None:
+    made: Any = getattr(clients, name)()
+    client = made._client if isinstance(made, clients.ThroughBoto3) else made
+    config = client.meta.config
 
-    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
-    assert 2 * (config.connect_timeout + config.read_timeout) + 1 <= 4
+    assert client.meta.service_model.service_name == service
+    assert config.retries == {"mode": "standard", "total_max_attempts": within.attempts}
+    assert (config.connect_timeout, config.read_timeout) == (within.connect, within.read)
+    assert config.max_pool_connections == limits.PARALLEL_CALLS
+
+
+class Attempts:
+    """What a client sends, answered with failures first. Between attempts it only notes how long it would wait."""
+
+    def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch, *failures: AWSResponse | Exception) -> None:
+        self.made = 0
+        self.waits: list[float] = []
+        self._failures = list(failures)
+        monkeypatch.setattr("botocore.endpoint.time.sleep", self.waits.append)
+        client._client.meta.events.register("before-send.*.*", self._send)
+
+    def _send(self, request: Any, **_: Any) -> AWSResponse:
+        self.made += 1
+        if not self._failures:
+            return answer(200, b"{}")
+        failure = self._failures.pop(0)
+        if isinstance(failure, Exception):
+            raise failure
+        return failure
+
+
+class Raw:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, *_: Any, **__: Any) -> Any:
+        yield self._content
+
+
+def answer(status: int, content: bytes) -> AWSResponse:
+    return AWSResponse("https://dynamodb.example", status, {"content-type": "application/x-amz-json-1.0"}, Raw(content))  # type: ignore[arg-type]
+
+
+THROTTLED = b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'
+
+
+def put(client: clients.ThroughBoto3) -> dict[str, Any]:
+    return client.call("PutItem", {"TableName": "t", "Item": {"key": {"S": "v"}}})
+
+
+def test_behind_the_queue_throttling_a_failure_and_a_timeout_are_met_by_waiting_and_trying_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for failures in (
+        [answer(400, THROTTLED)] * 2,
+        [answer(503, b"<html>")] * 2,
+        [ReadTimeoutError(endpoint_url="https://dynamodb.example")] * 2,
+    ):
+        client = clients.tables()
+        attempts = Attempts(client, monkeypatch, *failures)
+
+        put(client)
+
+        assert attempts.made == 3
+        assert len(attempts.waits) == 2
+        assert sum(attempts.waits) <= 3
+
+
+def test_what_boto3_gives_up_on_is_told_by_operation_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = clients.tables()
+    Attempts(client, monkeypatch, *[answer(400, THROTTLED)] * limits.BACK_OFFICE.attempts)
+
+    with pytest.raises(CallFailed, match="^PutItem: ProvisionedThroughputExceededException$"):
+        put(client)
+
+
+def test_a_refusal_is_tried_once_and_comes_with_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = clients.tables()
+    refusal = b'{"__type": "x#ConditionalCheckFailedException", "Item": {"revision": {"N": "7"}}}'
+    attempts = Attempts(client, monkeypatch, answer(400, refusal))
+
+    with pytest.raises(CallFailed) as failure:
+        put(client)
+    assert failure.value.reason == "ConditionalCheckFailedException"
+    assert failure.value.details["Item"] == {"revision": {"N": "7"}}
+    assert attempts.made == 1
 
 
 @pytest.mark.parametrize(
@@ -53,7 +144,7 @@ def test_a_service_is_where_the_environment_says_or_where_aws_has_it(said: dict[
     assert Endpoints(ENVIRONMENT | said).facts().url == url
 
 
-@pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB, EVENTS], ids=lambda service: service.name)
+@pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB], ids=lambda service: service.name)
 def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> None:
     described = botocore.session.get_session().get_service_model(service.name).metadata
 
@@ -63,7 +154,7 @@ def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> No
 
 
 @pytest.mark.parametrize(("region", "suffix"), [("eu-west-1", ""), ("us-gov-west-1", ""), ("cn-north-1", ".cn")])
-@pytest.mark.parametrize("name", ["parameters", "facts", "tables", "bus"])
+@pytest.mark.parametrize("name", ["parameters", "facts", "calls"])
 def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str) -> None:
     environment = ENVIRONMENT | {"AWS_REGION": region, "URL_SUFFIX": f"amazonaws.com{suffix}"}
     endpoint: Endpoint = getattr(Endpoints(environment), name)()
@@ -78,7 +169,7 @@ def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
 
     assert facts._idle is notifications._idle
     assert facts._idle is not endpoints.parameters()._idle
-    assert facts.limits.attempts < notifications.limits.attempts
+    assert facts.limits != notifications.limits
 
 
 def test_without_a_region_nothing_is_composed() -> None:

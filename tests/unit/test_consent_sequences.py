@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from call_recorder.aws.calls import Calls
-from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.operations import CallFailed
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.recording.consent import MenuTicket
 from call_recorder.recording.ledger import Message
@@ -140,6 +140,9 @@ class Client:
     def __init__(self, table: InMemoryTables) -> None:
         self._table = table
         self.down = False
+
+    def open_ahead(self) -> None:
+        """Connect to nothing."""
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         assert operation == "BatchGetItem"

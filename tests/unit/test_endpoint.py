@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,7 +16,9 @@ from time import monotonic
 
 import pytest
 
-from call_recorder.aws.endpoint import SQS, CallFailed, Endpoint, Limits, trusted
+from call_recorder.aws.endpoint import SQS, Endpoint, trusted
+from call_recorder.aws.limits import MAX_IDLE, Limits
+from call_recorder.aws.operations import CallFailed
 from call_recorder.aws.signing import Credentials
 from tests.loopback import LOOPBACK, Listener, certificate
 
@@ -42,6 +45,18 @@ def then_closes(reply: Reply) -> Reply:
 
 def closes(_: socket.socket) -> bool:
     return False
+
+
+def drips(content: bytes) -> Reply:
+    """Send an answer a byte at a time, each well within the limit of an attempt."""
+
+    def reply(connection: socket.socket) -> bool:
+        for place in range(len(content)):
+            connection.sendall(content[place : place + 1])
+            time.sleep(0.05)
+        return False
+
+    return reply
 
 
 OK = says(200, {"MessageId": "m"})
@@ -120,11 +135,23 @@ def service(request: pytest.FixtureRequest, file: Path) -> Iterator[Service]:
 def reach(service: Service, file: Path) -> Iterator[Callable[..., Endpoint]]:
     made: list[Endpoint] = []
 
-    def endpoint(attempts: int = 1, *, trusts: str | None = str(file), url: str = "") -> Endpoint:
-        limits = Limits(connect=1.0, read=0.3, attempts=attempts)
+    def endpoint(
+        attempts: int = 1,
+        *,
+        trusts: str | None = str(file),
+        url: str = "",
+        overall: float = 10.0,
+        idle_clocks: tuple[Callable[[], float], ...] = (monotonic,),
+    ) -> Endpoint:
         made.append(
             Endpoint(
-                SQS, url or service.url, region="eu-west-1", credentials=lambda: WHO, limits=limits, tls=trusted(trusts)
+                SQS,
+                url or service.url,
+                region="eu-west-1",
+                credentials=lambda: WHO,
+                limits=Limits(attempt=0.3, overall=overall, attempts=attempts),
+                tls=trusted(trusts),
+                idle_clocks=idle_clocks,
             )
         )
         return made[-1]
@@ -247,7 +274,149 @@ def test_who_waits_for_no_answer_waits_no_longer_than_the_limits(
     assert 0.3 * attempts <= monotonic() - begun < 0.3 * attempts + 0.6
 
 
-@pytest.mark.parametrize("reply", [FAILS, THROTTLES, closes], ids=["fails", "throttles", "closes"])
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        drips(HEAD),
+        lambda connection: connection.sendall(HEAD) or drips(b" " * 40)(connection),
+        lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n") or drips(b"x: y\r\n" * 10)(connection),
+    ],
+    ids=["status", "body", "headers"],
+)
+def test_a_peer_that_drips_keeps_its_caller_no_longer_than_one_that_is_silent(
+    reply: Reply, service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    service.replies = [reply, reply]
+    begun = monotonic()
+
+    with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
+        send(reach(attempts=2, overall=0.5))
+    assert 0.5 <= monotonic() - begun < 0.5 + 0.3
+
+
+def test_all_attempts_share_the_time_of_the_call(service: Service, reach: Callable[..., Endpoint]) -> None:
+    service.replies = [service.hangs] * 5
+    begun = monotonic()
+
+    with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
+        send(reach(attempts=5, overall=0.7))
+    assert 0.7 <= monotonic() - begun < 0.7 + 0.3
+    assert service.connections == 3
+
+
+def test_a_handshake_that_never_ends_is_within_the_limits(file: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        endpoint = Endpoint(
+            SQS,
+            f"https://{LOOPBACK}:{silent.getsockname()[1]}",
+            region="eu-west-1",
+            credentials=lambda: WHO,
+            limits=Limits(attempt=0.3, overall=0.4),
+            tls=trusted(str(file)),
+        )
+        begun = monotonic()
+        with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
+            send(endpoint)
+    assert 0.4 <= monotonic() - begun < 0.4 + 0.3
+
+
+def test_a_name_that_nobody_looks_up_is_within_the_limits(
+    reach: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(5)][:0])
+    begun = monotonic()
+    try:
+        with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
+            send(reach())
+    finally:
+        over.set()
+    assert monotonic() - begun < 0.3 + 0.3
+
+
+def test_a_second_address_of_a_host_is_tried_when_the_first_takes_no_connection(
+    service: Service, reach: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+    with socket.create_server((LOOPBACK, 0)) as free:
+        closed = free.getsockname()[1]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, port, **how: look_up(host, closed, **how) + look_up(host, port, **how)
+    )
+
+    assert send(reach()) == {"MessageId": "m"}
+
+
+@pytest.mark.parametrize("jumps", [(True, False), (False, True)], ids=["by one clock", "by the other"])
+def test_a_connection_that_was_idle_for_long_is_not_used_though_it_looks_open(
+    jumps: tuple[bool, bool], service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    now = [0.0, 0.0]
+    endpoint = reach(idle_clocks=(lambda: now[0], lambda: now[1]))
+    service.replies = [OK, service.hangs]  # which is what became of a connection that was dropped on the way
+    send(endpoint)
+    service.replies = []
+    for place, jumped in enumerate(jumps):
+        now[place] += (MAX_IDLE if jumped else 0) + 1
+
+    assert send(endpoint) == {"MessageId": "m"}
+    assert service.connections == 2
+
+
+def test_a_connection_that_was_idle_for_less_is_used(service: Service, reach: Callable[..., Endpoint]) -> None:
+    now = [0.0]
+    endpoint = reach(idle_clocks=(lambda: now[0],))
+    for _ in range(3):
+        send(endpoint)
+        now[0] += MAX_IDLE - 1
+
+    assert service.connections == 1
+
+
+def test_a_kept_connection_that_was_dropped_silently_costs_one_attempt_and_no_more(
+    service: Service, reach: Callable[..., Endpoint]
+) -> None:
+    endpoint = reach(attempts=2)
+    with ThreadPoolExecutor(2) as executor:
+        service.replies = [lambda connection: time.sleep(0.1) or OK(connection)] * 2
+        list(executor.map(lambda _: send(endpoint), range(2)))
+    assert service.connections == 2
+    service.replies = [service.hangs]
+
+    assert send(endpoint) == {"MessageId": "m"}
+    assert service.connections == 3
+
+
+def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service, reach: Callable[..., Endpoint]) -> None:
+    now = [0.0]
+    endpoint = reach(idle_clocks=(lambda: now[0],))
+
+    def opened() -> int:
+        endpoint.open_ahead()
+        for thread in threading.enumerate():
+            if thread.name == "connect-sqs":
+                thread.join(2)
+        send(endpoint)
+        return service.connections
+
+    assert [opened(), opened()] == [1, 1]
+    now[0] += MAX_IDLE + 1
+    assert opened() == 2
+
+
+EMPTY_429 = says(429, b"")
+DYNAMODB_THROTTLES = says(400, {"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"})
+LIMITED = says(400, {"__type": "com.amazonaws.dynamodb.v20120810#RequestLimitExceeded"})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [FAILS, THROTTLES, closes, EMPTY_429, DYNAMODB_THROTTLES, LIMITED],
+    ids=["fails", "throttles", "closes", "empty 429", "DynamoDB throttles", "limited"],
+)
 def test_what_may_pass_is_tried_again_while_there_are_attempts(
     reply: Reply, service: Service, reach: Callable[..., Endpoint]
 ) -> None:
@@ -283,6 +452,7 @@ def test_what_is_refused_is_not_tried_again_and_told_by_its_code(
         ),
         (says(503, b"<html>"), "status 503"),
         (says(404, []), "status 404"),
+        (EMPTY_429, "status 429"),
         (says(200, b"<html>"), "status 200"),
         (says(200, b"[1]"), "status 200"),
         (says(301, {}), "status 301"),

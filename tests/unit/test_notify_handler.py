@@ -25,7 +25,6 @@ from call_recorder.recording.facts import (
     write,
 )
 from tests import sinch
-from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, Bus, InMemoryTables, RecordedTelemetry, new_ledger
 from tests.tables import PLACES, RECORDINGS, create
 
@@ -267,7 +266,6 @@ def test_the_function_is_composed_from_its_environment(monkeypatch: pytest.Monke
         "LONGEST_CALL_SECONDS": "600",
         "AWS_REGION": "eu-west-1",
     }
-    stand_in_for_endpoints(monkeypatch)
     with mock_aws():
         create(boto3.client("dynamodb"))
         boto3.client("events").create_event_bus(Name="bus")

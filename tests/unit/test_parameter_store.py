@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from call_recorder.aws.endpoint import CallFailed
+from call_recorder.aws.operations import CallFailed
 from call_recorder.aws.parameter_store import AHEAD_SECONDS, ParameterStore
 from call_recorder.recording.errors import ParametersUnavailable
 

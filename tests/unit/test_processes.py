@@ -85,19 +85,25 @@ def test_a_function_imports_nothing_heavy_that_it_does_not_use(name: str, module
     ("name", "clients"),
     [
         ("callback", []),
-        ("notify", []),
-        ("watchdog", ["dynamodb"]),
+        ("notify", ["dynamodb", "events"]),
+        ("watchdog", ["dynamodb", "sqs"]),
     ],
 )
 def test_a_function_creates_the_clients_of_boto3_that_it_uses_and_no_other(name: str, clients: list[str]) -> None:
     assert composed(name)["composed"] == clients
 
 
-@pytest.mark.parametrize("name", ["callback", "notify"])
-def test_what_callers_and_the_queue_wait_for_goes_without_an_sdk(name: str) -> None:
-    sdk = [module for module in composed(name)["modules"] if module.startswith(("boto3", "botocore.", "urllib3"))]
+def test_what_callers_wait_for_goes_without_an_sdk() -> None:
+    modules = composed("callback")["modules"]
 
-    assert sdk == []
+    assert [module for module in modules if module.startswith(("boto3", "botocore.", "urllib3"))] == []
+
+
+@pytest.mark.parametrize("name", ["notify", "watchdog"])
+def test_what_nobody_waits_for_goes_by_boto3_and_not_by_our_own_client(name: str) -> None:
+    ours = {"endpoint", "endpoints", "connections", "signing"}
+
+    assert not {f"call_recorder.aws.{each}" for each in ours} & set(composed(name)["modules"])
 
 
 def test_a_callback_is_answered_without_what_only_the_other_functions_need() -> None:

@@ -12,7 +12,6 @@ from call_recorder.handlers.settings import SettingsRefused
 from call_recorder.recording.errors import ParametersUnavailable, RotationIncomplete
 from call_recorder.recording.facts import UploaderKeyChanged, read
 from call_recorder.recording.rotation import SETTLE, Rotation
-from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, RecordedTelemetry
 from tests.keys import POLICY, PROFILE, USER, Account, unavailable
 
@@ -167,7 +166,6 @@ def test_the_composed_function_takes_a_key_through_its_life_and_shows_no_secret(
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "rotation")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "CallRecorder")
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
-    stand_in_for_endpoints(monkeypatch)
     with mock_aws():
         stack = Stack()
         stack.ssm.put_parameter(Name="/call-recorder/app/recording-profile", Value=PROFILE, Type="String")

@@ -1,4 +1,4 @@
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from call_recorder.recording.outbox import Claim
 from call_recorder.recording.places import Owner, Place
 from call_recorder.recording.recording import Recording
 from tests import sinch
+from tests.aws import ThroughBoto3
 from tests.fakes import PATIENCE, RETENTION
 from tests.strategies import empty, places, recordings
 from tests.tables import PLACES, RECORDINGS, create, tables
@@ -363,6 +364,25 @@ def test_a_table_out_of_reach_is_told_by_the_name_of_the_error() -> None:
         table.load({sinch.CALL})
     with pytest.raises(TableUnavailable, match="^PutItem: ReadTimeoutError$"):
         table.save(made_of(REQUESTED))
+
+
+class AnswersLost(ThroughBoto3):
+    """Loses the first answer to each write, so that boto3 makes it again."""
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if operation == "PutItem":
+            super().call(operation, parameters)
+        return super().call(operation, parameters)
+
+
+def test_a_write_that_is_made_twice_because_its_answer_was_lost_is_no_conflict(client: "DynamoDBClient") -> None:
+    table = Tables(AnswersLost(client), recordings=RECORDINGS, places=PLACES, retention=RETENTION, patience=PATIENCE)
+
+    first = table.save(made_of(REQUESTED))
+    second = table.save(first.merge(FINISHED))
+
+    assert (first.revision, second.revision) == (1, 2)
+    assert table.load({sinch.CALL}).recordings == {sinch.CALL: second}
 
 
 def test_a_read_that_leaves_something_out_is_no_read() -> None:

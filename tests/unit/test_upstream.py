@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.handlers import front_door
+from call_recorder.aws import limits
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.sinch.signature import Authorization, SignedRequest, verify
 from call_recorder.sinch.svaml import ForeignSvaml
@@ -497,7 +497,7 @@ def test_a_slow_start_leaves_the_backend_less_time(
     server = serve(HANGING["hangs before its headers"])
     front = front_of(server.url, rule())
     get = front.applications.get
-    monkeypatch.setattr(front_door, "_LATEST_UPSTREAM_SECONDS", 0.6)
+    monkeypatch.setattr(limits, "LATEST_UPSTREAM", 0.6)
 
     def slowly(key: str) -> Any:
         sleep(0.4)
@@ -506,9 +506,9 @@ def test_a_slow_start_leaves_the_backend_less_time(
     monkeypatch.setattr(front.applications, "get", slowly)
     started = monotonic()
     assert_fell_back(front, answered(front, upstream))
-    assert monotonic() - started < front_door._UPSTREAM_SECONDS
+    assert monotonic() - started < limits.UPSTREAM
 
-    monkeypatch.setattr(front_door, "_LATEST_UPSTREAM_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "LATEST_UPSTREAM", 0.1)
     asked = len(server.received)
     assert captures(answered(front, upstream))
     assert len(server.received) == asked, "without time it is not asked at all"

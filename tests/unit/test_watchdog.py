@@ -41,7 +41,6 @@ from call_recorder.recording.facts import (
 from call_recorder.recording.ledger import CLAIM, Message
 from call_recorder.recording.outbox import ABANDONED
 from tests import sinch
-from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, PATIENCE, Bus, Clock, Queue, RecordedTelemetry, new_ledger
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
@@ -378,8 +377,7 @@ def test_a_changed_key_and_a_recording_in_trouble_do_not_hold_each_other_up(book
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBClient]:
-    stand_in_for_endpoints(monkeypatch)
+def client() -> Iterator[DynamoDBClient]:
     with mock_aws():
         client = clients.index()
         create(client)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from call_recorder.aws.endpoint import CallFailed, Operations
+from call_recorder.aws.operations import CallFailed, Operations
 from call_recorder.recording.errors import BusUnavailable
 from call_recorder.recording.events import SOURCE, Event
 

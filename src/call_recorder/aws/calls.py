@@ -8,13 +8,18 @@ queue; for that, the function that answered the ICE remembers the call too.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Protocol
 
-from call_recorder.aws.endpoint import Operations
+from call_recorder.aws.operations import Operations
 from call_recorder.recording.facts import CallDecided, conference_of_its_own
 from call_recorder.recording.policy import KnownCall
 
 MOST_REMEMBERED = 1000
 """Calls remembered in memory at once; the oldest goes first and is read from the table."""
+
+
+class _Table(Operations, Protocol):
+    def open_ahead(self) -> None: ...
 
 
 class Calls:
@@ -25,10 +30,14 @@ class Calls:
         table: the recordings table's name.
     """
 
-    def __init__(self, dynamodb: Operations, table: str) -> None:
+    def __init__(self, dynamodb: _Table, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._remembered: OrderedDict[tuple[str, str], KnownCall] = OrderedDict()
+
+    def open_ahead(self) -> None:
+        """Begin to connect to the table beside whatever else goes on: the call's next callback may need it."""
+        self._dynamodb.open_ahead()
 
     def remember(self, fact: CallDecided) -> None:
         """Remember what was decided on a call, for as long as this function's memory lasts."""

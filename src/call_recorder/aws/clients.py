@@ -1,34 +1,85 @@
-"""Clients of the functions that nobody waits for: their time limits fit the function that makes the calls."""
+"""AWS by boto3, for the functions that nobody waits for: its ``standard`` retries, within our time limits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore import xform_name
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from call_recorder.aws import limits
+from call_recorder.aws.failures import reason
+from call_recorder.aws.operations import CallFailed
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_ssm import SSMClient
 
-# The watchdog runs again after five minutes.
-_INDEX = Config(connect_timeout=0.5, read_timeout=1.0, retries={"mode": "standard", "total_max_attempts": 2})
-# A rotation has a minute and is run again after an hour. A CreateAccessKey that is repeated makes a second key.
-_ACCESS_KEYS = Config(connect_timeout=1.0, read_timeout=5.0, retries={"mode": "standard", "total_max_attempts": 1})
-_CREDENTIALS = Config(connect_timeout=0.5, read_timeout=2.0, retries={"mode": "standard", "total_max_attempts": 2})
+
+class ThroughBoto3:
+    """Calls a service's operations by a client of boto3. Threads may share it.
+
+    Args:
+        client: of the service.
+    """
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client = client
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation.
+
+        Raises:
+            CallFailed: it was refused, or boto3 gave up.
+        """
+        try:
+            answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
+        except ClientError as error:
+            raise CallFailed(operation, reason(error), error.response) from error
+        except BotoCoreError as error:
+            raise CallFailed(operation, reason(error)) from error
+        return answer
+
+
+def tables() -> ThroughBoto3:
+    """Return DynamoDB, as NotifyFunction writes it."""
+    return ThroughBoto3(index())
+
+
+def bus() -> ThroughBoto3:
+    """Return EventBridge."""
+    return ThroughBoto3(boto3.client("events", config=_config(limits.BACK_OFFICE)))
+
+
+def queue() -> ThroughBoto3:
+    """Return SQS, as WatchdogFunction and RotationFunction send to it."""
+    return ThroughBoto3(boto3.client("sqs", config=_config(limits.BACK_OFFICE)))
 
 
 def index() -> DynamoDBClient:
     """Return the client for DynamoDB that the watchdog reads with."""
-    return boto3.client("dynamodb", config=_INDEX)
+    return boto3.client("dynamodb", config=_config(limits.BACK_OFFICE))
 
 
 def access_keys() -> IAMClient:
     """Return the client for IAM, which tries nothing twice."""
-    return boto3.client("iam", config=_ACCESS_KEYS)
+    return boto3.client("iam", config=_config(limits.ACCESS_KEYS))
 
 
 def credentials() -> SSMClient:
     """Return the client for SSM behind the rotation of the uploader's key."""
-    return boto3.client("ssm", config=_CREDENTIALS)
+    return boto3.client("ssm", config=_config(limits.CREDENTIALS))
+
+
+def _config(within: limits.SdkLimits) -> Config:
+    return Config(
+        connect_timeout=within.connect,
+        read_timeout=within.read,
+        retries={"mode": "standard", "total_max_attempts": within.attempts},
+        max_pool_connections=limits.PARALLEL_CALLS,
+    )

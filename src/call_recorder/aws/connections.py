@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Thread
 
 from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.parameter_store import ParameterStore
@@ -37,5 +36,5 @@ class Connections:
         if self._expected:
             self.parameters.read_ahead(self._expected)
         else:
-            Thread(target=self._ssm.connect, name="connect-ssm", daemon=True).start()
-        Thread(target=self.facts.connect, name="connect-sqs", daemon=True).start()
+            self._ssm.open_ahead()
+        self.facts.open_ahead()

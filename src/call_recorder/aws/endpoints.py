@@ -1,23 +1,12 @@
-"""Where the services are, and how long they may take.
-
-ICE must be answered well inside 5 s, cold start included. The worst case of the calls on its path is two attempts
-at SSM, 2 x (0.2 + 0.4) = 1.2 s, and one at SQS, 0.2 + 0.5 = 0.7 s: under 2 s together.
-"""
+"""Where the services are that CallbackFunction calls, and with whose credentials it calls them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from call_recorder.aws.endpoint import DYNAMODB, EVENTS, SQS, SSM, Endpoint, Limits, Service, trusted
+from call_recorder.aws import limits
+from call_recorder.aws.endpoint import DYNAMODB, SQS, SSM, Endpoint, Service, trusted
 from call_recorder.aws.signing import credentials
-
-_PARAMETERS = Limits(connect=0.2, read=0.4, attempts=2)
-_FACTS = Limits(connect=0.2, read=0.5, attempts=1)
-# A notification comes once: worth a second attempt, 2 x (0.2 + 0.5) = 1.4 s, still inside what Sinch waits.
-_NOTIFICATIONS = Limits(connect=0.2, read=0.5, attempts=2)
-# Behind the queue nobody waits. A load, two writes and a publish that all take their longest would pass the
-# function's 10 s; then the batch comes again and takes up where it was.
-_BOOKS = Limits(connect=0.5, read=1.0, attempts=2)
 
 
 class NoRegion(ValueError):
@@ -46,38 +35,30 @@ class Endpoints:
 
     def parameters(self) -> Endpoint:
         """Return SSM on the path of ICE."""
-        return self._endpoint(SSM, _PARAMETERS)
+        return self._endpoint(SSM, limits.PARAMETERS)
 
     def facts(self) -> Endpoint:
         """Return SQS on the path of ICE."""
-        return self._endpoint(SQS, _FACTS)
+        return self._endpoint(SQS, limits.FACT)
 
     def notifications(self) -> Endpoint:
         """Return SQS for what nobody waits for in a call."""
-        return self._endpoint(SQS, _NOTIFICATIONS)
+        return self._endpoint(SQS, limits.NOTIFICATION)
 
     def calls(self) -> Endpoint:
         """Return DynamoDB on the path of ACE and PIE, while a caller waits."""
-        return self._endpoint(DYNAMODB, _FACTS)
+        return self._endpoint(DYNAMODB, limits.CALL)
 
-    def tables(self) -> Endpoint:
-        """Return DynamoDB behind the queue."""
-        return self._endpoint(DYNAMODB, _BOOKS)
-
-    def bus(self) -> Endpoint:
-        """Return EventBridge behind the queue."""
-        return self._endpoint(EVENTS, _BOOKS)
-
-    def _endpoint(self, service: Service, limits: Limits) -> Endpoint:
+    def _endpoint(self, service: Service, within: limits.Limits) -> Endpoint:
         if service not in self._made:
-            self._made[service] = self._new(service, limits)
-        return self._made[service].within(limits)
+            self._made[service] = self._new(service, within)
+        return self._made[service].within(within)
 
-    def _new(self, service: Service, limits: Limits) -> Endpoint:
+    def _new(self, service: Service, within: limits.Limits) -> Endpoint:
         said = self._environment
         url = (
             said.get(f"AWS_ENDPOINT_URL_{service.name.upper()}")
             or said.get("AWS_ENDPOINT_URL")
             or f"https://{service.name}.{self._region}.{said.get('URL_SUFFIX') or 'amazonaws.com'}"
         )
-        return Endpoint(service, url, region=self._region, credentials=self._credentials, limits=limits, tls=self._tls)
+        return Endpoint(service, url, region=self._region, credentials=self._credentials, limits=within, tls=self._tls)

@@ -16,10 +16,11 @@ def told(operation: str, error_type: type[CallRecorderError]) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise error_type(f"{operation}: {_reason(error)}") from error
+        raise error_type(f"{operation}: {reason(error)}") from error
 
 
-def _reason(error: ClientError | BotoCoreError) -> str:
+def reason(error: ClientError | BotoCoreError) -> str:
+    """Return AWS's code, or the name of botocore's error."""
     if isinstance(error, ClientError):
         return error.response.get("Error", {}).get("Code", "unknown")
     return type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from call_recorder.aws.endpoint import CallFailed, Operations
+from call_recorder.aws.operations import CallFailed, Operations
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.facts import CallEnd, CallStart, Model, RecordingRequest
 from call_recorder.recording.outbox import Outbox, Patience

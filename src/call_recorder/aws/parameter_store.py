@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from call_recorder.aws.endpoint import CallFailed, Operations
+from call_recorder.aws.operations import CallFailed, Operations
 from call_recorder.recording.errors import ParametersUnavailable
 from call_recorder.recording.parameters import PARAMETERS
 

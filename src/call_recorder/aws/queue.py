@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from call_recorder.aws.endpoint import CallFailed, Operations
+from call_recorder.aws.operations import CallFailed, Operations
 from call_recorder.recording import facts
 from call_recorder.recording.errors import QueueUnavailable
 

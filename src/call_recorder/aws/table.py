@@ -6,8 +6,8 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TypeVar
 
-from call_recorder.aws.endpoint import CallFailed, Operations
 from call_recorder.aws.items import from_item, readable, stored, to_item
+from call_recorder.aws.operations import CallFailed, Operations
 from call_recorder.recording.errors import TableUnavailable
 from call_recorder.recording.ledger import Conflict, Stored
 from call_recorder.recording.outbox import Outbox, Patience
@@ -79,5 +79,7 @@ class Tables:
             if error.reason != "ConditionalCheckFailedException":
                 raise TableUnavailable(str(error)) from error
             current = error.details.get("Item")
+            if current == request["Item"]:  # this very write: its answer was lost, and the next attempt found it done
+                return saved
             raise Conflict(from_item(type(item), current) if current else None) from None
         return saved

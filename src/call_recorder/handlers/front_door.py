@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Protocol
 
+from call_recorder.aws import limits
 from call_recorder.handlers.settings import CallbackSettings
 from call_recorder.handlers.telemetry import Telemetry, masked, traced
 from call_recorder.recording.application import Application
@@ -43,11 +44,6 @@ _STATUS: Mapping[type[Exception], int] = {
     QueueUnavailable: 503,
 }
 
-# How long a backend may take, and when it must have answered at the latest: Sinch is to be answered within 4 s
-# whatever went before, and the queue still takes up to 0.7 s of them.
-_UPSTREAM_SECONDS = 2.0
-_LATEST_UPSTREAM_SECONDS = 3.2
-
 
 class _Applications(Protocol):
     def get(self, key: str) -> Application: ...
@@ -58,6 +54,8 @@ class _Queue(Protocol):
 
 
 class _Calls(Protocol):
+    def open_ahead(self) -> None: ...
+
     def remember(self, fact: CallDecided) -> None: ...
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None: ...
@@ -172,6 +170,8 @@ class FrontDoor:
         policy = Policy(application.key, application.recorder, signed_at)
         match callback:
             case IceCallback():
+                if application.recorder.profile.goes_on_after_ice:
+                    self._calls.open_ahead()
                 return policy.ice(callback, upstream)
             case _ if upstream is not None:
                 return Answer(upstream, "continued")
@@ -210,7 +210,7 @@ class FrontDoor:
                 content_type=request.content_type,
                 application_key=application.key,
                 secret=application.secrets[0],
-                within=min(_UPSTREAM_SECONDS, trail.started + _LATEST_UPSTREAM_SECONDS - monotonic()),
+                within=min(limits.UPSTREAM, trail.started + limits.LATEST_UPSTREAM - monotonic()),
             )
         except UpstreamFailed as error:
             self._upstream_failed(error, trail)

@@ -12,9 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from call_recorder.aws import objects
+from call_recorder.aws import clients, limits, objects
 from call_recorder.aws.bus import RecordingsBus
-from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.table import Tables
 from call_recorder.handlers.settings import Settings
 from call_recorder.handlers.telemetry import Telemetry, traced
@@ -22,9 +21,6 @@ from call_recorder.recording.events import Event, RecordingMissing
 from call_recorder.recording.facts import MalformedFact, Model, QueuedFact, RecordingFact, read
 from call_recorder.recording.ledger import Ledger, Message, Report
 from call_recorder.recording.outbox import Patience
-
-_PARALLEL_CALLS = 10
-"""A batch has ten messages at most, so each recording's write has a thread of its own."""
 
 _METRICS = {
     "Recording Requested": "RecordingsRequested",
@@ -143,9 +139,8 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
     """
     settings = NotifySettings.read(environment)
     Model.build()
-    endpoints = Endpoints(environment)
     tables = Tables(
-        endpoints.tables(),
+        clients.tables(),
         recordings=settings.recordings_table,
         places=settings.places_table,
         retention=settings.retention,
@@ -153,8 +148,8 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
     )
     ledger = Ledger(
         tables=tables,
-        bus=RecordingsBus(endpoints.bus(), settings.recordings_bus),
-        executor=ThreadPoolExecutor(_PARALLEL_CALLS),
+        bus=RecordingsBus(clients.bus(), settings.recordings_bus),
+        executor=ThreadPoolExecutor(limits.PARALLEL_CALLS),
         clock=clock,
         patience=settings.patience,
         own_bucket=settings.recordings_bucket,

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from call_recorder.aws import clients
-from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.uploader import UploaderKeys
 from call_recorder.handlers.settings import Settings
@@ -120,7 +119,7 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
         prefix=settings.parameter_prefix,
         kms_key=settings.parameters_kms_key_arn,
     )
-    queue = RecordingQueue(Endpoints(environment).notifications(), settings.recording_queue_url)
+    queue = RecordingQueue(clients.queue(), settings.recording_queue_url)
     return Locksmith(Rotation(keys, queue, settings.rotation, clock), Telemetry())
 
 

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 
 from call_recorder.aws import clients
-from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.waiting import Waiting
 from call_recorder.handlers.settings import Settings
@@ -81,7 +80,7 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
     """
     settings = WatchdogSettings.read(environment)
     waiting = Waiting(clients.index(), recordings=settings.recordings_table, places=settings.places_table)
-    queue = RecordingQueue(Endpoints(environment).notifications(), settings.recording_queue_url)
+    queue = RecordingQueue(clients.queue(), settings.recording_queue_url)
     return Watchdog(waiting, queue, Telemetry(), clock)
 
 
