@@ -76,7 +76,7 @@ def _print_matrix(terminalreporter: TerminalReporter) -> None:
         verdicts[call][fault] = verdict
     if not verdicts:
         return
-    faults = [fault.value for fault in MATRIX]
+    faults = [disturbance.name for disturbance in MATRIX]
     width = max(map(len, verdicts))
     terminalreporter.section("what becomes of a call that goes wrong")
     terminalreporter.write_line(" " * width + "".join(f"  {fault:>13}" for fault in faults))

@@ -1,19 +1,22 @@
-"""Faults in the calls of a function to AWS, put before the wire: in endpoints, and in botocore where that is used.
+"""Faults in the calls of a function to AWS, put before the wire: in our own client, and in boto3 where that is used.
 
 A call is told by its operation and by how many of that operation the function has made: ``PutItem 2`` is the
-second PutItem of one invocation. What befalls a call befalls every attempt that is made at it.
+second PutItem of one invocation. A fault befalls every attempt at its call, or the first attempts alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
+import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import boto3
 import botocore.session
@@ -22,12 +25,13 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
 
-from call_recorder.aws.endpoint import Endpoint, trusted
+from call_recorder.aws.endpoint import Deadline, Endpoint, trusted
+from call_recorder.aws.limits import MAX_IDLE
 from call_recorder.aws.signing import Credentials
 
 KILLED = 137
 
-_SERVICES = ("dynamodb", "iam", "ssm")
+_SERVICES = ("dynamodb", "events", "iam", "sqs", "ssm")
 """What functions call by boto3."""
 
 _LOADER = create_loader()
@@ -44,23 +48,86 @@ class Fault(Enum):
     KILLED_BEFORE = "killed before"
     KILLED_AFTER = "killed after"
     HANGS = "hangs"
+    DRIPS = "drips"
+    DROPPED = "dropped while idle"
 
 
-MATRIX = tuple(fault for fault in Fault if fault is not Fault.HANGS)
-"""The faults of the matrix. One that hangs is a timeout that takes its time."""
+class Disturbance(NamedTuple):
+    """What befalls a call.
+
+    Attributes:
+        fault: what.
+        attempts: how many of the first attempts at the call; ``None`` stands for all.
+    """
+
+    fault: Fault
+    attempts: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.fault.value if self.attempts is None else f"{self.fault.value} {self.attempts}x"
+
+
+MATRIX: Final = (
+    *(Disturbance(fault) for fault in Fault if fault not in (Fault.HANGS, Fault.DRIPS, Fault.DROPPED)),
+    Disturbance(Fault.ERROR, attempts=1),
+    Disturbance(Fault.LOST, attempts=1),
+)
+"""What befalls the calls of the matrix. One that hangs or drips is a timeout that takes its time."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One call of one invocation, and what befalls it."""
+    """One call of one invocation, and what befalls it.
+
+    Attributes:
+        operation: the call's operation.
+        number: which call of this operation it is, from 1.
+        fault: what befalls it.
+        attempts: how many of the first attempts it befalls; ``None`` stands for all.
+        answer: the status and the code that AWS answers with, in place of those that ``ERRORS`` has.
+    """
 
     operation: str
     number: int
     fault: Fault
+    attempts: int | None = None
+    answer: tuple[int, str] | None = None
 
 
 ERRORS: Final = {Fault.ERROR: (500, "InternalServerError"), Fault.THROTTLE: (400, "ThrottlingException")}
 """What AWS answers, with which status, when it does answer."""
+
+_DRIP_SECONDS = 0.1
+
+
+@contextmanager
+def peers() -> Iterator[tuple[str, str]]:
+    """Serve the URL of a peer that takes connections and never answers, and of one that answers without an end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as dripping:
+        threading.Thread(target=_drip, args=(dripping,), daemon=True).start()
+        yield _url(silent), _url(dripping)
+
+
+def _url(server: socket.socket) -> str:
+    return f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+def _drip(server: socket.socket) -> None:
+    """Answer every connection with a byte of a header now and then, each before a socket's timeout."""
+    with suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            threading.Thread(target=_drip_on, args=(connection,), daemon=True).start()
+
+
+def _drip_on(connection: socket.socket) -> None:
+    with suppress(OSError), connection:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nx-drip: ")
+        while True:
+            connection.sendall(b".")
+            time.sleep(_DRIP_SECONDS)
 
 
 class Calls:
@@ -71,17 +138,19 @@ class Calls:
 
     Args:
         targets: what is to fail, and how.
-        black_hole: a URL that takes connections and never answers.
+        black_hole: the URL of a peer that takes connections and never answers.
+        dripping: the URL of a peer whose answers have no end.
 
     Attributes:
         made: the calls, by operation.
         attempts: the attempts at them, by operation.
     """
 
-    def __init__(self, targets: Collection[Target], black_hole: str) -> None:
+    def __init__(self, targets: Collection[Target], black_hole: str, dripping: str) -> None:
         self.made: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
-        self._faults = {(target.operation, target.number): target.fault for target in targets}
+        self._targets = {(target.operation, target.number): target for target in targets}
+        self._instead = {Fault.HANGS: black_hole, Fault.DRIPS: dripping}
         self._black_hole = black_hole
         self._lock = threading.Lock()
         self._current = threading.local()
@@ -93,15 +162,19 @@ class Calls:
         with self._lock:
             self.made[operation] += 1
             self._current.call = operation, self.made[operation]
+            self._current.attempts = 0
 
-    def _try(self) -> Fault | None:
-        """Count an attempt at this thread's call, and return what befalls it, unless that is its end."""
+    def _try(self) -> tuple[Fault | None, tuple[int, str]]:
+        """Count an attempt at this thread's call; return what befalls it, unless that is its end, and AWS's answer."""
         with self._lock:
             self.attempts[self._current.call[0]] += 1
-        fault = self._faults.get(self._current.call)
-        if fault is Fault.KILLED_BEFORE:
+        self._current.attempts += 1
+        target = self._targets.get(self._current.call)
+        if target is None or (target.attempts is not None and self._current.attempts > target.attempts):
+            return None, (200, "")
+        if target.fault is Fault.KILLED_BEFORE:
             os._exit(KILLED)
-        return fault
+        return target.fault, target.answer or ERRORS.get(target.fault, (200, ""))
 
     def _watch_endpoints(self) -> None:
         call, attempt = Endpoint.call, Endpoint._attempt
@@ -110,36 +183,51 @@ class Calls:
             self._begin(operation)
             return call(endpoint, operation, parameters)
 
-        def disturbed(endpoint: Endpoint, operation: str, body: bytes) -> tuple[int, str, bytes]:
-            match self._try():
-                case (Fault.ERROR | Fault.THROTTLE) as fault:
-                    status, code = ERRORS[fault]
-                    return status, "", _said(f"com.amazonaws.made.up#{code}")
+        def disturbed(
+            endpoint: Endpoint, operation: str, body: bytes, deadline: Deadline, *, fresh: bool
+        ) -> tuple[int, str, bytes]:
+            def undisturbed(endpoint: Endpoint = endpoint) -> tuple[int, str, bytes]:
+                return attempt(endpoint, operation, body, deadline, fresh=fresh)
+
+            fault, (status, code) = self._try()
+            match fault:
+                case Fault.ERROR | Fault.THROTTLE:
+                    return status, "", _said(f"com.amazonaws.made.up#{code}") if code else b""
                 case Fault.TIMEOUT:
                     raise TimeoutError
                 case Fault.LOST:
-                    attempt(endpoint, operation, body)
+                    undisturbed()
                     raise TimeoutError
                 case Fault.KILLED_AFTER:
-                    attempt(endpoint, operation, body)
+                    undisturbed()
                     os._exit(KILLED)
-                case Fault.HANGS:
-                    return attempt(self._silent(endpoint), operation, body)
-            return attempt(endpoint, operation, body)
+                case Fault.HANGS | Fault.DRIPS:
+                    return undisturbed(self._elsewhere(endpoint, self._instead[fault]))
+                case Fault.DROPPED:
+                    self._drop(endpoint)
+            return undisturbed()
 
-        Endpoint.call = counted  # type: ignore[assignment, method-assign]
-        Endpoint._attempt = disturbed  # type: ignore[assignment, method-assign]
+        Endpoint.call = counted  # type: ignore[method-assign]
+        Endpoint._attempt = disturbed  # type: ignore[method-assign]
 
-    def _silent(self, endpoint: Endpoint) -> Endpoint:
-        """Return an endpoint with the same limits that never answers."""
+    def _elsewhere(self, endpoint: Endpoint, url: str) -> Endpoint:
+        """Return an endpoint with the same limits at another peer."""
         return Endpoint(
             endpoint.service,
-            self._black_hole,
+            url,
             region="us-east-1",
             credentials=lambda: Credentials("none", "none"),
             limits=endpoint.limits,
             tls=trusted(None),
         )
+
+    def _drop(self, endpoint: Endpoint) -> None:
+        """Let the kept connections have been idle for long, and nobody be at their other end who says that it left."""
+        host, _, port = self._black_hole.removeprefix("http://").rstrip("/").partition(":")
+        endpoint._idle._connections = [
+            (socket.create_connection((host, int(port))), tuple(clock - MAX_IDLE - 1 for clock in since))
+            for _, since in endpoint._idle._connections
+        ]
 
     def _watch_boto3(self) -> None:
         wire, events = URLLib3Session(), _new_default_session().events
@@ -148,9 +236,10 @@ class Calls:
             self._begin(model.name)
 
         def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse | None:
-            match self._try():
-                case (Fault.ERROR | Fault.THROTTLE) as fault:
-                    return _answer(request, *ERRORS[fault])
+            fault, (status, code) = self._try()
+            match fault:
+                case Fault.ERROR | Fault.THROTTLE:
+                    return _answer(request, status, code)
                 case Fault.TIMEOUT:
                     raise ReadTimeoutError(endpoint_url=request.url)
                 case Fault.LOST:
@@ -159,8 +248,8 @@ class Calls:
                 case Fault.KILLED_AFTER:
                     wire.send(request)
                     os._exit(KILLED)
-                case Fault.HANGS:
-                    request.url = self._black_hole
+                case Fault.HANGS | Fault.DRIPS:
+                    request.url = self._instead[fault]
             return None
 
         events.register("before-call.*.*", count)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from call_recorder.aws.limits import BACK_OFFICE, FACT
 from call_recorder.recording.parameters import CREDENTIALS
 from tests import sinch
 from tests.faults.injection import Fault, Target
-from tests.faults.scenarios import SCENARIOS, Run
+from tests.faults.scenarios import ON_ANSWER, SCENARIOS, Run
 from tests.faults.test_matrix import ATTEMPTS, Outcome
 from tests.faults.world import World
+from tests.template.stack import Stack
 
 if TYPE_CHECKING:
     from local.aws import Aws
@@ -108,21 +110,90 @@ def test_a_notification_gets_503_while_the_queue_does_not_answer(world: World) -
 
 
 @pytest.mark.parametrize("fault", [Fault.TIMEOUT, Fault.THROTTLE, Fault.ERROR])
-def test_a_callback_tries_a_call_as_often_as_there_is_time_for(world: World, fault: Fault) -> None:
+def test_a_callback_tries_a_call_twice(world: World, fault: Fault) -> None:
     def tried(operation: str, body: dict[str, Any]) -> int:
         return world.invoke("callback", sinch.signed(body), Target(operation, 1, fault)).attempts[operation]
 
     assert tried("GetParameters", sinch.ice()) == 2
-    assert tried("SendMessage", sinch.ice()) == 1
-    assert tried("BatchGetItem", sinch.ace()) == 1
+    assert tried("SendMessage", sinch.ice()) == 2
+    assert tried("BatchGetItem", sinch.ace()) == 2
     assert tried("SendMessage", sinch.notify("recording_finished")) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("GetParameters", (400, "ThrottlingException")),
+        ("SendMessage", (429, "")),
+        ("SendMessage", (400, "RequestThrottled")),
+        ("SendMessage", (400, "KMS.ThrottlingException")),
+    ],
+)
+def test_a_fact_is_queued_by_the_second_attempt_whichever_way_a_service_throttles_the_first(
+    world: World, operation: str, answer: tuple[int, str]
+) -> None:
+    throttled = Target(operation, 1, Fault.THROTTLE, attempts=1, answer=answer)
+
+    done = world.invoke("callback", sinch.signed(sinch.ice()), throttled)
+
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.attempts[operation] == 2
+    assert len(world.received()) == 1
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "RequestLimitExceeded"])
+def test_a_call_is_recorded_from_its_answer_though_the_table_throttles_the_first_attempt(
+    world: World, code: str
+) -> None:
+    ice = sinch.ice(to=ON_ANSWER, originationType="MXP")
+    assert world.invoke("callback", sinch.signed(ice)).answer is not None
+    world.drain()
+    throttled = Target("BatchGetItem", 1, Fault.THROTTLE, attempts=1, answer=(400, code))
+
+    done = world.invoke("callback", sinch.signed(sinch.ace()), throttled)
+
+    assert svaml(done.answer)["instructions"][0]["name"] == "startRecording"
+    assert done.attempts["BatchGetItem"] == 2
+
+
+def test_a_peer_that_drips_delays_an_answer_no_more_than_one_that_is_silent(world: World) -> None:
+    """Each piece of its answer comes well within a socket's timeout, and the whole never."""
+    ice = sinch.signed(sinch.ice())
+
+    def dripping(operation: str, number: int = 1) -> Target:
+        return Target(operation, number, Fault.DRIPS)
+
+    unread = world.invoke("callback", ice, dripping("GetParameters"))
+    assert svaml(unread.answer) == UNRECORDED
+    assert unread.seconds < LIMIT
+
+    world.ttl = timedelta(seconds=1)
+    both = dripping("GetParameters", 2), dripping("SendMessage", 2)
+    done = world.invoke("callback", ice, *both, warmed_by=ice, idle=2 * world.ttl)
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.seconds < LIMIT
+
+    ace = world.invoke("callback", sinch.signed(sinch.ace()), dripping("BatchGetItem"), dripping("SendMessage"))
+    assert ace.answer is not None
+    assert ace.seconds < LIMIT
+
+
+def test_a_connection_that_was_dropped_while_it_was_idle_costs_neither_an_attempt_nor_time(world: World) -> None:
+    ice = sinch.signed(sinch.ice())
+
+    done = world.invoke("callback", ice, Target("SendMessage", 2, Fault.DROPPED), warmed_by=ice)
+
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.attempts["SendMessage"] == 2  # one for each of the two calls
+    assert done.seconds < FACT.attempt
+    assert len(world.received()) == 2
 
 
 @pytest.mark.parametrize(
     ("operation", "fault"),
     [("BatchGetItem", Fault.TIMEOUT), ("PutItem", Fault.THROTTLE), ("PutEvents", Fault.ERROR)],
 )
-def test_a_delivery_tries_a_call_twice(world: World, operation: str, fault: Fault) -> None:
+def test_a_delivery_tries_a_call_three_times(world: World, operation: str, fault: Fault) -> None:
     world.invoke("callback", sinch.signed(sinch.ice()))
     [message] = world.received()
 
@@ -130,6 +201,17 @@ def test_a_delivery_tries_a_call_twice(world: World, operation: str, fault: Faul
 
     assert done.calls[operation] == 1
     assert done.attempts[operation] == ATTEMPTS
+
+
+def test_a_delivery_whose_table_does_not_answer_ends_before_lambda_ends_it(world: World) -> None:
+    world.invoke("callback", sinch.signed(sinch.ice()))
+    [message] = world.received()
+
+    done = world.invoke("notify", {"Records": [message]}, hanging("BatchGetItem"))
+
+    assert done.answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
+    assert done.attempts["BatchGetItem"] == ATTEMPTS
+    assert done.seconds < BACK_OFFICE.longest + 1 < Stack().properties("NotifyFunction")["Timeout"]
 
 
 @pytest.mark.parametrize("operation", ["BatchGetItem", "PutItem", "PutEvents"])

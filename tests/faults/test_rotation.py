@@ -17,7 +17,7 @@ import pytest
 from call_recorder.recording.parameters import CREDENTIALS
 from tests import sinch
 from tests.faults.conftest import FULL
-from tests.faults.injection import MATRIX, Fault, Target
+from tests.faults.injection import MATRIX, Disturbance, Target
 from tests.faults.world import GRACE, LONGEST_CALL, World
 
 if TYPE_CHECKING:
@@ -118,25 +118,25 @@ def test_the_matrix_has_every_call_that_a_rotation_makes(aws: Aws) -> None:
     )
 
 
-def cells() -> Iterator[tuple[str, str, Fault]]:
+def cells() -> Iterator[tuple[str, str, Disturbance]]:
     """Yield what to disturb: all of it in the full run, else each call that changes something in one way."""
     turn = 0
     for step, calls in CALLS.items():
         for call in calls:
             if FULL or call not in OBSERVED or step == "new key":
                 turn += 1
-                for fault in MATRIX if FULL else [MATRIX[turn % len(MATRIX)]]:
-                    yield step, call, fault
+                for disturbance in MATRIX if FULL else [MATRIX[turn % len(MATRIX)]]:
+                    yield step, call, disturbance
 
 
-@pytest.mark.parametrize("cell", list(cells()), ids=lambda cell: f"{cell[0]}, {cell[1]}, {cell[2].value}")
+@pytest.mark.parametrize("cell", list(cells()), ids=lambda cell: f"{cell[0]}, {cell[1]}, {cell[2].name}")
 def test_a_rotation_gets_through_whatever_befalls_one_of_its_calls(
-    aws: Aws, cell: tuple[str, str, Fault], record_property: Callable[[str, object], None]
+    aws: Aws, cell: tuple[str, str, Disturbance], record_property: Callable[[str, object], None]
 ) -> None:
-    step, call, fault = cell
-    record_property("cell", (f"rotation: {step}: {call}", fault.value))
+    step, call, disturbance = cell
+    record_property("cell", (f"rotation: {step}: {call}", disturbance.name))
     operation, number = call.split()
-    cycle = Cycle(World(aws), step, Target(operation, int(number), fault))
+    cycle = Cycle(World(aws), step, Target(operation, int(number), *disturbance))
 
     cycle.play()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -25,7 +24,7 @@ from call_recorder.recording.parameters import PROFILE, SECRETS
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
-from tests.faults.injection import KILLED, Calls, Fault, Target, warm_up
+from tests.faults.injection import KILLED, Calls, Fault, Target, peers, warm_up
 from tests.template.stack import Stack
 
 VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
@@ -113,6 +112,7 @@ class World:
         retried_after: how soon a message is delivered again.
         events: what the subscriber has got.
         waiting: messages that were received and not taken yet.
+        redelivered: how many messages had to be delivered again.
     """
 
     aws: Aws
@@ -123,6 +123,7 @@ class World:
     name: str = field(default_factory=lambda: f"world-{uuid4().hex[:12]}")
     events: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[dict[str, Any]] = field(default_factory=list)
+    redelivered: int = 0
 
     def __post_init__(self) -> None:
         client = self.aws.dynamodb.meta.client
@@ -211,9 +212,9 @@ class World:
 
     def _be_a_process(self, targets: Collection[Target]) -> None:
         """Give this process what Lambda gives a function's, and nothing of the test's."""
-        if targets and not any(target.fault is Fault.HANGS for target in targets):
-            # botocore waits up to a second between attempts, as endpoints do not. The outcome does not depend on it,
-            # but the time does.
+        if targets and not any(target.fault in (Fault.HANGS, Fault.DRIPS) for target in targets):
+            # boto3 waits up to 1 and 2 s between attempts, as our own client does not. The outcome does not depend on
+            # it, but the time does.
             time.sleep = lambda _seconds: None
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -230,8 +231,8 @@ class World:
         pipe: int,
     ) -> None:
         answer, started = None, time.monotonic()
-        with socket.create_server(("127.0.0.1", 0)) as black_hole:
-            calls = Calls(targets, f"http://127.0.0.1:{black_hole.getsockname()[1]}/")
+        with peers() as urls:
+            calls = Calls(targets, *urls)
             try:
                 run = _FUNCTIONS[function](os.environ, lambda: self.now)
                 if warmed_by is not None:
@@ -266,6 +267,7 @@ class World:
                 again = {failed["itemIdentifier"] for failed in answer["batchItemFailures"]}
             failed = [message for message in batch if message["messageId"] in again]
             self.waiting = [*self.waiting[10:], *failed]
+            self.redelivered += len(failed)
             if failed:
                 self.now += self.retried_after
         raise AssertionError("messages that never get through")
