@@ -207,8 +207,8 @@ class Calls:
                     self._drop(endpoint)
             return undisturbed()
 
-        Endpoint.call = counted  # type: ignore[method-assign]
-        Endpoint._attempt = disturbed  # type: ignore[method-assign]
+        Endpoint.call = counted  # type: ignore[assignment, method-assign]
+        Endpoint._attempt = disturbed  # type: ignore[assignment, method-assign]
 
     def _elsewhere(self, endpoint: Endpoint, url: str) -> Endpoint:
         """Return an endpoint with the same limits at another peer."""

@@ -44,7 +44,7 @@ def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: lim
 )
 def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, within: limits.SdkLimits) -> None:
     made: Any = getattr(clients, name)()
-    client = made._client if isinstance(made, clients.ThroughBoto3) else made
+    client: Any = made._client if isinstance(made, clients.ThroughBoto3) else made
     config = client.meta.config
 
     assert client.meta.service_model.service_name == service

@@ -379,9 +379,13 @@ def test_a_connection_that_was_idle_for_less_is_used(service: Service, reach: Ca
 def test_a_kept_connection_that_was_dropped_silently_costs_one_attempt_and_no_more(
     service: Service, reach: Callable[..., Endpoint]
 ) -> None:
+    def takes_its_time(connection: socket.socket) -> bool:
+        time.sleep(0.1)
+        return OK(connection)
+
     endpoint = reach(attempts=2)
     with ThreadPoolExecutor(2) as executor:
-        service.replies = [lambda connection: time.sleep(0.1) or OK(connection)] * 2
+        service.replies = [takes_its_time] * 2
         list(executor.map(lambda _: send(endpoint), range(2)))
     assert service.connections == 2
     service.replies = [service.hangs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import botocore.session
 import pytest
@@ -20,10 +21,11 @@ CALLED = [
 
 
 def test_all_that_botocore_knows_of_is_known() -> None:
-    known = {*TransientRetryableChecker._TRANSIENT_ERROR_CODES, *ThrottledRetryableChecker._THROTTLED_ERROR_CODES}
+    transient: Any = TransientRetryableChecker
+    throttled: Any = ThrottledRetryableChecker
 
-    assert known <= TRANSIENT_CODES
-    assert {*TransientRetryableChecker._TRANSIENT_STATUS_CODES, 429} == TRANSIENT_STATUSES
+    assert {*transient._TRANSIENT_ERROR_CODES, *throttled._THROTTLED_ERROR_CODES} <= TRANSIENT_CODES
+    assert {*transient._TRANSIENT_STATUS_CODES, 429} == TRANSIENT_STATUSES
 
 
 @pytest.mark.parametrize(("service", "operation"), CALLED)
