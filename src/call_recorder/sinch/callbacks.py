@@ -7,6 +7,8 @@ on the wire and ``callId`` in older documents, so both are read.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeGuard
@@ -19,6 +21,10 @@ from call_recorder.sinch.timestamps import parse_timestamp
 # Longest values that are kept, in characters; the vendor documents 1024 bytes for custom and for each header.
 _SHORT = 256
 _LONG = 2048
+
+# A lone surrogate, or half of a pair: as an escape of JSON, and as the bytes that it would have in UTF-8.
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+_MAX_DEPTH: Final = 201  # how deep pydantic_core reads lists and objects
 
 
 class MalformedCallback(Exception):
@@ -184,16 +190,50 @@ _KINDS: Final[Mapping[str, type[Callback]]] = {
 def parse(body: bytes) -> Callback:
     """Read a callback's raw body.
 
+    A field with a lone surrogate in its name or value counts as missing. That is what cutting a text at 1,024 UTF-16
+    units makes of an emoji, and no text that can be written again.
+
     Raises:
         MalformedCallback: it is not a JSON object, or has no ``event``.
     """
     # The event is looked at before the model is chosen, and not by a union of them all: an ICE has no need of the
     # others, and to build them takes a tenth of a cold start.
     try:
-        said = from_json(body)
-    except ValueError:
+        said = _read(body)
+    except (ValueError, RecursionError):
         said = None
     event = _word(said.get("event")) if isinstance(said, dict) else None
     if event is None:
         raise MalformedCallback("the body is not a JSON object with an event")
     return _KINDS.get(event, UnknownCallback).model_validate(said)
+
+
+def _read(body: bytes) -> Any:
+    """Read JSON; leave out what holds a lone surrogate, which pydantic_core refuses together with all the rest."""
+    try:
+        return from_json(body)
+    except ValueError:
+        if not _SURROGATE.search(body):
+            raise
+    return _readable(json.loads(body.decode("utf-8", "surrogatepass")))
+
+
+def _readable(value: Any, depth: int = 0) -> Any:
+    """Return a value of JSON without the texts, and the fields of such names, that hold a lone surrogate."""
+    if isinstance(value, dict | list) and depth == _MAX_DEPTH:
+        raise ValueError("nested too deep")
+    match value:
+        case dict():
+            return {
+                name: _readable(inner, depth + 1)
+                for name, inner in value.items()
+                if is_text(name) and not _is_broken(inner)
+            }
+        case list():
+            return [_readable(inner, depth + 1) for inner in value if not _is_broken(inner)]
+        case _:
+            return value
+
+
+def _is_broken(value: Any) -> bool:
+    return isinstance(value, str) and not is_text(value)

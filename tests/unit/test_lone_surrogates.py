@@ -1,0 +1,166 @@
+"""A lone surrogate costs the field that it stands in, and nothing else: cutting a text makes one of an emoji."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from call_recorder.sinch.callbacks import MalformedCallback, parse
+from tests import sinch
+from tests.fakes import Front
+
+LONE = "hi \ud83d"
+MONEY = {"currencyId": "EUR", "amount": 0.5}
+COMMON: dict[str, Any] = {
+    "callid": sinch.CALL,
+    "conferenceId": "standup",
+    "callResourceUrl": "https://calling.example/1",
+    "timestamp": "2026-11-23T09:29:58Z",
+    "version": 1,
+    "custom": "order 4711",
+    "applicationKey": sinch.APPLICATION,
+    "nobody reads": {"this": ["one", {"two": "three"}]},
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "ice": {
+        "cli": "+46709998877",
+        "user": "alice",
+        "to": {"type": "username", "endpoint": "bob"},
+        "domain": "mxp",
+        "originationType": "MXP",
+        "rdnis": "",
+        "userRate": MONEY,
+        "callHeaders": [{"key": "consent", "value": "yes"}, {"key": "purpose", "value": "support"}],
+    },
+    "ace": {"amd": {"status": "human", "reason": "greeting", "duration": 1}},
+    "pie": {"menuResult": {"menuId": "main", "type": "return", "value": "key.1", "inputMethod": "dtmf"}},
+    "dice": {"reason": "CALLERHANGUP", "result": "ANSWERED", "debit": MONEY, "duration": 42, "from": "private"},
+    "notify": {"type": "recording_available", "destination": "s3://bucket/a.mp3", "errorCode": 1, "errorMsg": "a"},
+    "weather": {"sun": "shines"},
+}
+EVENTS = {event: {"event": event} | COMMON | fields for event, fields in BODIES.items()}
+
+
+def places(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to each value in an object of JSON but its event."""
+    for name, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        if (*before, name) != ("event",):
+            yield (*before, name)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*before, name))
+
+
+def holder(body: dict[str, Any], place: tuple[Any, ...]) -> Any:
+    """Return the object or list that a value stands in."""
+    found: Any = body
+    for name in place[:-1]:
+        found = found[name]
+    return found
+
+
+def without(body: dict[str, Any], place: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a body without one value."""
+    rest = deepcopy(body)
+    del holder(rest, place)[place[-1]]
+    return rest
+
+
+def spoilt(body: dict[str, Any], place: tuple[Any, ...], text: str) -> dict[str, Any]:
+    """Return a body with a text in the place of one value."""
+    other = deepcopy(body)
+    holder(other, place)[place[-1]] = text
+    return other
+
+
+def written(body: dict[str, Any], *, escaped: bool) -> bytes:
+    """Write JSON with the surrogate as an escape, or as the bytes that it would have in UTF-8."""
+    return json.dumps(body, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+
+
+PLACES = [pytest.param(event, place, id=f"{event} {place}") for event, body in EVENTS.items() for place in places(body)]
+
+
+@pytest.mark.parametrize("escaped", [True, False], ids=["escape", "bytes"])
+@pytest.mark.parametrize(("event", "place"), PLACES)
+def test_a_value_with_a_lone_surrogate_counts_as_missing(event: str, place: tuple[Any, ...], escaped: bool) -> None:
+    body = EVENTS[event]
+
+    read = parse(written(spoilt(body, place, LONE), escaped=escaped))
+
+    assert read == parse(json.dumps(without(body, place)).encode())
+
+
+@pytest.mark.parametrize(("event", "place"), PLACES)
+def test_a_callback_with_a_lone_surrogate_is_answered_as_without_the_field(event: str, place: tuple[Any, ...]) -> None:
+    spoilt_body, body = spoilt(EVENTS[event], place, LONE), without(EVENTS[event], place)
+    # What names neither call nor conference is kept under a name made of its bytes.
+    named = bool({"callid", "conferenceId"} & body.keys())
+    one, other = Front(), Front()
+
+    answers = one(sinch.signed(written(spoilt_body, escaped=True))), other(sinch.signed(body))
+
+    assert answers[0] == answers[1]
+    assert answers[0]["statusCode"] == 200
+    assert one.facts.sent == other.facts.sent
+    assert one.notifications.sent == other.notifications.sent or not named
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_field_whose_name_has_a_lone_surrogate_counts_as_missing(event: str) -> None:
+    body = EVENTS[event]
+    named = body | {LONE: "x", "to": body.get("to", {}) | {LONE: {"deep": LONE}}}
+
+    assert parse(written(named, escaped=True)) == parse(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("body", [b'{"event":"ice\\ud83d"}', b'{"event":"\\udc00"}', b'{"\\ud83devent":"ice"}', b'"\\ud83d"'])
+def test_an_event_with_a_lone_surrogate_is_a_bad_request(body: bytes) -> None:
+    assert Front().status(sinch.signed(body)) == 400
+
+
+def test_a_whole_pair_stays() -> None:
+    callback = parse(b'{"event":"ice","custom":"\\ud83d\\ude00","cli":"\\ud83d"}')
+
+    assert callback == parse('{"event":"ice","custom":"\U0001f600"}'.encode())
+
+
+SPOIL = '{"lone":"\\ud83d"}'
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_the_rest_of_a_spoilt_body_is_read_as_ever(value: Any) -> None:
+    text = json.dumps(value)
+
+    spoilt_body = parse(f'{{"event":"x","custom":{text},"y":{SPOIL}}}'.encode())
+
+    assert spoilt_body == parse(f'{{"event":"x","custom":{text},"y":{{}}}}'.encode())
+
+
+ODD = [
+    *('{"event":"ice","cli":%s', '{"event":"ice","cli":%s}}', '{"event":"ice","event":"dice","cli":%s}'),
+    *('{"event":"ice","x":NaN,"y":[Infinity,-Infinity,1e999],"cli":%s}', '{"event":"ice","x":01,"cli":%s}'),
+    *('{"event":"ice","x":1,"x":2,"cli":%s,}', '{"event":"ice","x":"\x01","cli":%s}', '\ufeff{"event":"ice","cli":%s}'),
+    *('{"event":"ice","x":-NaN,"cli":%s}', '{"event":"ice","cli":%s,"duration":' + "9" * 4300 + "}"),
+    *('{"event":"ice","cli":%s,"x":' + "9" * 4301 + "}", "[%s]", "%s", '{"event":"ice","cli":%s}\0'),
+    *('{"event":"ice","cli":%s,"x":' + "[" * depth + "]" * depth + "}" for depth in (50, 199, 200, 201, 1000, 100_000)),
+]
+
+
+@pytest.mark.parametrize("text", ODD, ids=[f"{text[:40]} ({len(text)})" for text in ODD])
+def test_what_is_read_or_refused_without_a_surrogate_is_so_with_one(text: str) -> None:
+    def outcome(value: str) -> Any:
+        try:
+            return parse((text % value).encode())
+        except MalformedCallback:
+            return None
+
+    assert outcome('"\\ud83d"') == outcome("null")
