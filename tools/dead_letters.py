@@ -274,16 +274,16 @@ def _told(body: str) -> tuple[str, str, str | None]:
         fact = facts.read(body)
     except MalformedFact as error:
         url = _stored_object(body)
-        return ("object-stored", url, None) if url else (NO_FACT, "", str(error))
+        return ("object-stored", traced(url) or "", None) if url else (NO_FACT, "", str(error))
     return fact.fact, _about(fact), None
 
 
 def _about(fact: QueuedFact) -> str:
     match fact:
         case ObjectStored():
-            return fact.url
+            return traced(fact.url) or ""
         case PlaceOverdue():
-            return fact.place
+            return traced(fact.place) or ""
         case UploaderKeyChanged():
             return f"{fact.key} of {fact.user}"
         case _:

@@ -68,6 +68,8 @@ def callbacks() -> list[int]:
         deliver(sinch.ice("did", NUMBERS[1], callid="unrouted")),
         deliver(sinch.ice("sip", f"{NUMBERS[1]}@pbx.example", callid="sip")),
         deliver(sinch.ice(user=NUMBERS[0], callid="mxp")),
+        deliver(sinch.ice("conference", f"sales {NUMBERS[0]}", callid="conference")),
+        deliver(sinch.notify("recording_finished", callid="conference", conferenceId=f"sales {NUMBERS[0]}")),
         deliver({"event": "ace", "callid": sinch.CALL}),
         deliver(sinch.dice(**{"from": NUMBERS[0], "to": {"type": "number", "endpoint": NUMBERS[1]}})),
         deliver(sinch.notify("recording_finished")),

@@ -117,7 +117,9 @@ def test_a_field_whose_name_has_a_lone_surrogate_counts_as_missing(event: str) -
     assert parse(written(named, escaped=True)) == parse(json.dumps(body).encode())
 
 
-@pytest.mark.parametrize("body", [b'{"event":"ice\\ud83d"}', b'{"event":"\\udc00"}', b'{"\\ud83devent":"ice"}', b'"\\ud83d"'])
+@pytest.mark.parametrize(
+    "body", [b'{"event":"ice\\ud83d"}', b'{"event":"\\udc00"}', b'{"\\ud83devent":"ice"}', b'"\\ud83d"']
+)
 def test_an_event_with_a_lone_surrogate_is_a_bad_request(body: bytes) -> None:
     assert Front().status(sinch.signed(body)) == 400
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.handlers.telemetry import Telemetry, masked
+from call_recorder.handlers.telemetry import Telemetry, masked, traced
 
 Written = Callable[[], list[dict[str, Any]]]
 
@@ -127,3 +127,76 @@ def test_no_address_shows_a_whole_phone_number(before: str, number: str, after: 
 
     assert shown is not None
     assert sum(char.isdecimal() and char.isascii() for char in shown) <= 2
+
+
+UUID = "822aa4b7-05b4-4d83-87c7-1f835ee0b6f6"
+SINCHS_OWN = [
+    UUID,
+    UUID.upper(),
+    "01234567-89ab-cdef-fedc-ba9876543210",
+    "12345678-1234-1234-1234-12345678901a",
+    f"{UUID}_257",
+    f"{UUID}@193.45.63.102",
+    "4398599d1ba84ef3bde0a82dfb61abed@193.45.63.102",
+    "4398599d1ba84ef3bde0a82dfb61abed",
+    "b0c1d2e3@192.0.2.7",
+    f"recorder-call-{UUID}",
+    "unattributed-4398599d1ba84ef3bde0a82dfb61abed",
+    "standup",
+    "standup-2026",
+    "standup-2026-11-23",
+    "standup-2026-11-23T09:30:00Z",
+    "room 1234",
+]
+
+
+@pytest.mark.parametrize("recording_id", SINCHS_OWN)
+def test_an_id_without_a_phone_number_can_be_searched_for_in_the_log(recording_id: str) -> None:
+    assert traced(recording_id) == recording_id
+
+
+@pytest.mark.parametrize(
+    ("recording_id", "shown"),
+    [
+        ("+46700000001", "+*********01"),
+        ("46700000001", "*********01"),
+        ("room-46700000001", "room-*********01"),
+        ("sales +46 70-000 00 01 today", "sales +** **-*** ** 01 today"),
+        ("call(070)0000001@sip.example", "call(***)*****01@sip.example"),
+        ("+46700000001 with +12025550100", "+*********01 with +*********00"),
+        ("conf_46_700_000_001", "conf_**_***_***_*01"),
+        (f"{UUID}_46700000001", f"{UUID}_*********01"),
+        (f"46700000001-{UUID}", f"*********01-{UUID}"),
+        ("20250100-12345678@10.0.0.1", "********-******78@10.0.0.1"),
+        ("46700000001@193.45.63.102", "*********01@193.45.63.102"),
+        ("ext 12345", "ext ***45"),
+        ("٠١٢٣٤٥٦٧٨", "*******٧٨"),
+    ],
+)
+def test_an_id_shows_of_a_phone_number_in_it_the_end_only(recording_id: str, shown: str) -> None:
+    assert traced(recording_id) == shown
+
+
+NUMBERS = st.text("0123456789", min_size=7, max_size=15)
+SEPARATORS = st.lists(st.sampled_from(["", "", " ", "-", ".", "(", ") ", "_"]), min_size=15, max_size=15)
+
+
+@given(st.text("abc xyz-_@", max_size=12), NUMBERS, SEPARATORS, st.text("gh -_@"))
+def test_no_id_shows_a_whole_phone_number(before: str, number: str, separators: list[str], after: str) -> None:
+    written = "".join(f"{digit}{separator}" for digit, separator in zip(number, separators, strict=False)).rstrip()
+
+    shown = traced(before + written + after)
+
+    assert shown is not None
+    assert sum(char.isdecimal() for char in shown) <= 2 or written in SINCHS_OWN
+
+
+@pytest.mark.parametrize("field", ["problem", "recordingId", "rule", "to", "applicationKey", "errorMessage"])
+def test_no_field_of_a_log_line_shows_a_whole_phone_number(written: Written, field: str) -> None:
+    telemetry = Telemetry()
+    telemetry.info("callback", **{field: "the route to +46700000001 is not 65536"})
+    telemetry.warning("callback", **{field: f"{UUID} and 0700-00 00 01"})
+
+    info, warning = written()
+    assert info[field] == "the route to +*********01 is not 65536"
+    assert warning[field] == f"{UUID} and ****-** ** 01"

@@ -1,7 +1,7 @@
 """One log line and one metrics line for each invocation.
 
 Log lines say which recording, which event, what came of it and by which rule. They never carry headers,
-bodies or credentials, and of phone numbers only the end.
+bodies or credentials, and of phone numbers only the end: whatever a line says, the numbers in it are masked here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,21 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 _CHATTY = ("boto3", "botocore", "urllib3")
-_SHORTEST_NUMBER = 5
-_A_NUMBER = re.compile(r"[\d\s+().-]+")
+_MIN_DIGITS = 5  # of a phone number where a caller names something; extensions are that short
+_MIN_DIGITS_IN_TEXT = 7  # elsewhere, where shorter ones are limits and sizes
+
+# Sinch's own ids are kept whole, to find a call by: a UUID, which may have a short number behind it, 32 hexadecimal
+# digits, the address of a SIP trunk. So are dates. What else has digits in a row may be a phone number.
+_KEPT = re.compile(
+    r"""
+      (?<![0-9a-f]) (?=[0-9-]{0,35}[a-f]) [0-9a-f]{8} (?:-[0-9a-f]{4}){3} -[0-9a-f]{12} (?![0-9a-f]) (?:_\d{1,4}(?!\d))?
+    | (?<![0-9a-f]) (?=[0-9]{0,31}[a-f]) [0-9a-f]{32} (?![0-9a-f])
+    | @ \d{1,3} (?:\.\d{1,3}){3} (?![\d.])
+    | (?<!\d) (?<!\d[\s().+_-]) 20\d\d-[01]\d-[0-3]\d (?:[T\ ][\d:.]+(?:[+]00:00)?)? (?![\s().+_-]*\d)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d(?:[\s().+_-]*\d)*")
 
 
 class Telemetry:
@@ -58,15 +71,34 @@ class Telemetry:
 
 def masked(address: str | None) -> str | None:
     """Return an address with all but the last two digits masked, if it has enough for a phone number."""
-    if address is None or sum(char.isdigit() for char in address) < _SHORTEST_NUMBER:
+    if address is None or sum(char.isdigit() for char in address) < _MIN_DIGITS:
         return address
     return re.sub(r"\d(?=(?:\D*\d){2})", "*", address)
 
 
 def traced(recording_id: str | None) -> str | None:
-    """Return a recording's id for a log line, masked if it is a conference that is named by a phone number."""
-    return masked(recording_id) if recording_id and _A_NUMBER.fullmatch(recording_id) else recording_id
+    """Return a recording's id for a log line: whatever in it can be a phone number is masked, as by ``masked``."""
+    return None if recording_id is None else _mask_numbers(recording_id, _MIN_DIGITS)
+
+
+def _mask_numbers(text: str, min_digits: int) -> str:
+    """Mask each run of at least so many digits, whatever separates them, but in what is kept."""
+
+    def mask(match: re.Match[str]) -> str:
+        long_enough = sum(char.isdecimal() for char in match[0]) >= min_digits
+        return masked(match[0]) or "" if long_enough else match[0]
+
+    shown, end = "", 0
+    for kept in _KEPT.finditer(text):
+        shown += _NUMBER.sub(mask, text[end : kept.start()]) + kept[0]
+        end = kept.end()
+    return shown + _NUMBER.sub(mask, text[end:])
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+    """Leave out what is not known, and mask phone numbers in what is."""
+    return {
+        name: _mask_numbers(value, _MIN_DIGITS_IN_TEXT) if isinstance(value, str) else value
+        for name, value in fields.items()
+        if value is not None
+    }
