@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK: Final = "127.0.0.1"
+LOOPBACK_V6: Final = "::1"
 
 
 class Listener:
     """Has ``serve`` see to each connection in a thread of its own. ``closing`` is set when the test is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = LOOPBACK) -> None:
         self.closing = threading.Event()
-        self._listener = socket.create_server((LOOPBACK, 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family)
         self._threads = [threading.Thread(target=self._listen)]
         self._threads[0].start()
 
@@ -61,6 +63,7 @@ def certificate(folder: Path) -> Path:
     """Make a certificate for this machine, signed by itself; return the file with it and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in (LOOPBACK, LOOPBACK_V6)]
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -69,7 +72,7 @@ def certificate(folder: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(sinch.NOW - timedelta(days=3650))
         .not_valid_after(sinch.NOW + timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

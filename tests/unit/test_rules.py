@@ -374,6 +374,28 @@ DID = FROM_PHONE | {"toType": "did"}
             profile(upstream={"url": "https://voice.example:99999/"}),
             "recording-profile: upstream.url: port out of range",
         ),
+        (profile(upstream={"url": "https://[::1/x"}), "recording-profile: upstream.url: write https://host/path"),
+        (profile(upstream={"url": "https://[::g]/x"}), "recording-profile: upstream.url: write https://host/path"),
+        (
+            profile(upstream={"url": "https://[fe80::1%25eth0]/x"}),
+            "recording-profile: upstream.url: write https://host/path",
+        ),
+        (
+            profile(upstream={"url": "https://[127.0.0.1]/x"}),
+            "recording-profile: upstream.url: write https://host/path",
+        ),
+        (profile(upstream={"url": "https://a[::1]/x"}), "recording-profile: upstream.url: write https://host/path"),
+        (profile(upstream={"url": "https://[::1]b/x"}), "recording-profile: upstream.url: write https://host/path"),
+        (profile(upstream={"url": "https://::1/x"}), "recording-profile: upstream.url: write https://host/path"),
+        (
+            profile(upstream={"url": "https://:secret@voice.example/x"}),
+            "recording-profile: upstream.url: write https://host/path",
+        ),
+        (
+            profile(upstream={"url": "https://voice.example:http/x"}),
+            "recording-profile: upstream.url: write https://host/path",
+        ),
+        (profile(upstream={"url": "https://[::1]:0/x"}), "recording-profile: upstream.url: port out of range"),
         (
             profile(upstream={"url": "https://voice.example/ä"}),
             "recording-profile: upstream.url: write the URL in plain",

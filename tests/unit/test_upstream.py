@@ -26,11 +26,11 @@ from call_recorder.sinch.svaml import ForeignSvaml
 from call_recorder.sinch.upstream import Upstream, UpstreamFailed
 from tests import sinch
 from tests.fakes import STORAGE_KEY, STORAGE_SECRET, Applications, Clock, Front, application
-from tests.loopback import LOOPBACK, Listener, certificate
+from tests.loopback import LOOPBACK, LOOPBACK_V6, Listener, certificate
 from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, HEADER, PSTN_ACTION, profile, rule
 from tests.svaml import captures
 
-pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "::1"])
 
 LONGEST_WAIT = 4.0
 SECRET = base64.b64decode(sinch.SECRET)
@@ -59,17 +59,18 @@ Behaviour = Callable[[socket.socket, threading.Event], None]
 class Server(Listener):
     """A backend that behaves as it is told."""
 
-    def __init__(self, certificate: Path, behave: Behaviour, handshakes: bool = True) -> None:
+    def __init__(self, certificate: Path, behave: Behaviour, handshakes: bool = True, address: str = LOOPBACK) -> None:
         self.behave = behave
         self.handshakes = handshakes
         self.received: list[Received] = []
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(certificate)
-        super().__init__()
+        self._host = f"[{address}]" if ":" in address else address
+        super().__init__(address)
 
     @property
     def url(self) -> str:
-        return f"https://{LOOPBACK}:{self.port}/sinch/callbacks"
+        return f"https://{self._host}:{self.port}/sinch/callbacks"
 
     def serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
@@ -426,6 +427,48 @@ def test_a_backend_without_a_usable_answer_is_fallen_back_from(
 
     assert monotonic() - started < LONGEST_WAIT
     assert [each.path for each in server.received] == ["/sinch/callbacks"], "nothing is followed or repeated"
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server((LOOPBACK_V6, 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_a_backend_named_by_its_ipv6_address_is_asked(serve: Callable[..., Server], upstream: Upstream) -> None:
+    server = serve(says(json.dumps(CONNECT)), address=LOOPBACK_V6)
+    front = front_of(server.url, rule())
+
+    assert answered(front, upstream)["action"]["number"] == CONNECT["action"]["number"]
+    assert [each.headers["host"] for each in server.received] == [f"[::1]:{server.port}"]
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://[::1]/x", ("::1", 443)),
+        ("https://[2001:db8::7]:8443", ("2001:db8::7", 8443)),
+        ("https://voice.example/x", ("voice.example", 443)),
+        ("https://voice.example:8443/x", ("voice.example", 8443)),
+    ],
+)
+def test_the_host_and_the_port_that_the_url_names_are_connected_to(
+    url: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, upstream: Upstream
+) -> None:
+    asked = []
+
+    def connect(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+
+    with pytest.raises(UpstreamFailed):
+        forward(upstream, url)
+    assert asked == [address]
 
 
 @pytest.mark.parametrize("event", ["ace", "pie"])

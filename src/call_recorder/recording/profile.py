@@ -6,6 +6,7 @@ that nobody learns of it from a missing recording, and no caller waits while Sin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -45,6 +46,9 @@ _NO_APP_USER_AFTER_MENU = (
 _NO_ANSWER_REPORTED = (
     "Sinch does not report that it was answered; start with the connect, or keep it out of the rule with when.toType"
 )
+
+_UPSTREAM_FORM = "write https://host/path, without user, query or fragment"
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{0,5}))?")
 
 _DIRECT: dict[ToType, type[Connect]] = {
     "username": ConnectMxp,
@@ -187,13 +191,17 @@ class Upstream(Strict):
     @field_validator("url")
     @classmethod
     def _https_to_a_host(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.port == 0:  # to ask for the port is to check it
-            raise ValueError("port out of range 1-65535")
-        if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise ValueError("write https://host/path, without user, query or fragment")
         if not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("write the URL in plain ASCII")
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # brackets around what is no IPv6 address
+            raise ValueError(_UPSTREAM_FORM) from None
+        address = _HOST_AND_PORT.fullmatch(parts.netloc)
+        if parts.scheme != "https" or not address or parts.query or parts.fragment:
+            raise ValueError(_UPSTREAM_FORM)
+        if address["port"] and not 0 < int(address["port"]) < 65536:
+            raise ValueError("port out of range 1-65535")
         return url
 
 

@@ -73,7 +73,9 @@ class Upstream:
         if within <= 0:
             raise UpstreamFailed("no time left")
         parts = urlsplit(url)
-        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=within, context=self._tls())
+        # Without a port, http.client takes the end of an IPv6 address for one.
+        port = parts.port or http.client.HTTPS_PORT
+        connection = http.client.HTTPSConnection(parts.hostname or "", port, timeout=within, context=self._tls())
         answer = self._threads.submit(_post, connection, path, body, headers, monotonic() + within)
         try:
             return answer.result(timeout=within)
