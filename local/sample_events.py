@@ -123,6 +123,10 @@ def _unknown_notification() -> Body:
     return _TO_APP.notify("recording_paused", destination="s3://elsewhere/file.mp3", reason="unknown here")
 
 
+def _calling_error() -> Body:
+    return _TO_APP.calling_error(40001, "Illegal SVAML")
+
+
 @dataclass(frozen=True)
 class _Callback:
     """A callback, and what is wrong with it.
@@ -172,6 +176,7 @@ _CALLBACKS: Mapping[str, _Callback] = {
     "notify-recording-available": _Callback(lambda at: _available(_TO_APP, at)),
     "notify-transcription-available": _Callback(lambda at: _transcribed(_TO_APP, at)),
     "notify-conference": _Callback(lambda at: _available(_TO_CONFERENCE, at, "team-meeting")),
+    "notify-calling-error": _Callback(lambda _: _calling_error()),
     "notify-unknown-type": _Callback(lambda _: _unknown_notification()),
     "unknown-event": _Callback(lambda at: _ice_to_app(at) | {"event": "teleport"}),
     "no-event": _Callback(lambda _: {"callid": _TO_APP.call_id}),
@@ -260,6 +265,7 @@ _BATCHES: Mapping[str, Callable[[datetime], list[str]]] = {
     ],
     "object-of-nobody": lambda at: [_object_created(f"s3://{BUCKET}/recordings/nobodys.mp3", at)],
     "overdue": lambda at: [_fact(_ice(_TO_SIP, at - _LONG_AGO), at - _LONG_AGO), _overdue(_TO_SIP, at)],
+    "calling-error": lambda at: [_fact(_ice_to_app(at), at), _fact(_calling_error(), at)],
     "unknown-type": lambda at: [_fact(_unknown_notification(), at)],
     "one-malformed": lambda at: [_recorded(at)[0], '{"fact": "nonsense"}', "not JSON"],
 }

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from call_recorder.recording.destinations import ObjectPointer
 from call_recorder.recording.facts import (
+    AnswerRefused,
     CallDecided,
     CallEnd,
     CallEnded,
+    CallingError,
     CallStart,
     Fact,
     FileStored,
@@ -81,12 +83,14 @@ _ends = _made(
 _notifications = _made(
     Notification,
     at=times,
-    type=st.sampled_from(["amd", "callingerror"]),
+    type=st.sampled_from(["amd", "amd_beep"]),
     destination=_urls,
     error_code=_words,
     error_message=_words,
 )
-
+_calling_errors = _made(
+    CallingError, at=times, code=st.none() | st.sampled_from(["40001", "50000"]), message=_words, user=_words
+)
 
 objects = _made(
     ObjectStored,
@@ -124,7 +128,8 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool 
     }
     destinations = _urls.filter(_has_name) if named and in_conference else _urls
     about_notification = about | ({"call_id": draw(st.none() | st.just(call_id))} if in_conference else {})
-    match draw(st.sampled_from(["requested", "ended", "finished", "available", "stored", "transcribed", "notified"])):
+    kinds = ["requested", "ended", "finished", "available", "stored", "transcribed", "refused", "notified"]
+    match draw(st.sampled_from(kinds)):
         case "requested":
             return CallDecided(**about, call=draw(_call_starts), request=draw(_requests))
         case "ended":
@@ -137,6 +142,8 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool 
             return FileStored(**about_notification, stored=draw(objects))
         case "transcribed":
             return TranscriptionAvailable(**about_notification, at=draw(times), destination=draw(destinations))
+        case "refused":
+            return AnswerRefused(**about_notification, error=draw(_calling_errors))
         case _:
             return Notified(**about_notification, notification=draw(_notifications))
 

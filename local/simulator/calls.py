@@ -161,6 +161,11 @@ class IncomingCall:
         conference = {"conferenceId": conference_id} if conference_id else {}
         return {"event": "notify", **call, **conference, "version": 1, "type": kind, **fields}
 
+    def calling_error(self, code: int, message: str) -> Body:
+        """Return the notification that an answer was refused; of an in-app call it names the caller."""
+        user = {"user": self.user} if self.user else {}
+        return self.notify("callingerror", errorCode=code, errorMsg=message, **user)
+
 
 def encoded(body: Body) -> bytes:
     """Return a callback's body as it goes over the wire."""

@@ -254,7 +254,7 @@ class _Playing:
         return svaml
 
     def _calling_error(self) -> Body:
-        return self._call.notify("callingerror", errorCode=ILLEGAL_SVAML, errorMsg="Illegal SVAML")
+        return self._call.calling_error(ILLEGAL_SVAML, "Illegal SVAML")
 
     def _obey(self, event: str, svaml: Svaml) -> End:
         for instruction in svaml.instructions:

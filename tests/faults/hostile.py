@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from call_recorder.recording.destinations import place_of
 from call_recorder.recording.facts import (
+    AnswerRefused,
     AwaitedAnswer,
     CallDecided,
     CallEnd,
     CallEnded,
+    CallingError,
     CallStart,
     Consent,
     FileStored,
@@ -123,7 +125,7 @@ _NO_TICKETS: Final = (
 _TO_TYPES: Final = ("number", "did", "username", "sip", "conference") * 3 + ("NUMBER", "Sip", "mxp", "", " did ")
 _NOTIFICATIONS: Final = (
     *("recording_finished", "recording_available", "transcription_available", "RECORDING_AVAILABLE"),
-    *("callingerror", "amd", "", "recording_available\0"),
+    *("callingerror", "CallingError", "amd", "", "recording_available\0"),
 )
 _EVENTS: Final = ("ice",) * 6 + ("ace", "pie", "pie", "dice", "dice", "notify", "notify", "notify", "surprise")
 _CALLS: Final = (sinch.CALL, "call-1", "call-2", "CALL-1", "call_1", "call-1.", "call 1")
@@ -285,7 +287,8 @@ class Callbacks:
             case "notify":
                 destination = random.choice((f"s3://{PROBE}/x.mp3", PROBE, self._words.text()))
                 body = sinch.notify(random.choice(_NOTIFICATIONS), callid=call, destination=destination)
-                body |= {"errorMsg": PROBE, "errorCode": PROBE}
+                body |= {"errorMsg": random.choice((PROBE, f"Illegal SVAML: {PROBE}", self._words.text()))}
+                body |= {"errorCode": random.choice((PROBE, 40001, self._words.value())), "user": PROBE}
             case _:
                 body = {"event": PROBE, "callid": call, "said": PROBE}
         if random.random() < 0.2:
@@ -590,6 +593,7 @@ class Letters:
                 lambda: RecordingFinished(**about, at=at),
                 lambda: RecordingAvailable(**about, at=at, destination=url),
                 lambda: TranscriptionAvailable(**about, at=at, destination=url.replace(".mp3", "-transcript.json")),
+                lambda: AnswerRefused(**about, error=CallingError(at=at, code="40001", message="Illegal", user="a")),
                 lambda: Notified(**about, notification=Notification(at=at, type="amd", error_code="7")),
                 lambda: ObjectStored(at=at, url=url, size=self.random.randrange(10**9), checksum="0" * 32),
                 lambda: FileStored(**about, stored=ObjectStored(at=at, url=url, size=5, checksum="0" * 32)),

@@ -9,7 +9,7 @@ import pytest
 from call_recorder.recording.application import Application
 from call_recorder.recording.facts import CallDecided, CallEnded, Notified, RecordingAvailable
 from tests import sinch
-from tests.fakes import Applications, Front, application, callback_settings
+from tests.fakes import STORAGE_CREDENTIALS, Applications, Front, application, callback_settings
 
 EMPTY_200 = {"statusCode": 200, "headers": {}, "body": ""}
 NO_BODY = {"body": "", "headers": {}}
@@ -122,6 +122,29 @@ def test_known_notifications_are_not_counted_as_unknown() -> None:
         front(sinch.signed(body))
 
     assert "UnknownCallbacks" not in front.telemetry.counts
+
+
+def test_a_calling_error_is_logged_with_the_call_and_what_sinch_says() -> None:
+    front = Front()
+    said = f"Illegal SVAML: {STORAGE_CREDENTIALS}"
+
+    assert front(sinch.signed(sinch.notify("callingerror", errorCode=40001, errorMsg=said))) == EMPTY_200
+
+    assert front.telemetry.counts["CallingErrors"] == 1
+    assert "UnknownCallbacks" not in front.telemetry.counts
+    assert front.line.level == "warning"
+    assert front.line.fields["recordingId"] == sinch.CALL
+    assert front.line.fields["callingError"] == "40001: Illegal SVAML: ***"
+
+
+def test_a_calling_error_that_cannot_be_queued_is_logged_all_the_same() -> None:
+    front = Front()
+    front.notifications.down = True
+
+    assert front.status(sinch.signed(sinch.notify("callingerror"))) == 503
+
+    assert front.telemetry.counts["CallingErrors"] == 1
+    assert front.line.fields["callingError"] == "no code: no message"
 
 
 def test_the_end_of_a_call_is_kept_with_what_it_says() -> None:

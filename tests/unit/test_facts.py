@@ -1,4 +1,6 @@
+import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from call_recorder.recording.facts import (
     LONGEST_ID,
+    AnswerRefused,
     CallDecided,
     CallEnded,
     Fact,
@@ -22,7 +25,7 @@ from call_recorder.recording.facts import (
 )
 from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback, UnknownCallback, parse
 from tests import sinch
-from tests.fakes import STORAGE_CREDENTIALS, Front
+from tests.fakes import STORAGE_CREDENTIALS, STORAGE_SECRET, Front
 
 
 def fact_from(body: dict[str, Any]) -> Fact:
@@ -40,7 +43,8 @@ def fact_from(body: dict[str, Any]) -> Fact:
         ("transcription_available", TranscriptionAvailable),
         ("Recording_Available", RecordingAvailable),
         ("amd", Notified),
-        ("callingerror", Notified),
+        ("callingerror", AnswerRefused),
+        ("CallingError", AnswerRefused),
         ("", Notified),
     ],
 )
@@ -55,11 +59,50 @@ def test_a_notification_without_a_type_is_kept() -> None:
     assert fact.notification.type == "unknown"
 
 
-def test_an_error_notification_is_kept_with_what_it_says() -> None:
-    fact = fact_from(sinch.notify("callingerror", errorCode=40001, errorMsg="Illegal SVAML"))
+def test_a_calling_error_is_kept_with_what_it_says() -> None:
+    fact = fact_from(sinch.notify("callingerror", errorCode=40001, errorMsg="Illegal SVAML", user="alice"))
 
-    assert isinstance(fact, Notified)
-    assert (fact.notification.error_code, fact.notification.error_message) == ("40001", "Illegal SVAML")
+    assert isinstance(fact, AnswerRefused)
+    assert (fact.error.code, fact.error.message, fact.error.user) == ("40001", "Illegal SVAML", "alice")
+
+
+QUOTED = [
+    STORAGE_CREDENTIALS,
+    STORAGE_SECRET,
+    "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY:eu-central-1",
+    "AKIAIOSFODNNSEXAMPLE",
+    "GOOG1EXAMPLEEXAMPLEEXAMPLE7",
+    base64.b64encode(bytes(range(64))).decode(),
+    "sv=2024-11-04&sig=nU%2F0dP7iJ3m9",
+    "whsec_2KwZ8sQv9y",
+]
+
+
+@pytest.mark.parametrize("kind", ["callingerror", "never_heard_of"])
+@pytest.mark.parametrize("credential", QUOTED)
+@pytest.mark.parametrize(
+    "quote", ["{}", "Illegal SVAML: {}", '{{"credentials":"{}"}}', "'{}' (action.credentials)", "<{}>"]
+)
+def test_no_fact_keeps_a_credential_that_sinch_quotes(credential: str, quote: str, kind: str) -> None:
+    message = write(fact_from(sinch.notify(kind, errorMsg=quote.format(credential), errorCode=credential)))
+
+    assert not any(part in message for part in re.split("[:&]", credential) if len(part) > 4 and part != "eu-west-1")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Illegal SVAML",
+        "Bad SVAML: action.recordingOptions.destinationUrl is not valid",
+        "INVALIDSVAMLACTION at menus[0].mainPrompt (line 1, column 214)",
+        "internal error 50000",
+    ],
+)
+def test_what_sinch_complains_of_stays_readable(message: str) -> None:
+    fact = fact_from(sinch.notify("callingerror", errorMsg=message))
+
+    assert isinstance(fact, AnswerRefused)
+    assert fact.error.message == message
 
 
 def test_a_notification_of_a_conference_needs_no_call_id() -> None:
@@ -158,7 +201,8 @@ TEXTS = st.text(max_size=3000) | st.sampled_from(["\x00" * 3000, '"' * 3000, "\U
     st.fixed_dictionaries(
         {"event": st.sampled_from(["notify", "dice", "surprise"])},
         optional=dict.fromkeys(
-            ("callid", "conferenceId", "type", "destination", "errorCode", "errorMsg", "result", "reason"), TEXTS
+            ("callid", "conferenceId", "type", "destination", "errorCode", "errorMsg", "user", "result", "reason"),
+            TEXTS,
         ),
     )
 )

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from call_recorder.recording import recording as recording_module
 from call_recorder.recording.events import due
-from call_recorder.recording.facts import CallEnd, CallEnded, Fact, RecordingAvailable, RecordingFinished, read, write
+from call_recorder.recording.facts import (
+    AnswerRefused,
+    CallEnd,
+    CallEnded,
+    CallingError,
+    Fact,
+    RecordingAvailable,
+    RecordingFinished,
+    read,
+    write,
+)
 from call_recorder.recording.files import StoredFile
 from call_recorder.recording.outbox import Claim
 from call_recorder.recording.recording import ForeignFact, Recording
@@ -25,7 +35,7 @@ def _limits(request: pytest.FixtureRequest) -> Iterator[None]:
     """Check the laws again where there is always more than is kept."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "limits that bite":
-            for limit in ("MOST_CALLS", "MOST_FILES", "MOST_NOTIFICATIONS"):
+            for limit in ("MOST_CALLS", "MOST_FILES", "MOST_NOTIFICATIONS", "MAX_CALLING_ERRORS"):
                 patch.setattr(recording_module, limit, 1)
         yield
 
@@ -138,3 +148,27 @@ def test_the_end_of_a_call_that_nobody_asked_to_record_is_soon_forgotten() -> No
     assert ended.expires_at(retention) == sinch.NOW + timedelta(days=1)
     finished = ended.merge(RecordingFinished(**ABOUT, at=sinch.NOW))
     assert finished.expires_at(retention) == sinch.NOW + retention
+
+
+def refused(call_id: str | None, at: timedelta = timedelta(), code: str = "40001") -> AnswerRefused:
+    about = {"recording_id": "standup", "application_key": sinch.APPLICATION, "conference_id": "standup"}
+    return AnswerRefused(**about, call_id=call_id, error=CallingError(at=sinch.NOW + at, code=code))
+
+
+def test_the_first_calling_error_of_each_call_is_kept_for_as_long_as_a_recording() -> None:
+    later = timedelta(seconds=1)
+    facts = [refused("a", later, "50000"), refused("a"), refused("b", later), refused(None, later)]
+
+    known = empty(facts[0]).merge_all(facts)
+
+    kept = known.calling_errors
+    if recording_module.MAX_CALLING_ERRORS > 1:
+        assert {name: (error.code, error.at) for name, error in kept.items()} == {
+            "a": ("40001", sinch.NOW),
+            "b": ("40001", sinch.NOW + later),
+            "standup": ("40001", sinch.NOW + later),
+        }
+    assert len(kept) <= recording_module.MAX_CALLING_ERRORS
+    assert known.status is None
+    assert due(known) == []
+    assert known.expires_at(timedelta(days=30)) == max(error.at for error in kept.values()) + timedelta(days=30)

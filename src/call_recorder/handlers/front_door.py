@@ -20,7 +20,7 @@ from call_recorder.recording.errors import (
     TableUnavailable,
     UnknownApplication,
 )
-from call_recorder.recording.facts import CallDecided, Fact, Notified, fact_of, is_recordable
+from call_recorder.recording.facts import AnswerRefused, CallDecided, Fact, Notified, fact_of, is_recordable
 from call_recorder.recording.policy import Answer, KnownCall, Policy, answer_continue, answer_degraded
 from call_recorder.sinch.callbacks import (
     AceCallback,
@@ -78,6 +78,7 @@ class _Trail:
     rule: str | None = None
     to: str | None = None
     problem: str | None = None
+    calling_error: str | None = None
     started: float = field(default_factory=monotonic)
 
 
@@ -247,16 +248,20 @@ class FrontDoor:
         """Queue what a callback says; one that ``must`` be kept is not answered 200 unless it is."""
         names_both = fact.call_id and fact.conference_id == fact.recording_id
         trail.recording_id = fact.call_id if names_both else fact.recording_id
-        if isinstance(fact, Notified):
-            self._telemetry.count("UnknownCallbacks")
+        match fact:
+            case AnswerRefused(error=error):
+                trail.calling_error = f"{error.code or 'no code'}: {error.message or 'no message'}"
+                self._telemetry.count("CallingErrors")
+            case Notified():
+                self._telemetry.count("UnknownCallbacks")
         try:
             self._notifications.send(fact)
             trail.outcome = "queued"
-        except QueueUnavailable as error:
+        except QueueUnavailable as unavailable:
             self._telemetry.count("FactsNotQueued")
             if must:
                 raise
-            trail.outcome, trail.problem = "not-queued", str(error)
+            trail.outcome, trail.problem = "not-queued", str(unavailable)
 
     def _refused(self, error: Exception, trail: _Trail) -> tuple[int, str]:
         trail.outcome, trail.problem = "refused", str(error)
@@ -294,7 +299,7 @@ class FrontDoor:
         self._telemetry.count("Callbacks")
         if trail.event == "ice":
             self._telemetry.measure("IceMilliseconds", monotonic() - trail.started)
-        write = self._telemetry.warning if trail.problem else self._telemetry.info
+        write = self._telemetry.warning if trail.problem or trail.calling_error else self._telemetry.info
         write(
             "callback",
             event=trail.event,
@@ -304,6 +309,7 @@ class FrontDoor:
             rule=trail.rule,
             to=trail.to,
             problem=trail.problem,
+            callingError=trail.calling_error,
         )
         self._telemetry.flush(event=trail.event, outcome=trail.outcome)
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from call_recorder.recording.destinations import escape
+from call_recorder.recording.redaction import redact
 from call_recorder.sinch.callbacks import (
     Callback,
     DiceCallback,
@@ -238,6 +239,18 @@ class Notification(Model):
     error_message: Text | None = None
 
 
+class CallingError(Model):
+    """Sinch's complaint of an answer: it refused our SVAML, or could not carry it out.
+
+    ``code`` is Sinch's, such as 40001 for an illegal answer; so is ``message``, less what may be a credential.
+    """
+
+    at: Time
+    code: Word | None = None
+    message: Name | None = None
+    user: Name | None = None
+
+
 class RecordingFact(Model):
     """What every fact about a recording says: which, and whose. Of a conference a call id may be absent."""
 
@@ -295,6 +308,13 @@ class TranscriptionAvailable(RecordingFact):
     fact: Literal["transcription-available"] = "transcription-available"
     at: Time
     destination: Url | None = None
+
+
+class AnswerRefused(RecordingFact):
+    """Sinch did not take the answer to a callback (``callingerror``)."""
+
+    fact: Literal["answer-refused"] = "answer-refused"
+    error: CallingError
 
 
 class Notified(RecordingFact):
@@ -359,6 +379,7 @@ Fact = (
     | RecordingFinished
     | RecordingAvailable
     | TranscriptionAvailable
+    | AnswerRefused
     | Notified
     | FileStored
     | Overdue
@@ -434,15 +455,27 @@ def _notified(notify: NotifyCallback, about: dict[str, Any], at: datetime) -> Fa
             return RecordingAvailable(**about, at=at, destination=destination)
         case "transcription_available":
             return TranscriptionAvailable(**about, at=at, destination=destination)
+        case "callingerror":
+            error = CallingError(
+                at=at,
+                code=_clipped(_redacted(notify.error_code), _LONGEST_WORD),
+                message=_clipped(_redacted(notify.error_message), _LONGEST_NAME),
+                user=_clipped(notify.user, _LONGEST_NAME),
+            )
+            return AnswerRefused(**about, error=error)
         case _:
             notification = Notification(
                 at=at,
                 type=_clipped(notify.type, _LONGEST_NAME) or "unknown",
                 destination=destination,
-                error_code=_clipped(notify.error_code, _LONGEST_NAME),
-                error_message=_clipped(notify.error_message, _LONGEST_TEXT),
+                error_code=_clipped(_redacted(notify.error_code), _LONGEST_NAME),
+                error_message=_clipped(_redacted(notify.error_message), _LONGEST_TEXT),
             )
             return Notified(**about, notification=notification)
+
+
+def _redacted(text: str | None) -> str | None:
+    return None if text is None else redact(text)
 
 
 def _recording_id(callback: Callback, body: bytes) -> str:

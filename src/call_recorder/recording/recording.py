@@ -15,10 +15,12 @@ from pydantic import AwareDatetime, Field
 
 from call_recorder.recording.destinations import is_transcript
 from call_recorder.recording.facts import (
+    AnswerRefused,
     AwaitedAnswer,
     CallDecided,
     CallEnd,
     CallEnded,
+    CallingError,
     CallStart,
     Consent,
     Fact,
@@ -46,7 +48,7 @@ Witness = Literal["notification", "storage"]
 """Who can say that a file is there: Sinch's notification, and the stack's own bucket."""
 
 # An item holds 400 KB. At their longest, a call with its request, consent and end takes 7 KB, a file or a
-# notification 2.5 KB, so that these stay below it together.
+# notification 2.5 KB, a calling error 1 KB, so that these stay below it together.
 MOST_CALLS = 30
 """Calls of one conference that are kept, those with the smallest ids."""
 
@@ -58,6 +60,9 @@ MOST_NOTIFICATIONS = 20
 
 MAX_HELD = 20
 """Facts that are held of one call until it is known whether the recording is the call's or its conference's."""
+
+MAX_CALLING_ERRORS = 10
+"""Calls of one recording whose calling error is kept, those with the smallest ids."""
 
 RECORDING, TRANSCRIPT = "recording", "transcript"
 """What the file and the transcript of a call are kept under; those of a conference go by their names."""
@@ -106,6 +111,7 @@ class Recording(Outbox):
     finished_at: AwareDatetime | None = None
     files: dict[str, StoredFile] = Field(default_factory=dict)
     transcripts: dict[str, StoredFile] = Field(default_factory=dict)
+    calling_errors: dict[str, CallingError] = Field(default_factory=dict)
     notifications: dict[str, Notification] = Field(default_factory=dict)
     missing: dict[str, Missing] = Field(default_factory=dict)
     held: dict[str, Annotated[Fact, Field(discriminator="fact")]] = Field(default_factory=dict)
@@ -305,7 +311,7 @@ class Recording(Outbox):
         """
         known: list[_Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
         known += [*self.files.values(), *self.transcripts.values(), *self.answers_missed.values()]
-        known += self.missing.values()
+        known += [*self.missing.values(), *self.calling_errors.values()]
         times = [each.at for each in known]
         if self.finished_at:
             times.append(self.finished_at)
@@ -363,10 +369,17 @@ class Recording(Outbox):
                 news["files"] = _with_file(self.files, file, RECORDING if of_a_call else None)
             case Overdue():
                 pass  # It says nothing of the recording but that somebody should look: see given_up.
-            case Notified():
-                key = _fingerprint(fact.notification)
-                news["notifications"] = _joined(self.notifications, key, fact.notification, MOST_NOTIFICATIONS)
+            case AnswerRefused() | Notified():
+                news |= self._with_notice(fact)
         return news
+
+    def _with_notice(self, fact: AnswerRefused | Notified) -> dict[str, object]:
+        if isinstance(fact, Notified):
+            key = _fingerprint(fact.notification)
+            return {"notifications": _joined(self.notifications, key, fact.notification, MOST_NOTIFICATIONS)}
+        # A call that an answer was refused of fails, so one error of each is all there is.
+        key = fact.call_id or fact.recording_id
+        return {"calling_errors": _joined(self.calling_errors, key, fact.error, MAX_CALLING_ERRORS)}
 
 
 class _Timed(Protocol):

@@ -164,10 +164,14 @@ class DiceCallback(_Callback):
 
 
 class NotifyCallback(_Callback):
-    """A notification; ``type`` says of what and is open-ended. Carries no timestamp of its own."""
+    """A notification; ``type`` says of what and is open-ended. Carries no timestamp of its own.
+
+    ``user`` is the app user concerned, ``error_code`` and ``error_message`` are what went wrong, of a ``callingerror``.
+    """
 
     type: Text = None
     destination: Text = None
+    user: Text = None
     error_code: Text = Field(None, alias="errorCode")
     error_message: Text = Field(None, alias="errorMsg")
 
