@@ -62,6 +62,9 @@ WATCHES = {
     "IceDurationAlarm": Watch("CallRecorder/IceMilliseconds", SERVICE, 1, 2000, "p99", periods=5, needed=3),
     "CallbackApiLatencyAlarm": Watch("AWS/ApiGateway/IntegrationLatency", API, 5, 3500, "p99", periods=3, needed=2),
     "DegradedAnswersAlarm": Watch("CallRecorder/DegradedAnswers", SERVICE, 1, 0),
+    "StaleParametersAlarm": Watch("CallRecorder/StaleParameters", SERVICE, 5, 0),
+    "CallsWithoutRouteAlarm": Watch("CallRecorder/CallsWithoutRoute", SERVICE, 5, 0),
+    "CallingErrorsAlarm": Watch("CallRecorder/CallingErrors", SERVICE, 1, 0),
     "FactsNotQueuedAlarm": Watch("CallRecorder/FactsNotQueued", SERVICE, 1, 0),
     "RecordingQueueAgeAlarm": Watch(
         "AWS/SQS/ApproximateAgeOfOldestMessage", queue("RecordingQueue"), 1, 300, "Maximum"

@@ -83,6 +83,10 @@ def test_a_parameters_default_is_one_it_allows(name: str) -> None:
     ("name", "refused"),
     [
         ("CallbackPath", ["", "/", "callbacks", "/callbacks/", "/call backs", "/callbacks?a=b", "/callbäcks"]),
+        (
+            "CallbackHost",
+            ["voice", "https://voice.example.com", "voice.example.com/", "Voice.example.com", "10.0.0.1", "a..b"],
+        ),
         ("ParameterPrefix", ["", "/call-recorder", "call-recorder/", "a//b", "a b", "aws-calls", "ssm/calls"]),
         ("RecordingsBucketName", ["ab", "Upper", "s3://bucket", "bucket/recordings", "-bucket"]),
         ("PrefetchedApplicationKey", ["a key", "a/key", "käy"]),
@@ -141,6 +145,14 @@ def test_the_callback_url_is_the_route_of_the_api(stack: Stack) -> None:
     assert stack.outputs["CallbackUrl"]["Value"] == (
         "https://CallbackApi.execute-api.eu-west-1.amazonaws.com/callbacks"
     )
+
+
+def test_the_callback_url_is_that_of_the_host_in_front_of_the_api() -> None:
+    fronted = Stack(CallbackHost="voice.example.com", CallbackPath="/voice/callbacks")
+    switched_off = Stack(CallbackHost="voice.example.com", DefaultEndpoint="off")
+
+    assert fronted.outputs["CallbackUrl"]["Value"] == "https://voice.example.com/voice/callbacks"
+    assert switched_off.outputs["CallbackUrl"]["Value"] == "https://voice.example.com/callbacks"
 
 
 @pytest.mark.parametrize(
