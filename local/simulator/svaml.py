@@ -144,7 +144,7 @@ class ConnectPstn(Recordable):
     dial_timeout: int | None = Field(None, alias="dialTimeout")
     cli: str | None = None
     suppress_callbacks: bool = Field(False, alias="suppressCallbacks")
-    dtmf: str | None = Field(None, pattern=r"^[0-9#*wW]*$")
+    dtmf: str | None = Field(None, pattern=r"^[0-9#w]*$")
     indications: str | None = None
     amd: _Amd | None = None
 

@@ -118,6 +118,11 @@ def test_a_misspelt_field_is_refused_by_schema_and_code(where: str) -> None:
     [
         {"routes": [{"to": "*", "action": PSTN_ACTION | {"record": True}}]},
         {"routes": [{"to": "*", "action": PSTN_ACTION | {"maxDuration": 20000}}]},
+        {"routes": [{"to": "*", "action": PSTN_ACTION | {"number": "0701234567"}}]},
+        {"routes": [{"to": "*", "action": PSTN_ACTION | {"dtmf": "1*"}}]},
+        {"routes": [{"to": "*", "action": PSTN_ACTION | {"indications": "false"}}]},
+        {"transcription": {"enabled": True, "locale": "xx-XX"}},
+        {"rules": [rule(consent=ANNOUNCEMENT | {"prompt": {"text": "a", "locale": "en-US/it"}})]},
         {"rules": [rule(sample=2)]},
         {"rules": [rule(start="ring")]},
         {"rules": [rule(consent=MENU | {"accept": "x"})]},

@@ -33,7 +33,7 @@ EVERY_FIELD: dict[str, dict[str, Any]] = {
         "cli": "+46700000001",
         "transport": "TLS",
         "suppressCallbacks": False,
-        "callHeaders": HEADERS,
+        "callHeaders": [{"key": "X-Purpose", "value": "support"}],
         "moh": "ring",
     },
     "hangup": {},

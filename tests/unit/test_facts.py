@@ -262,7 +262,7 @@ AT_THEIR_LONGEST: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "s3": ({"destination": f"s3://{'b' * 63}/{PATH}"}, STORAGE_CREDENTIALS, {}),
     "azure": ({"destination": f"azure://{'a' * 24}/{'c' * 63}/{PATH}"}, "a2V5", {}),
     "gs": ({"destination": f"gs://{'g' * 222}/{PATH}"}, "GOOGKEY:secret", {}),
-    "locale": ({"transcription": {"enabled": True, "locale": "l" * 16}}, STORAGE_CREDENTIALS, {}),
+    "locale": ({"transcription": {"enabled": True, "locale": "ckb-IR"}}, STORAGE_CREDENTIALS, {}),
 }
 
 

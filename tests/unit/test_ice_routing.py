@@ -124,6 +124,22 @@ def test_a_call_that_goes_nowhere_sensible_is_hung_up(to: Any) -> None:
     assert Front().action(sinch.ice(to=to)) == {"name": "hangup"}
 
 
+ENDPOINTS = st.text(min_size=1, max_size=64).filter(lambda text: text.isprintable()) | st.sampled_from(
+    ["46700000002", "0701234567", "112", "+46 70 000 00 02", "*21*46700000002#", "private", "a b", "å", "\n", "\0"]
+)
+
+
+@given(st.sampled_from(["number", "sip", "username", "conference"]), ENDPOINTS, st.booleans())
+def test_a_call_goes_where_sinch_says_however_odd_that_looks(to_type: str, endpoint: str, recorded: bool) -> None:
+    """What nobody may write into a route is Sinch's own word here, and a caller waits."""
+    front = Front.of(RECORD_ALL if recorded else {}, credentials=STORAGE_CREDENTIALS if recorded else None)
+
+    action = front.action(sinch.ice(to_type, endpoint))
+
+    assert endpoint in (action.get("number"), action.get("conferenceId"), action.get("destination", {}).get("endpoint"))
+    assert action.get("record", False) is recorded
+
+
 def test_without_a_rule_nothing_is_recorded() -> None:
     front = Front.of({}, credentials=None)
 

@@ -151,8 +151,10 @@ def test_the_end_of_a_call_that_nobody_asked_to_record_is_soon_forgotten() -> No
 
 
 def refused(call_id: str | None, at: timedelta = timedelta(), code: str = "40001") -> AnswerRefused:
-    about = {"recording_id": "standup", "application_key": sinch.APPLICATION, "conference_id": "standup"}
-    return AnswerRefused(**about, call_id=call_id, error=CallingError(at=sinch.NOW + at, code=code))
+    about: dict[str, Any] = {"recording_id": "standup", "application_key": sinch.APPLICATION}
+    return AnswerRefused(
+        **about, conference_id="standup", call_id=call_id, error=CallingError(at=sinch.NOW + at, code=code)
+    )
 
 
 def test_the_first_calling_error_of_each_call_is_kept_for_as_long_as_a_recording() -> None:

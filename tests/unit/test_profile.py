@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from call_recorder.recording.application import Application
+from call_recorder.recording.consent import Announcement
 from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.recording.profile import ProfileRefused, RecordingProfile
 from tests import sinch
@@ -83,14 +84,14 @@ def test_an_empty_profile_records_nothing() -> None:
         (route(name="continue"), "recording-profile: routes[0].action: "),
         (route(name="connectPstn"), "recording-profile: routes[0].action.number: missing; write it"),
         (
-            route(name="connectPstn", number="+1", maxDuration=14401),
+            route(name="connectPstn", number="+12025550100", maxDuration=14401),
             "recording-profile: routes[0].action.maxDuration: ",
         ),
         (route(name="connectConf", conferenceId="c" * 65), "recording-profile: routes[0].action.conferenceId: "),
         (route(name="connectSip", destination={"endpoint": ""}), "recording-profile: routes[0].action.destination."),
         (route(name="connectSip", destination={"endpoint": "a"}, transport="udp"), "routes[0].action.transport: "),
         (
-            route(name="connectPstn", number="+1", record=True),
+            route(name="connectPstn", number="+12025550100", record=True),
             "recording-profile: routes[0].action: leave record and recordingOptions out; the rules decide",
         ),
     ],
@@ -100,6 +101,129 @@ def test_what_cannot_work_is_told_by_field_and_mend_in_one_sentence(profile: Any
 
     assert sentence in told
     assert "\n" not in told
+
+
+NUMBER = "routes[0].action.number: write the whole number, with + and country code"
+CLI = "routes[0].action.cli: write a phone number such as +12025550100, or private"
+DTMF = "routes[0].action.dtmf: write digits, # and w only"
+HEADERS = "routes[0].action.callHeaders"
+ADDRESS = "routes[0].action.destination.endpoint: write an address such as desk@pbx.example"
+NAME = "routes[0].action.conferenceId: write a name of 1 to 64 characters on one line"
+VOICE = "rules[0].consent.prompt.locale: write a locale or voice that Sinch lists"
+TRANSCRIPT = "transcription.locale: write a locale that Sinch transcribes, such as en-US"
+
+
+def to_phone(**fields: Any) -> dict[str, Any]:
+    return route(**{"name": "connectPstn", "number": "+12025550100"} | fields)
+
+
+def to_sip(**fields: Any) -> dict[str, Any]:
+    return route(**{"name": "connectSip", "destination": {"type": "sip", "endpoint": "desk@pbx.example"}} | fields)
+
+
+def with_header(key: str, value: str, action: str = "sip") -> dict[str, Any]:
+    headers = [{"key": key, "value": value}]
+    if action == "sip":
+        return to_sip(callHeaders=headers)
+    return route(name="connectMxp", destination={"type": "username", "endpoint": "a"}, callHeaders=headers)
+
+
+def announced(**prompt: Any) -> dict[str, Any]:
+    consent = {"kind": "announcement", "prompt": prompt}
+    return {"rules": [{"name": "a", "record": True, "consent": consent}]}
+
+
+def transcribed(locale: str) -> dict[str, Any]:
+    return {"transcription": {"enabled": True, "locale": locale}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "sentence"),
+    [
+        *((to_phone(number=number), NUMBER) for number in ("+1", "12025550100", "0701234567", "+0701234567", "")),
+        *((to_phone(number=number), NUMBER) for number in ("+1 202 555 0100", "+1234567890123456", "tel:+12025550100")),
+        *((to_phone(cli=cli), CLI) for cli in ("", "anonymous", "+1-202-555-0100", "0701234567", "Private <+1>")),
+        (to_sip(cli="desk"), CLI),
+        *((to_phone(dtmf=dtmf), DTMF) for dtmf in ("", "12*", "1,2", "W1", "1 2")),
+        *((to_phone(indications=country), "routes[0].action.indications: ") for country in ("false", "NO", "eu", "")),
+        *((to_phone(locale=locale), "routes[0].action.locale: ") for locale in ("english", "en_US", "en-GB-WLS")),
+        (with_header("X-A", "a\r\nVia: b"), f"{HEADERS}[0].value: write it on one line"),
+        (with_header("X-A\n", "a"), f"{HEADERS}[0].key: write it on one line"),
+        (with_header("purpose", "a"), f"{HEADERS}: write keys such as X-My-Header"),
+        (with_header("X-", "a"), f"{HEADERS}: write keys such as X-My-Header"),
+        (with_header("X-My Header", "a"), f"{HEADERS}: write keys such as X-My-Header"),
+        (with_header("X-A:", "a"), f"{HEADERS}: write keys such as X-My-Header"),
+        (with_header("X-A", "a" * 1022), f"{HEADERS}: write 1024 bytes at most, all keys and values together"),
+        (with_header("a", "å" * 512, "mxp"), f"{HEADERS}: write 1024 bytes at most, all keys and values together"),
+        (with_header("a", "a\0", "mxp"), f"{HEADERS}[0].value: write it on one line"),
+        *((to_sip(destination={"endpoint": address}), ADDRESS) for address in ("a b@c", "", "a@b\r\nX: y", "å@b")),
+        *((route(name="connectConf", conferenceId=name), NAME) for name in ("", "a\nb", "\0")),
+        (announced(text="One; two"), "rules[0].consent.prompt.text: write a comma or a full stop for each ;"),
+        (announced(file="https://a.example/a;b.wav"), "rules[0].consent.prompt.file: write %3B for each ;"),
+        *(
+            (announced(text="a", locale=locale), VOICE)
+            for locale in ("en-XX", "xx", "en-US/", "en-US/it", "Nobody", "")
+        ),
+        *((transcribed(locale), TRANSCRIPT) for locale in ("en-XX", "en", "en-GB-WLS", "en-US/female", "Joanna", "")),
+    ],
+)
+def test_what_sinch_cannot_take_is_refused_by_field_and_mend(profile: Any, sentence: str) -> None:
+    told = refusal(profile)
+
+    assert told.startswith(f"recording-profile: {sentence}")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        *(to_phone(number=number) for number in ("+12025550100", "+4612345", "+123456789012345")),
+        *(to_phone(cli=cli) for cli in ("private", "+12025550100", "46000000000")),
+        to_phone(dtmf="ww1234#w#", indications="no", locale="sv-SE"),
+        to_phone(locale="fr"),
+        to_sip(cli="private", transport="TLS"),
+        *(
+            to_sip(destination={"type": "sip", "endpoint": address})
+            for address in ("46708000000@sip.foo.com", "pbx.example")
+        ),
+        to_sip(destination={"type": "sip", "endpoint": "sip:22444032@yoursipserver.com:5061;transport=tls"}),
+        with_header("x-my-header", "åäö; all of it"),
+        with_header("X-A", "a" * 1021),
+        with_header("any thing", "å" * 500, "mxp"),
+        route(name="connectConf", conferenceId="My Conference Id"),
+        route(name="connectConf", conferenceId="会" * 64),
+        announced(text="One, two. Three!"),
+        announced(file="https://a.example/a%3Bb.wav"),
+    ],
+)
+def test_what_sinch_takes_is_taken(profile: Any) -> None:
+    RecordingProfile.parse(json.dumps(profile))
+
+
+@pytest.mark.parametrize(
+    ("written", "leaves"),
+    [
+        *((locale, locale) for locale in ("en-GB-WLS", "en-US/female", "Joanna", "cmn-CN", "arb", "tr-TR/male", "Léa")),
+        *(("EN-us", "en-US"), ("sv_SE", "sv-SE"), ("joanna", "Joanna"), ("en-gb-wls/MALE", "en-GB-WLS/male")),
+    ],
+)
+def test_a_prompts_locale_leaves_as_sinch_spells_it(written: str, leaves: str) -> None:
+    profile = RecordingProfile.parse(json.dumps(announced(text="Recorded.", locale=written)))
+    consent = profile.rules[0].consent
+
+    assert isinstance(consent, Announcement)
+    assert consent.prompt.locale == consent.prompt.instruction().model_dump()["locale"] == leaves
+
+
+@pytest.mark.parametrize(
+    ("written", "leaves"),
+    [("en-US", "en-US"), ("en-wl", "en-WL"), ("gd_GB", "gd_GB"), ("gd-gb", "gd-GB"), ("DE_ch", "de-CH")],
+)
+def test_a_transcripts_locale_leaves_as_sinch_spells_it(written: str, leaves: str) -> None:
+    transcription = RecordingProfile.parse(json.dumps(transcribed(written))).transcription
+
+    assert transcription is not None
+    assert transcription.locale == leaves
 
 
 JSON_VALUES = st.recursive(
@@ -210,6 +334,8 @@ def test_no_secret_shows_in_an_application() -> None:
 @given(credentials=st.text(min_size=6, max_size=60), profile=st.sampled_from([RECORD_ALL, "{"]))
 def test_no_credentials_show_in_a_problem(credentials: str, profile: Mapping[str, Any] | str) -> None:
     values = {SECRETS: sinch.SECRET, CREDENTIALS: credentials, PROFILE: json.dumps(profile)}
+    other = Application.from_parameters("app", values | {CREDENTIALS: "-"}, own_bucket=BUCKET)
+    assume(credentials not in f"{other.problem}{other!r}")  # a word of the sentence itself
 
     made = Application.from_parameters("app", values, own_bucket=BUCKET)
 

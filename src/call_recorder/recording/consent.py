@@ -20,7 +20,8 @@ from pydantic import Field, field_validator, model_validator
 from call_recorder.recording.facts import Consent, ConsentOutcome
 from call_recorder.recording.patterns import Pattern, matches
 from call_recorder.sinch.callbacks import CallHeader, MenuResult, is_text
-from call_recorder.sinch.strict import Strict
+from call_recorder.sinch.locales import voice_locale, voice_locales
+from call_recorder.sinch.strict import Listed, Strict
 from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, RunMenu, Say
 
 KEYS = "0123456789*#"
@@ -34,14 +35,23 @@ class Prompt(Strict):
 
     text: Annotated[str, Field(min_length=1, max_length=600)] | None = None
     file: Annotated[str, Field(pattern=r"^https://\S+$", max_length=1024)] | None = None
-    locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z]{2})?$")] | None = None
+    locale: Annotated[str, Listed(voice_locale, voice_locales)] | None = None
 
     @field_validator("text")
     @classmethod
     def _fits_a_menu(cls, text: str | None) -> str | None:
         if text and set(text) & set("[]"):
             raise ValueError("leave [ and ] out; Sinch marks spoken text with them")
+        if text and ";" in text:
+            raise ValueError("write a comma or a full stop for each ; since Sinch takes it for the end of the prompt")
         return text
+
+    @field_validator("file")
+    @classmethod
+    def _is_one_file(cls, file: str | None) -> str | None:
+        if file and ";" in file:
+            raise ValueError("write %3B for each ; since Sinch takes it for the end of the prompt")
+        return file
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Self:

@@ -27,6 +27,7 @@ from pydantic.alias_generators import to_camel
 from call_recorder.recording.destinations import escape
 from call_recorder.recording.redaction import redact
 from call_recorder.sinch.callbacks import (
+    MAX_CONFERENCE_ID,
     Callback,
     DiceCallback,
     IceCallback,
@@ -43,9 +44,6 @@ else:
 
 LONGEST_ID = 128
 """Longest call or conference id, in bytes of JSON, that is recorded under. Sinch's own take 36 to 64."""
-
-LONGEST_CONFERENCE_ID = 64
-"""Longest conference id that Sinch takes, in characters."""
 
 _OWN_CONFERENCE = "recorder-call-"
 _LATEST_END = timedelta(days=1)
@@ -501,7 +499,7 @@ def conference_of_its_own(call_id: str) -> str:
     Its recording is known by this id, though the call's own callbacks may name the call alone.
     """
     name = _OWN_CONFERENCE + escape(call_id)
-    if len(name) <= LONGEST_CONFERENCE_ID:
+    if len(name) <= MAX_CONFERENCE_ID:
         return name
     return _OWN_CONFERENCE + hashlib.sha256(call_id.encode()).hexdigest()[:32]
 

@@ -22,7 +22,6 @@ from call_recorder.recording.consent import (
 from call_recorder.recording.decision import Decision, decide
 from call_recorder.recording.destinations import DestinationRefused
 from call_recorder.recording.facts import (
-    LONGEST_CONFERENCE_ID,
     AwaitedAnswer,
     CallDecided,
     CallStart,
@@ -46,10 +45,8 @@ from call_recorder.sinch.svaml import (
     Hangup,
     Instruction,
     RecordingOptions,
-    SipDestination,
     StartRecording,
     Svaml,
-    UsernameDestination,
 )
 
 Outcome = Literal[
@@ -320,18 +317,4 @@ def _nowhere(action: Hangup | None) -> Answer:
 
 def _connect(to: To | None) -> Connect | None:
     """Return the connect action for a destination that says itself where it is."""
-    if to is None or to.endpoint is None:
-        return None
-    endpoint = to.endpoint
-    # Type alone decides: for conference calls of SDK clients the domain may say pstn.
-    match to.type:
-        case "username" if len(endpoint) <= 256:
-            return ConnectMxp(destination=UsernameDestination(endpoint=endpoint))
-        case "number" if len(endpoint) <= 64:
-            return ConnectPstn(number=endpoint)
-        case "sip" if len(endpoint) <= 256:
-            return ConnectSip(destination=SipDestination(endpoint=endpoint))
-        case "conference" if len(endpoint) <= LONGEST_CONFERENCE_ID:
-            return ConnectConf(conference_id=endpoint)
-        case _:
-            return None
+    return None if to is None or to.endpoint is None else svaml.connect_to(to.type, to.endpoint)

@@ -22,6 +22,9 @@ from call_recorder.sinch.timestamps import parse_timestamp
 _SHORT = 256
 _LONG = 2048
 
+MAX_CONFERENCE_ID: Final = 64
+"""Longest conference id that Sinch takes, in characters."""
+
 # A lone surrogate, or half of a pair: as an escape of JSON, and as the bytes that it would have in UTF-8.
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _MAX_DEPTH: Final = 201  # how deep pydantic_core reads lists and objects

@@ -3,26 +3,48 @@
 An answer has any number of instructions and exactly one action
 (https://developers.sinch.com/docs/voice/api-reference/svaml). The same models check the actions that a
 profile's routes spell out, so they are strict: an unknown field or a value outside the documented range is
-refused.
+refused. Where Sinch itself says where a call goes, its word is taken as it is: ``connect_to``.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, SerializationInfo, field_serializer
+from pydantic import AfterValidator, Field, SecretStr, SerializationInfo, field_serializer, field_validator
 
-from call_recorder.sinch.callbacks import is_text
-from call_recorder.sinch.strict import Strict
+from call_recorder.sinch.callbacks import MAX_CONFERENCE_ID, is_text
+from call_recorder.sinch.locales import transcription_locale, transcription_locales
+from call_recorder.sinch.strict import Listed, Strict, Written
 
 MASK: Final = "**********"
 
-
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-Cli = Annotated[str, Field(min_length=1, max_length=64)]
+# Sinch's documents show a cli with and without +, and "private", which hides it.
+Cli = Annotated[str, Written(r"private|\+?[1-9][0-9]{6,14}", "write a phone number such as +12025550100, or private")]
+PhoneNumber = Annotated[
+    str, Written(r"\+[1-9][0-9]{6,14}", "write the whole number, with + and country code, such as +12025550100")
+]
+Dtmf = Annotated[str, Written(r"[0-9#w]+", "write digits, # and w only; w is a pause of half a second")]
+Language = Annotated[str, Written(r"[A-Za-z]{2,3}(-[A-Za-z]{2})?", "write a language and a country, such as en-US")]
+SipAddress = Annotated[str, Field(max_length=256), Written(r"[!-~]+", "write an address such as desk@pbx.example")]
+ConferenceId = Annotated[
+    str,
+    Field(max_length=MAX_CONFERENCE_ID),
+    Written(r"[^\x00-\x1f\x7f]+", "write a name of 1 to 64 characters on one line"),
+]
+HeaderText = Annotated[str, Written(r"[^\x00-\x1f\x7f]*", "write it on one line, without control characters")]
+# The Java and Node SDKs list these. Where Java writes "false", a reader of YAML took Norway's "no" for one.
+# fmt: off
+Indications = Literal[
+    "at", "au", "be", "bg", "br", "ch", "cl", "cn", "cz", "de", "dk", "ee", "es", "fi", "fr", "gr", "hu", "il", "in",
+    "it", "jp", "lt", "mx", "my", "nl", "no", "nz", "ph", "pl", "pt", "ru", "se", "sg", "th", "tw", "uk", "us", "ve",
+    "za",
+]
+# fmt: on
 MaxDuration = Annotated[int, Field(ge=1, le=14400, description="Longest call, in seconds")]
 Moh = Literal["ring", "music1", "music2", "music3"]
 
@@ -31,7 +53,7 @@ class TranscriptionOptions(Strict):
     """Whether Sinch transcribes the recording, and in which locale (such as ``en-US``)."""
 
     enabled: bool
-    locale: Annotated[str, Field(max_length=16)] | None = None
+    locale: Annotated[str, Listed(transcription_locale, transcription_locales)] | None = None
 
 
 class RecordingOptions(Strict):
@@ -49,10 +71,19 @@ class RecordingOptions(Strict):
 
 
 class CallHeader(Strict):
-    """A key and value handed to the called side; 1024 bytes together at most."""
+    """A key and value handed to the called side."""
 
-    key: Annotated[str, Field(min_length=1, max_length=256)]
-    value: Annotated[str, Field(max_length=1024)]
+    key: Annotated[HeaderText, Field(min_length=1, max_length=256)]
+    value: Annotated[HeaderText, Field(max_length=1024)]
+
+
+def _within_1024_bytes(headers: tuple[CallHeader, ...]) -> tuple[CallHeader, ...]:
+    if sum(len((header.key + header.value).encode()) for header in headers) > 1024:
+        raise ValueError("write 1024 bytes at most, all keys and values together")
+    return headers
+
+
+CallHeaders = Annotated[tuple[CallHeader, ...], AfterValidator(_within_1024_bytes)]
 
 
 class UsernameDestination(Strict):
@@ -66,7 +97,7 @@ class SipDestination(Strict):
     """A SIP address."""
 
     type: Literal["sip"] = "sip"
-    endpoint: Name
+    endpoint: SipAddress
 
 
 class Amd(Strict):
@@ -98,21 +129,21 @@ class ConnectMxp(_Recordable):
 
     name: Literal["connectMxp"] = "connectMxp"
     destination: UsernameDestination
-    call_headers: tuple[CallHeader, ...] | None = None
+    call_headers: CallHeaders | None = None
 
 
 class ConnectPstn(_Recordable):
     """Connect to a phone number, in E.164 form with ``+``. Durations are in seconds."""
 
     name: Literal["connectPstn"] = "connectPstn"
-    number: Annotated[str, Field(min_length=1, max_length=64)]
-    locale: str | None = None
+    number: PhoneNumber
+    locale: Language | None = None
     max_duration: MaxDuration | None = None
     dial_timeout: Annotated[int, Field(ge=1, le=14400)] | None = None
     cli: Cli | None = None
     suppress_callbacks: bool | None = None
-    dtmf: str | None = None
-    indications: str | None = None
+    dtmf: Dtmf | None = None
+    indications: Indications | None = None
     amd: Amd | None = None
 
 
@@ -120,13 +151,13 @@ class ConnectConf(_Recordable):
     """Connect to a conference; a recording of it is the conference's, not the caller's leg."""
 
     name: Literal["connectConf"] = "connectConf"
-    conference_id: Annotated[str, Field(min_length=1, max_length=64)]
+    conference_id: ConferenceId
     conference_dtmf_options: ConferenceDtmfOptions | None = None
     moh: Moh | None = None
 
 
 class ConnectSip(_Recordable):
-    """Connect to a SIP address. ``max_duration`` is in seconds."""
+    """Connect to a SIP address. ``max_duration`` is in seconds; the call headers become SIP headers."""
 
     name: Literal["connectSip"] = "connectSip"
     destination: SipDestination
@@ -134,8 +165,16 @@ class ConnectSip(_Recordable):
     cli: Cli | None = None
     transport: Literal["UDP", "TCP", "TLS"] | None = None
     suppress_callbacks: bool | None = None
-    call_headers: tuple[CallHeader, ...] | None = None
+    call_headers: CallHeaders | None = None
     moh: Moh | None = None
+
+    @field_validator("call_headers")
+    @classmethod
+    def _private(cls, headers: tuple[CallHeader, ...] | None) -> tuple[CallHeader, ...] | None:
+        for header in headers or ():
+            if not _PRIVATE_HEADER.fullmatch(header.key):
+                raise ValueError("write keys such as X-My-Header: private headers of SIP begin with X-")
+        return headers
 
 
 class MenuOption(Strict):
@@ -181,6 +220,27 @@ class Continue(Strict):
 
 
 Connect = ConnectMxp | ConnectPstn | ConnectConf | ConnectSip
+
+
+def connect_to(to_type: str | None, endpoint: str) -> Connect | None:
+    """Return the connect to where an ICE says that the call goes, or ``None`` if it cannot be.
+
+    Nothing but the length is checked: a number that nobody would write into a route is Sinch's own, and it dials it.
+    """
+    # Type alone decides: for conference calls of SDK clients the domain may say pstn.
+    match to_type:
+        case "username" if len(endpoint) <= 256:
+            return ConnectMxp(destination=UsernameDestination(endpoint=endpoint))
+        case "number" if len(endpoint) <= 64:
+            return ConnectPstn.model_construct(number=endpoint)
+        case "sip" if len(endpoint) <= 256:
+            return ConnectSip.model_construct(destination=SipDestination.model_construct(endpoint=endpoint))
+        case "conference" if len(endpoint) <= MAX_CONFERENCE_ID:
+            return ConnectConf.model_construct(conference_id=endpoint)
+        case _:
+            return None
+
+
 Action = Connect | RunMenu | Hangup | Continue
 
 
@@ -337,6 +397,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
+_PRIVATE_HEADER: Final = re.compile(r"[Xx]-[A-Za-z0-9.!%*_+`'~-]+")
 _CONFERENCE: Final = "connectconf"
 _RECORDABLE: Final = frozenset({"connectmxp", "connectpstn", _CONFERENCE, "connectsip"})
 _DEEPEST: Final = 64

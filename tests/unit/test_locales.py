@@ -1,0 +1,37 @@
+"""The locales that Sinch's SDK and documents list, and none that they do not."""
+
+import pytest
+
+from call_recorder.sinch.locales import (
+    UnknownLocale,
+    transcription_locale,
+    transcription_locales,
+    voice_locale,
+    voice_locales,
+)
+
+# Sinch's callback pages of 2021 list these for prompts.
+LISTED_IN_2021 = (
+    "da-DK nl-NL en-AU en-GB en-IN en-US en-GB-WLS fr-FR fr-CA de-DE is-IS it-IT ja-JP ko-KR nb-NO pl-PL pt-BR pt-PT "
+    "ro-RO ru-RU es-ES es-US sv-SE tr-TR cy-GB"
+)
+
+
+@pytest.mark.parametrize("locale", LISTED_IN_2021.split())
+def test_the_older_documents_list_no_other_locale(locale: str) -> None:
+    assert voice_locale(locale) == locale
+
+
+def test_a_listed_locale_is_spelt_as_it_is_listed_whatever_its_case() -> None:
+    for spelt, listed in ((voice_locale, voice_locales()), (transcription_locale, transcription_locales())):
+        assert len(listed) == len(set(listed)) > 40
+        for locale in listed:
+            assert spelt(locale) == spelt(locale.upper()) == spelt(locale.lower()) == locale
+
+
+def test_a_gender_and_a_voice_belong_to_prompts_alone() -> None:
+    assert {"en-US/female", "en-GB-WLS/male", "Geraint"} <= set(voice_locales())
+    assert "en-GB-WLS/female" not in voice_locales()
+    assert not any("/" in locale for locale in transcription_locales())
+    with pytest.raises(UnknownLocale, match="such as en-US"):
+        transcription_locale("Geraint")
