@@ -287,7 +287,14 @@ def test_a_profile_with_credentials_that_fit_can_record(profile: Mapping[str, An
                 f"write s3://{BUCKET}/recordings/{{applicationKey}}/{{date}}/{{callId}}.{{format}}"
             ),
         ),
-        ("{", STORAGE_CREDENTIALS, "recording-profile: write a JSON object; this is not valid JSON"),
+        (
+            "{",
+            STORAGE_CREDENTIALS,
+            (
+                "recording-profile: write a JSON object; this is not valid JSON: "
+                "EOF while parsing an object at line 1 column 1"
+            ),
+        ),
     ],
 )
 def test_a_profile_that_does_not_go_with_its_credentials_is_told_and_records_nothing(

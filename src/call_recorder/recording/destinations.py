@@ -32,6 +32,11 @@ _CONTAINER: Mapping[str, re.Pattern[str]] = {
     "azure": re.compile(r"[a-z0-9]{3,24}/[a-z0-9](?:-?[a-z0-9]){2,62}"),
     "gs": re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"),
 }
+_CONTAINER_NAMES: Mapping[str, str] = {
+    "s3": "a bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens",
+    "azure": "an account's name has 3 to 24 lower-case letters and digits, a container's 3 to 63 and single hyphens",
+    "gs": "a bucket's name has 3 to 222 lower-case letters, digits, dots, hyphens and underscores",
+}
 _CREDENTIAL_FORM: Mapping[str, str] = {
     "s3": "KEY:SECRET:REGION",
     "azure": "the storage account's access key (Base64)",
@@ -124,8 +129,10 @@ class Destination:
         if scheme == "azure":
             folder, _, path = path.partition("/")
             container = f"{container}/{folder}"
-        if not _CONTAINER[scheme].fullmatch(container) or not path:
+        if not path:
             raise DestinationRefused(f"write {_URL_FORM[scheme]}")
+        if not _CONTAINER[scheme].fullmatch(container):
+            raise DestinationRefused(f"{_CONTAINER_NAMES[scheme]}; write {_URL_FORM[scheme]}")
         for name in _PLACEHOLDER.findall(path):
             if name not in PLACEHOLDERS:
                 known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)

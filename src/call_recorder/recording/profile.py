@@ -7,7 +7,8 @@ that nobody learns of it from a missing recording, and no caller waits while Sin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ from call_recorder.sinch.svaml import (
 ToType = Literal["number", "username", "sip", "did", "conference"]
 Format = Annotated[str, Field(pattern=r"^(mp3|wav)$", description="mp3; wav is not documented for Sinch Voice v1")]
 
+_PARAMETER = "recording-profile"
+_NO_SUCH_FIELD = "no such field; check its spelling or leave it out"
 _ACTIONS = frozenset({"connectMxp", "connectPstn", "connectConf", "connectSip", "hangup"})
 _CONSENTS = frozenset({"announcement", "menu", "header"})
 _SHARED_CONFERENCE = (
@@ -56,6 +59,14 @@ _DIRECT: dict[ToType, type[Connect]] = {
     "sip": ConnectSip,
     "conference": ConnectConf,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileProblem:
+    """What cannot work in a profile: the path of keys and indexes that leads to it, and the sentence about it."""
+
+    path: tuple[int | str, ...]
+    sentence: str
 
 
 class ProfileRefused(ValueError):
@@ -221,14 +232,25 @@ class RecordingProfile(Strict):
 
     @model_validator(mode="after")
     def _sinch_can_do_it(self) -> Self:
-        names = [rule.name for rule in self.rules]
-        for index, rule in enumerate(self.rules):
-            where = f"rules[{index}] ({rule.name})"
-            if names.index(rule.name) != index:
-                raise ValueError(f"{where}: name: another rule has this name; give each its own")
-            for field, mend in self._impossible(rule):
-                raise ValueError(f"{where}: {field}: {mend}")
+        for problem in self.contradictions(range(len(self.rules))):
+            raise ValueError(problem.sentence)
         return self
+
+    def contradictions(self, indexes: Sequence[int]) -> Iterator[ProfileProblem]:
+        """Yield what the rules ask that Sinch does not do, or that goes against each other.
+
+        Args:
+            indexes: the rules' places in the profile as it is written, which may have others besides.
+        """
+        names = set()
+        for index, rule in zip(indexes, self.rules, strict=True):
+            where = f"rules[{index}] ({rule.name})"
+            if rule.name in names:
+                sentence = f"{where}: name: another rule has this name; give each its own"
+                yield ProfileProblem(("rules", index, "name"), sentence)
+            names.add(rule.name)
+            for field, mend in self._impossible(rule):
+                yield ProfileProblem(("rules", index, field), f"{where}: {field}: {mend}")
 
     def _impossible(self, rule: Rule) -> Iterator[tuple[str, str]]:
         """Yield what a rule asks of Sinch that Sinch does not do: the field and the mend."""
@@ -297,10 +319,10 @@ class RecordingProfile(Strict):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problems = error.errors(include_input=False, include_url=False)
+            problems = field_problems(error)
             # A misspelt field makes two problems; the one that names it is the one to tell.
-            first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-            raise ProfileRefused(_sentence(first)) from None
+            first = next((each for each in problems if each.sentence.endswith(_NO_SUCH_FIELD)), problems[0])
+            raise ProfileRefused(first.sentence) from None
 
     def route(self, endpoint: str) -> Route | None:
         """Return the first route for a dialled number, or ``None``."""
@@ -316,13 +338,19 @@ class RecordingProfile(Strict):
         return next((rule for rule in self.rules if rule.name == name), None)
 
 
+def field_problems(error: ValidationError) -> list[ProfileProblem]:
+    """Return what pydantic has against a profile, in the operator's words."""
+    errors = error.errors(include_input=False, include_url=False)
+    return [ProfileProblem(_path(each["loc"]), _sentence(each)) for each in errors]
+
+
 def _sentence(error: ErrorDetails) -> str:
-    if error["type"] == "json_invalid":
-        return "recording-profile: write a JSON object; this is not valid JSON"
     cause = error.get("ctx", {}).get("error")
+    if error["type"] == "json_invalid":
+        return f"{_PARAMETER}: write a JSON object; this is not valid JSON: {cause}"
     match error["type"]:
         case "extra_forbidden":
-            mend = "no such field; check its spelling or leave it out"
+            mend = _NO_SUCH_FIELD
         case "missing":
             mend = "missing; write it"
         case "string_pattern_mismatch":
@@ -333,16 +361,25 @@ def _sentence(error: ErrorDetails) -> str:
             mend = error["msg"][0].lower() + error["msg"][1:]
     # A refusal of rules against each other has no place of its own and names the rule itself.
     whole = "" if isinstance(cause, ValueError) else "the whole"
-    return ": ".join(filter(None, ("recording-profile", _field(error["loc"]) or whole, mend)))
+    return ": ".join(filter(None, (_PARAMETER, _field(_path(error["loc"])) or whole, mend)))
 
 
-def _field(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for before, part in zip(("", *location), location, strict=False):
-        # Of a union, pydantic names the member too. A header consent has a field of that name, besides.
-        named_by_union = (part in _ACTIONS and before == "action") or (part in _CONSENTS and before == "consent")
+def _path(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return a location of pydantic's without the names of members, which it adds where one of several is chosen."""
+
+    def named_by_union(before: int | str, part: int | str) -> bool:
+        # A header consent has a field of that name, besides.
+        return (part in _ACTIONS and before == "action") or (part in _CONSENTS and before == "consent")
+
+    pairs = zip(("", *location), location, strict=False)
+    return tuple(part for before, part in pairs if not named_by_union(before, part))
+
+
+def _field(path: tuple[int | str, ...]) -> str:
+    field = ""
+    for part in path:
         if isinstance(part, int):
-            path += f"[{part}]"
-        elif not named_by_union:
-            path += f".{part}" if path else part
-    return path
+            field += f"[{part}]"
+        else:
+            field += f".{part}" if field else part
+    return field
