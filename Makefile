@@ -21,7 +21,7 @@ COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-s
 
 # Nothing here may reach a real AWS account by what this shell is set to, except the commands of an operator; and it
 # may tell checkov neither of its vendor nor to look away.
-OPERATED := dead-letters put-back
+OPERATED := dead-letters put-back test-call
 ifneq ($(or $(filter-out $(OPERATED),$(MAKECMDGOALS)),$(if $(MAKECMDGOALS),,help)),)
 unexport $(filter-out AWS_PORT,$(filter AWS_% BC_% CKV_% PRISMA_%,$(.VARIABLES)))
 export AWS_CONFIG_FILE := /dev/null
@@ -37,14 +37,21 @@ export PYTHONPATH := src
 .DELETE_ON_ERROR:
 .PHONY: help
 help: ## Show this list
-	@echo "make run [ONCE=1] [FLOW=everything] [AWS_PORT=4566]"
-	@echo "    plays a recorded call on a local AWS and stays up; with ONCE=1 it ends after the call"
-	@echo "make call [FLOW=menu | TO=username:alice]"
-	@echo "    plays another one against what \`make run\` keeps up"
-	@echo "make explain PROFILE=file [EVENT=file]"
-	@echo "    says what a recording profile would do with a callback"
-	@echo "make test"
-	@echo "    runs every check"
+	@echo "  try      make run                        an app calls a user on a local AWS, recorded; stays up until Ctrl-C"
+	@echo "  call     make call TO=username:alice     plays one more call; FLOW=menu plays and checks one of the list below"
+	@echo "  explain  make explain PROFILE=file       what a recording profile does to each kind of call"
+	@echo "  deploy   sam build && sam deploy         then step by step as README.md says"
+	@echo "  find     docs/runbook.md                 recordings, alarms, and what to do about them"
+	@echo "  test     make test                       runs every check"
+	@echo
+	@echo "make run [ONCE=1] [FLOW=in-app | TO=username:alice] [AWS_PORT=4566]"
+	@echo "    with ONCE=1 it ends after the call"
+	@echo "make call [FLOW=menu | TO=username:alice] [AWS_PORT=4566]"
+	@echo "    TO is username:, number:, sip:, conference: or did: (a phone number of yours), for example did:+12017777777"
+	@echo "make explain PROFILE=file [TO=did:+12017777777] [FROM=+46700000001] [EVENT=file]"
+	@echo "    with TO or EVENT it says what becomes of that call or callback; examples/profiles has profiles to try"
+	@echo "make test-call APP=your-sinch-application-key [TO=username:alice] [STACK=call-recorder-development]"
+	@echo "    plays a signed call against a deployed stack and shows its recording; with your own AWS credentials"
 	@echo "make bench [ROUNDS=20]"
 	@echo "    measures the functions beside other ways to write them, and says whether they keep to their goals"
 	@echo "make dead-letters [STACK=call-recorder], make put-back [STACK=call-recorder]"
@@ -52,13 +59,16 @@ help: ## Show this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "FLOW is one of:"
+	@echo "FLOW is one of these; without one, \`make run\` and \`make call\` play in-app:"
 	@awk -F '"' '/^        name="/ { name = $$2 } /^        about="[^"]/ { printf "  %-24s %s\n", name, $$2 }' local/flows.py
 	@echo
 	@echo "PYTHON=python3.13 chooses another Python (3.11 or newer). Environments are made in .venv when needed."
 
+# What a user types goes by the environment, where the shell takes no quote or space in it for its own.
+export PROFILE EVENT FROM TO FLOW STACK APP
+
 # The call to play: a flow, or a destination.
-PLAYED = $(if $(FLOW),--flow '$(FLOW)') $(if $(TO),--to '$(TO)')
+PLAYED = $(if $(FLOW),--flow "$$FLOW") $(if $(TO),--to "$$TO")
 
 .PHONY: run call explain sam-local events schemas
 run: environments ## Deploy to a local AWS, play one call, stay up until Ctrl-C
@@ -67,26 +77,33 @@ run: environments ## Deploy to a local AWS, play one call, stay up until Ctrl-C
 call: $(DEV)/$(INSTALLED) ## Play one more call against what `make run` keeps up; FLOW=menu or TO=username:alice
 	@exec $(DEV)/bin/python -m local call $(PLAYED)
 
-explain: $(DEV)/$(INSTALLED) ## Say what a profile would do with a callback; PROFILE=file EVENT=file
-	@test -n '$(PROFILE)' || { echo "Name the file of a recording profile: make explain PROFILE=profile.json" \
-		"[EVENT=events/callback-ice-did.json]." >&2; exit 2; }
-	@exec $(DEV)/bin/python -m local.explain '$(PROFILE)' $(if $(EVENT),'$(EVENT)')
+explain: $(DEV)/$(INSTALLED) ## Say what a profile does to calls; PROFILE=file, and FROM=... TO=... or EVENT=file
+	@test -n "$$PROFILE" || { echo "Name the file of a recording profile, for example" \
+		"\`make explain PROFILE=examples/profiles/quick-start.json\`." >&2; exit 2; }
+	@exec $(DEV)/bin/python -m local.explain "$$PROFILE" $(if $(EVENT),"$$EVENT") $(if $(FROM),--from "$$FROM") \
+		$(if $(TO),--to "$$TO")
 
 sam-local: environments ## Invoke events/ with `sam local` (needs Docker)
-	@SAM=$(CURDIR)/$(SAM)/bin/sam PYTHON=$(CURDIR)/$(DEV)/bin/python local/sam_local.sh
+	@SAM="$(CURDIR)/$(SAM)/bin/sam" PYTHON="$(CURDIR)/$(DEV)/bin/python" local/sam_local.sh
 
-events: $(DEV)/$(INSTALLED) ## Sign events/ afresh
-	@$(DEV)/bin/python -m local.sample_events
+events: $(DEV)/$(INSTALLED) ## Sign the events of events/ afresh, into .local/events; TRACKED=1 writes events/ itself
+	@$(DEV)/bin/python -m local.sample_events $(if $(TRACKED),--tracked)
 
 schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
-.PHONY: dead-letters put-back
+.PHONY: test-call dead-letters put-back
+test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack and show its recording; APP=key STACK=name
+	@test -n "$$APP" || { echo "Name the key of a Sinch application: make test-call APP=your-sinch-application-key." >&2; \
+		exit 2; }
+	@exec $(DEV)/bin/python -m tools.play_call --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
+		$(if $(TO),--to "$$TO") $(if $(FROM),--from "$$FROM")
+
 dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave up on, and why; STACK=call-recorder
-	@exec $(DEV)/bin/python -m tools.dead_letters $(if $(STACK),--stack '$(STACK)')
+	@exec $(DEV)/bin/python -m tools.dead_letters $(if $(STACK),--stack "$$STACK")
 
 put-back: $(DEV)/$(INSTALLED) ## Put them back into the queue; STACK=call-recorder
-	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack '$(STACK)')
+	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack "$$STACK")
 
 .PHONY: test lint types template-lint unit coverage template contract integration faults fmt
 test: environments $(CHECKOV)/$(INSTALLED) ## Run every check
@@ -146,24 +163,13 @@ fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
 environments: python
 	@$(MAKE) --silent --no-print-directory --jobs=3 $(DEV)/$(INSTALLED) $(EMULATOR)/$(INSTALLED) $(SAM)/$(INSTALLED)
 
-# The lists are complete, so pip need not resolve anything, and most modules are never imported, so it need not
-# compile them. Its output is kept beside the environment.
 $(ENVIRONMENTS)/%/$(INSTALLED): requirements/%.txt | python
-	@set -e; \
-	if cmp -s $< $@; then touch $@; exit; fi; \
-	echo "Installing the $* environment: $$(grep -c == $<) packages for Python $(VERSION) ..."; \
-	rm -rf $(@D); \
-	$(PYTHON) -m venv $(@D); \
-	$(@D)/bin/python -m pip --disable-pip-version-check --no-input install --no-deps --no-compile \
-		--require-hashes --requirement $< >$(@D)/pip.log 2>&1 || { tail -n 5 $(@D)/pip.log; \
-		echo "The $* environment could not be installed; the whole story is in $(@D)/pip.log."; exit 1; }; \
-	cp $< $@; \
-	echo "Installed the $* environment."
+	@exec $(PYTHON) -m local.environment $*
 
 python:
 	@test -n "$(VERSION)" || { \
 		echo "There is no $(PYTHON) here: install Python 3.11 or newer, or name one with PYTHON=..."; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "$(PYTHON) is Python $(VERSION), and 3.11 or newer is needed: name one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make environments: install its venv module (on Debian: python$(VERSION)-venv)."; exit 1; }

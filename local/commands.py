@@ -7,19 +7,22 @@ import json
 import os
 import signal
 import sys
+import textwrap
+import time
 from contextlib import ExitStack, suppress
 from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from local import audio
 from local.backend import backend
 from local.demo import applications
-from local.emulator import ADMINISTRATOR, ROOT, LocalError, answers, emulator, port_from
+from local.emulator import ADMINISTRATOR, ROOT, LocalError, emulator, only_one, port_from, stop_left_over
 from local.flows import DEFAULT, EVENTS, FLOWS, Flow, NotHeld, hold, recording_id
 from local.flows import play as play_flow
 from local.progress import Progress
 from local.simulator import HttpTransport, NoResponse, parse_destination
-from local.stack import STACK_FILE, STATE, LocalStack, build, deploy
+from local.stack import LocalStack, build, deploy, find_stack, stack_file, state_of
 from local.subscriber import Subscriber
 from local.waiting import TooLate
 
@@ -70,37 +73,38 @@ def run(chosen: Flow | IncomingCall, *, once: bool) -> None:
         TooLate: something that should have followed from the call did not come.
     """
     port = port_from(os.environ)
+    state, file = state_of(port), stack_file(port)
     progress = Progress()
     with ExitStack() as on_exit:
-        team = on_exit.enter_context(backend(STATE))
+        on_exit.enter_context(only_one(port, state))
+        if pid := stop_left_over(state):
+            print(f"Stopped the local AWS that an earlier `make run` left behind when it was killed (process {pid}).")
+        team = on_exit.enter_context(backend(state))
         with progress.step(f"start the local AWS on port {port}"):
-            endpoint = on_exit.enter_context(emulator(port, STATE, trusted=team.certificate))
+            endpoint = on_exit.enter_context(emulator(port, state, trusted=team.certificate))
         with progress.step("build the functions (sam build)"):
-            built = build(STATE)
+            built = build(state)
         with progress.step("deploy template.yaml (sam deploy)"):
-            stack = deploy(built, endpoint, STATE, applications(team.application, team.url))
-        on_exit.callback(stack.write_function_log, STATE / "functions.log")
+            stack = deploy(built, endpoint, state, applications(team.application, team.url))
+        on_exit.callback(stack.write_function_log, state / "functions.log")
         with progress.step("refuse a callback without a signature"):
             _expect_refusal(stack)
-        stack.write(STACK_FILE)
-        on_exit.callback(STACK_FILE.unlink, missing_ok=True)
+        stack.write(file)
+        on_exit.callback(file.unlink, missing_ok=True)
         _play(stack, chosen, progress)
         if not once:
-            _stay_up(stack)
+            _stay_up(stack, file)
 
 
 def call(chosen: Flow | IncomingCall) -> None:
     """Play a call against the stack that ``run`` keeps up.
 
     Raises:
-        LocalError: none is up.
+        LocalError: none is up, or several are and ``AWS_PORT`` names none of them.
         NotHeld: the call did not go as it should have.
         TooLate: something that should have followed from the call did not come.
     """
-    stack = LocalStack.read(STACK_FILE)
-    if not answers(stack.aws_endpoint):
-        raise LocalError("No local stack is up any more: start one with `make run` in another terminal.")
-    _play(stack, chosen, Progress())
+    _play(find_stack(os.environ), chosen, Progress())
 
 
 def _chosen(to: IncomingCall | None, flow: str) -> Flow | IncomingCall:
@@ -123,21 +127,25 @@ def _play(stack: LocalStack, chosen: Flow | IncomingCall, progress: Progress) ->
 
 def _play_flow(stack: LocalStack, flow: Flow, progress: Progress) -> None:
     print(f"\nThe flow {flow.name}: {flow.about}\n")
+    started = time.monotonic()
     played = play_flow(flow, stack)
-    _print_call(played, progress)
+    print_call(played, progress, refusing=flow.disturbance.wrong_storage_key)
     held = hold(flow, played, stack, Subscriber(stack), progress, within=_ARRIVES_WITHIN)
     _print_books(stack, held.item, held.events)
+    print_verdict(played, held.item, progress, time.monotonic() - started)
 
 
 def _play_call(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> None:
     """Play a call of which nothing is known but where it goes."""
     print(f"\nA call to {incoming.to_endpoint} ({incoming.to_type})\n")
+    started = time.monotonic()
     played = stack.simulator().play(incoming)
-    _print_call(played, progress)
+    print_call(played, progress)
     if not played.held:
         raise NotHeld(f"The call failed: {'; '.join(played.failures)}.")
     if not played.uploads:
-        print("\nNothing was recorded: the rules and routes of the recording profile decide that.")
+        print("The rules and routes of the recording profile decide who is recorded.")
+        print_verdict(played, {}, progress, time.monotonic() - started)
         return
 
     name = recording_id(played)
@@ -150,11 +158,14 @@ def _play_call(stack: LocalStack, incoming: IncomingCall, progress: Progress) ->
     _print_books(stack, item, events)
     if missing := EVENTS - {event["detail-type"] for event in events}:
         raise NotHeld(f"What is recorded is transcribed too, but there was no {', '.join(sorted(missing))} event.")
+    print_verdict(played, item, progress, time.monotonic() - started)
 
 
-def _print_call(played: PlayedCall, progress: Progress) -> None:
+def print_call(played: PlayedCall, progress: Progress, *, refusing: bool = False) -> None:
+    """Print the steps and the answers of a call; ``refusing`` says that the store is to refuse its uploads."""
     for step in played.steps:
-        progress.happened(str(step), held=step.held)
+        expected = refusing and not step.held and step.name.startswith("upload")
+        progress.happened(f"{step}, which this flow shows" if expected else str(step), held=step.held or expected)
     for answer in played.answers:
         print(f"\nSVAML that answered {answer.event.upper()}, its credentials masked")
         _print(answer.svaml)
@@ -169,6 +180,21 @@ def _print_books(stack: LocalStack, item: Mapping[str, Any], events: Iterable[Ma
         _print({name: event[name] for name in ("source", "detail-type", "detail")})
 
 
+def print_verdict(played: PlayedCall, item: Mapping[str, Any], progress: Progress, seconds: float) -> None:
+    """Print what came of a call in one line, the last of it."""
+    print(f"\n{progress.held} of {progress.steps} steps held, the call's in {seconds:.1f} s. {_verdict(played, item)}")
+
+
+def _verdict(played: PlayedCall, item: Mapping[str, Any]) -> str:
+    if item.get("status") == "missing":
+        return f"The recording is announced as missing ({item['missingReason']}), as it should be."
+    if item.get("status") != "available":
+        return "Nothing was recorded."
+    file = next(iter(item["files"].values()))
+    length = audio.seconds(audio.frames_for(played.call.call_id))
+    return f"Recorded {length} s, {file['size'] / 1024:.0f} KB, as {file['url']}."
+
+
 def _expect_refusal(stack: LocalStack) -> None:
     """Send a callback that nobody signed. It also starts the function, which takes a busy machine its time."""
     answer = HttpTransport(_ARRIVES_WITHIN).send(
@@ -178,19 +204,21 @@ def _expect_refusal(stack: LocalStack) -> None:
         raise NotHeld(f"A callback without a signature was answered {answer.status} instead of 401.")
 
 
-def _stay_up(stack: LocalStack) -> None:
+def _stay_up(stack: LocalStack, file: Path) -> None:
+    flows = textwrap.fill(", ".join(FLOWS), width=100, initial_indent="  ", subsequent_indent="  ")
     print(
         f"""
 The stack is up until Ctrl-C.
 
   callback URL   {stack.callback_url}
-                 (sign for {stack.public_path})
-  application    {stack.application_key}; its secret is in {_shown(STACK_FILE)}
+                 (Sinch signs over the path {stack.public_path})
+  application    {stack.application_key}; its secret is in {_shown(file)}
   AWS            {stack.aws_endpoint}, region {stack.region}, access key and secret: {":".join(ADMINISTRATOR)}
-  emulator log   {_shown(STATE / "emulator.log")}
+  emulator log   {_shown(file.with_name("emulator.log"))}
 
-One more call: make call FLOW=menu, or make call TO=username:alice
-Flows:         {", ".join(FLOWS)}
+Play one more call from another terminal with `make call TO=username:alice`, or with `make call FLOW=menu`.
+Flows:
+{flows}
 """
     )
     sys.stdout.flush()
@@ -243,7 +271,3 @@ def _parser() -> argparse.ArgumentParser:
             help="username:alice, number:+12025550100, sip:alice@example.com, conference:team, did:+12017777777",
         )
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -43,6 +43,7 @@ ANSWERED_WITHIN = 4.0
 """Seconds in which every callback is answered, whatever is behind the recorder."""
 
 _MOST_TRIES = 1000
+_CALLED_USER = "alice"
 _TO_CALLEE: Mapping[str, Any] = {"name": "connectPstn", "number": demo.CALLEE}
 _ANNOUNCED: Mapping[str, str] = {"kind": "announcement", "outcome": "announced", "prompt": demo.ANNOUNCEMENT}
 _ASKED: Mapping[str, str] = {"kind": "menu", "prompt": demo.QUESTION}
@@ -120,8 +121,17 @@ def _in_sample(wanted: bool) -> Callable[[], IncomingCall]:
 
 _ALL = (
     Flow(
+        name="in-app",
+        about="an app calls the user of another app: connected to the username, recorded",
+        call=lambda: app_to_app(_CALLED_USER),
+        outcomes=(("ice", "recorded"),),
+        rule="everything",
+        connects={"name": "connectMxp", "destination": {"type": "username", "endpoint": _CALLED_USER}},
+        recorded=True,
+    ),
+    Flow(
         name="everything",
-        about="a call that no particular rule is for: recorded",
+        about="a phone call that no particular rule is for: recorded",
         call=_phone(demo.ROUTED_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="everything",
@@ -313,7 +323,7 @@ _ALL = (
 FLOWS: Mapping[str, Flow] = {flow.name: flow for flow in _ALL}
 """Every flow by its name."""
 
-DEFAULT = "everything"
+DEFAULT = "in-app"
 """The flow that is played unless another is named."""
 
 

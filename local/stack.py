@@ -18,7 +18,16 @@ from call_recorder.aws.uploader import NEWEST
 from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from local import gaps
 from local.aws import Aws
-from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError
+from local.emulator import (
+    ADMINISTRATOR,
+    ENVIRONMENTS,
+    REGION,
+    ROOT,
+    LocalError,
+    answers,
+    endpoint_of,
+    port_from,
+)
 from local.simulator import Application, Simulator, StorageEndpoints, Transport
 from local.waiting import until
 
@@ -30,8 +39,7 @@ if TYPE_CHECKING:
 STATE = ROOT / ".local"
 """Everything that exists only while something runs here, and the logs of it."""
 
-STACK_FILE = STATE / "stack.json"
-"""Describes the stack that `make run` keeps up."""
+_STACK_FILE = "stack.json"
 
 STACK_NAME = "call-recorder"
 EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
@@ -49,6 +57,16 @@ _PARAMETERS = {
     "GraceSeconds": "10",
     "LongestCallSeconds": "30",
 }
+
+
+def state_of(port: int) -> Path:
+    """Return the directory of the stack that `make run` keeps up on a port: two of them share nothing."""
+    return STATE / str(port)
+
+
+def stack_file(port: int) -> Path:
+    """Return the file that describes the stack that `make run` keeps up on a port."""
+    return state_of(port) / _STACK_FILE
 
 
 class FunctionFailed(Exception):
@@ -214,6 +232,34 @@ class LocalStack(BaseModel):
             raise LocalError(f"{path} is of another version: stop `make run` and start it again.") from None
 
 
+def find_stack(environment: Mapping[str, str]) -> LocalStack:
+    """Return the stack that `make run` keeps up: the one on ``AWS_PORT`` or, without it, the only one.
+
+    Raises:
+        LocalError: there is none, or there are several and none is named.
+    """
+    if environment.get("AWS_PORT"):
+        port = port_from(environment)
+        if port not in _ports_up():
+            raise LocalError(f"No local stack is up on port {port}: start one with `make run AWS_PORT={port}`.")
+        return LocalStack.read(stack_file(port))
+    match _ports_up():
+        case []:
+            raise LocalError("No local stack is up: start one with `make run` in another terminal.")
+        case [port]:
+            return LocalStack.read(stack_file(port))
+        case ports:
+            choices = " or ".join(f"AWS_PORT={port}" for port in ports)
+            raise LocalError(f"{len(ports)} local stacks are up: say which one with {choices}.")
+
+
+def _ports_up() -> list[int]:
+    """Return the ports of this clone's stacks that answer."""
+    files = STATE.glob(f"[0-9]*/{_STACK_FILE}")
+    ports = sorted(int(file.parent.name) for file in files if file.parent.name.isdecimal())
+    return [port for port in ports if answers(endpoint_of(port))]
+
+
 def build(state: Path) -> Path:
     """Build the functions with `sam build` for the interpreter that will run them here.
 
@@ -377,5 +423,11 @@ def _sam(command: Sequence[str], environment: Mapping[str, str], log: Path) -> N
             check=False,
         )
     if done.returncode:
-        *_, last = ["no output", *log.read_text("utf-8", "replace").strip().splitlines()]
-        raise LocalError(f"`sam {command[0]}` failed ({last.strip()}): {log} has the whole story.")
+        raise LocalError(f"`sam {command[0]}` failed ({_said(log)}): {log} has the whole story.")
+
+
+def _said(log: Path) -> str:
+    """Return the line of a log that names an error, or else its last one: the SAM CLI may go on after an error."""
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line or "error:" in line]
+    return (errors or lines or ["no output"])[-1]

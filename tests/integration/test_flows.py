@@ -18,7 +18,7 @@ import pytest
 
 from call_recorder.recording.parameters import CREDENTIALS
 from local import demo
-from local.__main__ import main
+from local.commands import main
 from local.emulator import ROOT
 from local.flows import EVENTS, FLOWS, Flow, hold, play, wait_until_settled
 from local.progress import Progress
