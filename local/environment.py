@@ -48,7 +48,11 @@ def make(name: str, environments: Path, requirements: Path) -> None:
     folder = environments / name
     environments.mkdir(parents=True, exist_ok=True)
     with (environments / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print(f"Waiting for another `make` that installs the {name} environment ...", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         wanted, installed = requirements.read_bytes(), folder / INSTALLED
         if installed.is_file() and installed.read_bytes() == wanted:
             installed.touch()  # make compares the times

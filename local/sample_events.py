@@ -2,11 +2,13 @@
 
 They serve `sam local invoke` and the tests. A signature holds for minutes only, so a file says when it was
 received, and whoever uses it either sets the clock to ``received_at(event)`` or takes it afresh from
-``sample(name, now)``. `make events` writes all of them afresh.
+``sample(name, now)``. `make events` writes all of them afresh into ``.local/events``, and `make events TRACKED=1` over
+the files of the repository, when what they hold has changed.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import json
@@ -39,6 +41,9 @@ from local.simulator.calls import (
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 """Where the files are."""
+
+SIGNED = EVENTS.parent / ".local" / "events"
+"""Where those are that are signed afresh, to be invoked by hand."""
 
 Event = dict[str, Any]
 
@@ -384,14 +389,17 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def main() -> None:
-    """Write every sample afresh."""
+def main(arguments: list[str] | None = None) -> None:
+    """Write every sample afresh: into a folder that nobody keeps, or over the files that the repository has."""
+    parser = argparse.ArgumentParser(prog="python -m local.sample_events", description=main.__doc__)
+    parser.add_argument("--tracked", action="store_true", help="over the files of the repository")
+    folder = EVENTS if parser.parse_args(arguments).tracked else SIGNED
     now = datetime.now(UTC)
-    EVENTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         text = json.dumps(sample(name, now), indent=2)
-        (EVENTS / f"{name}.json").write_text(text + "\n", "utf-8")
-    print(f"{len(NAMES)} events are signed as of {now:%Y-%m-%d %H:%M:%S} UTC, in {EVENTS}.")
+        (folder / f"{name}.json").write_text(text + "\n", "utf-8")
+    print(f"{len(NAMES)} events are signed as of {now:%Y-%m-%d %H:%M:%S} UTC, in {folder}.")
 
 
 if __name__ == "__main__":

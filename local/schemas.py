@@ -210,14 +210,20 @@ def _text(value: Any) -> str:
 
 
 def main() -> None:
-    """Write the files, and remove those of no event."""
+    """Write the files, remove those of no event, and say what has changed."""
     texts = files()
     SCHEMAS.mkdir(exist_ok=True)
+    changed = 0
     for path in SCHEMAS.glob("*.json"):
         if path.name not in texts and f".v{events.SCHEMA_VERSION}." in path.name:
             path.unlink()
+            changed += 1
     for name, text in texts.items():
-        (SCHEMAS / name).write_text(text)
+        path = SCHEMAS / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            changed += 1
+    print(f"{len(texts)} files are in {SCHEMAS}, {changed or 'none'} of them changed.")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,11 @@ def stack_file(port: int) -> Path:
     return state_of(port) / _STACK_FILE
 
 
+def callback_url_on(endpoint: str, outputs: Mapping[str, str]) -> str:
+    """Return where an emulator takes the callbacks of a stack: its output names the address that AWS would give it."""
+    return f"{endpoint}/_aws/execute-api/{outputs['CallbackApiId']}/$default/callbacks"
+
+
 class FunctionFailed(Exception):
     """A function that was invoked raised an error; the text is its type and message."""
 
@@ -327,7 +332,7 @@ def deploy(
     gaps.limit_concurrency(aws, outputs["NotifyFunctionName"])
     first = applications[0].application
     stack = LocalStack(
-        callback_url=f"{endpoint}/_aws/execute-api/{outputs['CallbackApiId']}/$default/callbacks",
+        callback_url=callback_url_on(endpoint, outputs),
         public_path=outputs["CallbackPath"],
         aws_endpoint=endpoint,
         region=REGION,

@@ -21,12 +21,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic.alias_generators import to_camel
 
 from call_recorder.handlers.telemetry import traced
 from call_recorder.recording import facts
 from call_recorder.recording.facts import MalformedFact, ObjectStored, PlaceOverdue, QueuedFact, UploaderKeyChanged
+from tools.stack import NO_REGION, Refused, read_outputs
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -48,10 +49,6 @@ _MOST_SOUGHT = 16  # so many ids keep a filter pattern below its 1024 characters
 T = TypeVar("T")
 
 
-class Refused(Exception):
-    """The command cannot do what it was asked to; the text is one sentence that says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What this command needs to know of a stack."""
@@ -67,17 +64,7 @@ class Stack:
         Raises:
             Refused: there is no such stack, or it is none of ours.
         """
-        try:
-            [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ValidationError":
-                raise
-            region = cloudformation.meta.region_name
-            raise Refused(
-                f"There is no stack {name} in {region}: name another one with --stack, or check which account and "
-                "region this shell is set to."
-            ) from None
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
+        outputs = read_outputs(cloudformation, name)
         try:
             return cls(
                 queue_url=outputs["RecordingQueueUrl"],
@@ -374,6 +361,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session = boto3.Session()
         stack = Stack.find(session.client("cloudformation"), asked.stack)
         (_put_back if asked.put_back else _list)(session, stack, as_json=asked.json)
+    except NoRegionError:
+        print(NO_REGION, file=sys.stderr)
+        return 1
     except (Refused, ClientError, BotoCoreError) as error:
         print(error, file=sys.stderr)
         return 1

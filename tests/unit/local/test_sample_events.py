@@ -25,6 +25,7 @@ from local.sample_events import (
     PUBLIC_PATH,
     Event,
     load,
+    main,
     received_at,
     sample,
 )
@@ -55,11 +56,34 @@ def test_there_is_one_file_for_each_sample() -> None:
     assert sorted(path.name for path in EVENTS.iterdir()) == sorted([f"{name}.json" for name in NAMES] + ["env.json"])
 
 
+def test_what_is_signed_afresh_leaves_the_files_of_the_repository_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in EVENTS.iterdir()}
+    monkeypatch.setattr("local.sample_events.SIGNED", tmp_path / "events")
+
+    main([])
+
+    assert {path.name: path.read_bytes() for path in EVENTS.iterdir()} == before
+    assert sorted(path.stem for path in (tmp_path / "events").iterdir()) == sorted(NAMES)
+    fresh = json.loads((tmp_path / "events" / "callback-ice-username.json").read_text())
+    check(fresh, datetime.now(UTC))
+    assert str(tmp_path / "events") in capsys.readouterr().out
+
+
+def test_the_files_of_the_repository_can_be_written_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local.sample_events.EVENTS", tmp_path)
+
+    main(["--tracked"])
+
+    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_is_what_make_events_would_write_at_that_time(name: str) -> None:
     event = load(name)
 
-    assert event == sample(name, received_at(event)), "run `make events`"
+    assert event == sample(name, received_at(event)), "run `make events TRACKED=1`"
 
 
 @pytest.mark.parametrize("name", sorted({*CALLBACKS} - NOT_AUTHENTIC))
