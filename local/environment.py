@@ -71,8 +71,8 @@ def _install(name: str, folder: Path, requirements: Path) -> None:
     # The list is complete, so pip need not resolve anything, and most modules are never imported, so it need not
     # compile them.
     command = [
-        *(folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--no-input", "install"),
-        *("--no-deps", "--no-compile", "--require-hashes", "--requirement", requirements),
+        *(str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"),
+        *("--no-deps", "--no-compile", "--require-hashes", "--requirement", str(requirements)),
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)

@@ -278,7 +278,7 @@ def _covers(one: str, other: str) -> bool:
 
 
 def _named(rule: Rule) -> str:
-    notes = [rule.consent.kind] if rule.consent else []
+    notes: list[str] = [rule.consent.kind] if rule.consent else []
     notes += [f"{rule.sample * 100:g} % of them"] if rule.sample < 1 else []
     notes += ["from the answer on"] if rule.start == "answer" else []
     return f"{rule.name!r} ({', '.join(notes)})" if notes else repr(rule.name)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import jmespath
+import jmespath  # type: ignore[import-untyped]
 from botocore import xform_name
 from botocore.config import Config
 from botocore.model import ListShape, MapShape, Shape, StructureShape
@@ -42,7 +42,7 @@ def sam(arguments: list[str]) -> int:
     }
     environment.pop("PYTHONPATH")
     deploys = arguments[0] == "deploy"
-    command = [ENVIRONMENTS / "sam" / "bin" / "python", "-m", "samcli", *arguments]
+    command = [str(ENVIRONMENTS / "sam" / "bin" / "python"), "-m", "samcli", *arguments]
     command += ["--parameter-overrides", "RequireTls=false", "LogLevel=DEBUG"] if deploys else []
     status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
     if deploys and not status:

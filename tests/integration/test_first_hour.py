@@ -28,6 +28,7 @@ from local.emulator import (
     only_one,
     stop_left_over,
 )
+from tools.play_call import CUSTOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +120,7 @@ def test_the_readme_to_the_letter_connects_and_records_both_calls_and_delivers(
     assert "warning" not in done.stdout
     event = json.loads(done.stdout.strip().splitlines()[-1])
     assert event["detail-type"] == "Recording Available"
+    assert event["detail"]["data"]["custom"] == CUSTOM
     # The emulator delivers whatever the policy says; AWS does not.
     [statement] = json.loads(attributes["Policy"])["Statement"]
     [arn] = [rule["Arn"] for rule in rules if rule["Name"] == "recordings-available"]
