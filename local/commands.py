@@ -107,11 +107,14 @@ def call(chosen: Flow | IncomingCall) -> None:
     _play(find_stack(os.environ), chosen, Progress())
 
 
-def _chosen(to: IncomingCall | None, flow: str) -> Flow | IncomingCall:
-    if to is not None:
+def _chosen(to: str, flow: str) -> Flow | IncomingCall:
+    if to:
         if flow:
             raise LocalError("Name a flow with FLOW or a destination with TO, not both.")
-        return to
+        try:
+            return parse_destination(to)
+        except ValueError as error:
+            raise LocalError(f"TO is {to!r}: {error}.") from None
     if flow and flow not in FLOWS:
         raise LocalError(f"There is no flow {flow!r}: choose one of {', '.join(FLOWS)}.")
     return FLOWS[flow or DEFAULT]
@@ -249,13 +252,6 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _destination(text: str) -> IncomingCall:
-    try:
-        return parse_destination(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no destination: {error}") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -266,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--flow", default="", metavar="NAME", help=f"one of {', '.join(FLOWS)}")
         command.add_argument(
             "--to",
-            type=_destination,
+            default="",
             metavar="TYPE:ENDPOINT",
             help="username:alice, number:+12025550100, sip:alice@example.com, conference:team, did:+12017777777",
         )

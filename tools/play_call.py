@@ -153,21 +153,27 @@ def _number(value: object) -> int | float:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _destination(text: str) -> IncomingCall:
+def _call(to: str, caller: str) -> IncomingCall:
+    """Make the call that the command line says.
+
+    Raises:
+        Refused: it says none.
+    """
     try:
-        return parse_destination(text)
+        call = replace(parse_destination(to), custom=CUSTOM)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no destination: {error}") from None
+        raise Refused(f"TO is {to!r}: {error}.") from None
+    if caller:
+        call = replace(call, user=caller) if call.in_app else replace(call, cli=caller)
+    return call
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     asked = _parser().parse_args(arguments)
-    call = replace(asked.to, custom=CUSTOM)
-    if asked.caller:
-        call = replace(call, user=asked.caller) if call.in_app else replace(call, cli=asked.caller)
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
     try:
+        call = _call(asked.to, asked.caller)
         session = boto3.Session()
         stack = Stack.find(session, asked.stack, asked.url, endpoint)
         print(f"A call to {call.to_endpoint} ({call.to_type}), by {stack.callback_url}", flush=True)
@@ -196,7 +202,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", dest="caller", default="", help="who calls: a number, or in the app a user's name")
     parser.add_argument(
         "--to",
-        type=_destination,
         default=_DEFAULT_DESTINATION,
         metavar="TYPE:ENDPOINT",
         help="username:alice (default), number:+12025550100, sip:alice@example.com, conference:team, did:+12025550100",

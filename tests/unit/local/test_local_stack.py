@@ -239,6 +239,19 @@ def test_without_a_flow_an_app_calls_a_user_and_is_recorded() -> None:
     assert flow.recorded
 
 
+@pytest.mark.parametrize("command", ["run", "call"])
+def test_what_is_no_destination_is_told_with_the_choices(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    assert main([command, "--to", "alice"]) == 1
+
+    told = capsys.readouterr().err
+    assert told.startswith("\nTO is 'alice': write one of username:..., number:..., ")
+    assert "usage" not in told
+
+
 def test_a_policy_is_rewritten_only_where_the_emulator_cannot_evaluate_it() -> None:
     take = {"Effect": "Allow", "Action": ["sqs:ReceiveMessage"], "Resource": "arn:aws:sqs:::queue"}
     send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "arn:aws:sqs:::queue"}

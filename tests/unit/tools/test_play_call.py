@@ -139,3 +139,11 @@ def test_a_recorded_call_is_shown_with_its_item_its_file_and_how_to_fetch_it() -
 def test_what_is_refused_is_one_sentence() -> None:
     with pytest.raises(Refused, match=r"^The stack other has no output CallbackUrl: it is no call recorder\.$"):
         Stack.find(Session({}, {}), "other", "", None)  # type: ignore[arg-type]
+
+
+def test_what_is_no_destination_is_told_with_the_choices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, OUTPUTS, {}, "--to", "+12017777777") == 1
+
+    assert capsys.readouterr().err.startswith("TO is '+12017777777': write one of username:..., ")
