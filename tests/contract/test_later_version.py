@@ -153,8 +153,9 @@ def test_an_attribute_that_is_derived_goes_when_what_it_is_made_of_goes(written:
     item = written["items"]["asked"]
     assert {"dueAt", "waitingShard"} <= item.keys()
     known = from_item(Recording, item)
+    about: list[Any] = [fact for fact in map(read, written["messages"]) if getattr(fact, "call_id", "") == "asked"]
 
-    done = known.merge_all(fact for fact in map(read, written["messages"]) if getattr(fact, "call_id", "") == "asked")
+    done = known.merge_all(about)
 
     assert not {"dueAt", "waitingShard"} & to_item(done, RETENTION, PATIENCE).keys()
 
