@@ -20,6 +20,7 @@ OF_NO_VERSION = ("ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig",
 
 ANOTHER_TEXT = {
     "CallbackPath": "/voice/callbacks",
+    "CallbackHost": "voice.example.com",
     "PrefetchedApplicationKey": "b2a1c3d4",
     "ParameterPrefix": "calls",
     "ParametersKmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000",
