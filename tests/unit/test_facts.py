@@ -89,6 +89,17 @@ def test_no_fact_keeps_a_credential_that_sinch_quotes(credential: str, quote: st
     assert not any(part in message for part in re.split("[:&]", credential) if len(part) > 4 and part != "eu-west-1")
 
 
+OF_A_SECRET = st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-")
+
+
+@given(st.text(OF_A_SECRET, min_size=40, max_size=88).filter(lambda secret: re.search("[0-9+/=]|[A-Za-z]{25}", secret)))
+def test_no_secret_of_usual_length_stays_in_what_sinch_says(secret: str) -> None:
+    fact = fact_from(sinch.notify("callingerror", errorMsg=f'Illegal SVAML: {{"credentials":"{secret}"}}'))
+
+    assert isinstance(fact, AnswerRefused)
+    assert fact.error.message == 'Illegal SVAML: {"credentials":"***"}'
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -271,6 +271,15 @@ def test_of_a_phone_number_only_the_end_is_shown(account: Account) -> None:
     assert [letter.about for letter in account.listed()] == ["+*********01"]
 
 
+def test_of_a_phone_number_in_a_files_name_only_the_end_is_shown(account: Account) -> None:
+    place = "s3://own-bucket/recordings/app/2026/11/23/sales_2b46700000001"
+    account.sqs.put(write(PlaceOverdue(place=place, at=sinch.NOW)))
+
+    [letter] = account.listed()
+
+    assert letter.about == "s3://own-bucket/recordings/app/2026/11/23/sales_2b*********01"
+
+
 def test_a_message_that_is_no_fact_says_what_is_wrong_with_it(account: Account) -> None:
     account.sqs.put("not json")
     account.sqs.put('{"fact": "call-ended", "callId": "one"}')
