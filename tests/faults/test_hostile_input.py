@@ -387,7 +387,7 @@ class Books:
             case _:
                 known = [self.tables.recording(name) for name in names_to_load(fact) if name in self.tables.items]
                 own = [recording for recording in known if recording.application_key == fact.application_key]
-                if any(fact in recording.held.values() for recording in own):
+                if any(fact in recording.held_facts.values() for recording in own):
                     return True
                 meant = (fact, fact.model_copy(update={"conference_id": None}))
                 return any(recording.merge(each) == recording for recording in own for each in meant)

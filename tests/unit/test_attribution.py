@@ -251,6 +251,20 @@ def test_decision_and_notifications_at_the_same_time_make_one_recording_before_i
     assert_one_whole_recording(books, decided, url)
 
 
+@pytest.mark.parametrize("decided", NAMES)
+def test_what_a_later_version_holds_and_nobody_here_can_read_stays_there_and_holds_up_nothing(
+    books: Books, decided: str
+) -> None:
+    books.take(*heard(ELSEWHERE))
+    later = {"S": '{"fact":"call-transferred","recordingId":"standup","conferenceId":"standup"}'}
+    books.table.items[sinch.CALL]["held"]["M"]["later"] = later
+
+    books.take(requested(CALL if decided == "call" else IN_CONFERENCE, ELSEWHERE))
+
+    assert_one_whole_recording(books, decided, ELSEWHERE)
+    assert books.table.items[sinch.CALL]["held"]["M"]["later"] == later
+
+
 def test_a_flood_of_notifications_about_one_call_keeps_its_item_small(books: Books) -> None:
     url = "s3://elsewhere/" + "a" * 1200
     for number in range(10):

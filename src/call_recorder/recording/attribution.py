@@ -165,7 +165,7 @@ class Attribution:
         }
         if end := call.ends.get(call_id):
             yield self._to(CallEnded.model_validate(about | {"end": end}))
-        for fact in call.held.values():
+        for fact in call.held_facts.values():
             yield self._to(_of_conference(fact, conference_id))
         if call.held:
             yield Attributed(call, because, "pass-on")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Set
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, Field
 
@@ -25,14 +25,18 @@ from call_recorder.recording.facts import (
     Consent,
     Fact,
     FileStored,
+    MalformedFact,
     Model,
     Notification,
     Notified,
     Overdue,
     RecordingAvailable,
+    RecordingFact,
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
+    read,
+    write,
 )
 from call_recorder.recording.files import StoredFile
 from call_recorder.recording.outbox import Outbox, Patience
@@ -95,8 +99,8 @@ class Recording(Outbox):
     The maps by call id hold one entry for a call and one per participant for a conference. A call has one file and
     one transcript, whatever the URLs say that they are known by; those of a conference go by their names.
 
-    ``held`` are facts that name a conference beside this call while nothing was decided on the call. They announce
-    nothing. ``held_since`` is when the first was held, ``passed_on_at`` when their conference took all of them.
+    ``held`` are facts, as messages, that name a conference beside this call while nothing was decided on the call.
+    They announce nothing. ``held_since`` is when the first was held, ``passed_on_at`` when their conference took them.
     """
 
     recording_id: str
@@ -114,7 +118,7 @@ class Recording(Outbox):
     calling_errors: dict[str, CallingError] = Field(default_factory=dict)
     notifications: dict[str, Notification] = Field(default_factory=dict)
     missing: dict[str, Missing] = Field(default_factory=dict)
-    held: dict[str, Annotated[Fact, Field(discriminator="fact")]] = Field(default_factory=dict)
+    held: dict[str, str] = Field(default_factory=dict)
     held_since: AwareDatetime | None = None
     passed_on_at: AwareDatetime | None = None
 
@@ -154,9 +158,14 @@ class Recording(Outbox):
         return self.calls.keys() | self.consents.keys() | self.awaited.keys() | self.requests.keys()
 
     @property
+    def held_facts(self) -> dict[str, Fact]:
+        """What is held and can be read; a later version may hold facts of a kind that is not known here."""
+        return {key: fact for key, message in self.held.items() if (fact := _readable(message))}
+
+    @property
     def held_beside(self) -> str | None:
         """The conference that the facts name which are held here, if there are any."""
-        return min((fact.conference_id for fact in self.held.values() if fact.conference_id), default=None)
+        return min((fact.conference_id for fact in self.held_facts.values() if fact.conference_id), default=None)
 
     @property
     def available(self) -> dict[str, StoredFile]:
@@ -233,8 +242,8 @@ class Recording(Outbox):
         """
         if self.decided_calls:
             return self.merge(_of_the_call(fact))
-        key = _digest(fact.model_dump_json())
-        held = _smallest({**self.held, key: fact}, MAX_HELD)
+        message = write(fact)
+        held = _smallest({**self.held, _digest(message): message}, MAX_HELD)
         if held == self.held:
             return self
         since = at if self.passed_on_at or self.held_since is None else self.held_since
@@ -249,8 +258,10 @@ class Recording(Outbox):
 
     def _released(self) -> Self:
         """Return the call's recording with what it held merged."""
-        empty = self.model_copy(update={"held": {}, "held_since": None, "passed_on_at": None})
-        return empty.merge_all(map(_of_the_call, self.held.values()))
+        facts = self.held_facts
+        rest = {key: message for key, message in self.held.items() if key not in facts}
+        released = self.model_copy(update={"held": rest, "held_since": None, "passed_on_at": None})
+        return released.merge_all(map(_of_the_call, facts.values()))
 
     def _finished_at(self, owed: dict[str, datetime]) -> datetime | None:
         """Return when the recording that is owed was finished; in a conference it may be an earlier one that was."""
@@ -331,7 +342,7 @@ class Recording(Outbox):
         if fact.application_key != self.application_key:
             raise ForeignFact("the recording is another application's")
         merged = self.model_copy(update=self._merged(fact))
-        if merged.held and merged.decided_calls:
+        if merged.held_since and merged.decided_calls:
             merged = merged._released()  # noqa: SLF001 - it is one of ours
         return self if merged == self else merged
 
@@ -409,6 +420,14 @@ def _joined(known: dict[str, _T], key: str, value: _T | None, most: int) -> dict
 
 def _smallest(joined: dict[str, _V], most: int) -> dict[str, _V]:
     return joined if len(joined) <= most else {kept: joined[kept] for kept in sorted(joined)[:most]}
+
+
+def _readable(message: str) -> Fact | None:
+    try:
+        fact = read(message)
+    except MalformedFact:
+        return None
+    return fact if isinstance(fact, RecordingFact) else None
 
 
 def _of_the_call(fact: Fact) -> Fact:
