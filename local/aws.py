@@ -33,10 +33,12 @@ class Aws:
 
     Args:
         endpoint: URL of the emulator.
+        dynamodb: URL of another DynamoDB, if there is one.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, dynamodb: str | None = None) -> None:
         self.endpoint = endpoint
+        self.dynamodb_endpoint = dynamodb or endpoint
         access_key, secret_key = ADMINISTRATOR
         self._session = boto3.Session(
             aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=REGION
@@ -55,7 +57,7 @@ class Aws:
     @cached_property
     def dynamodb(self) -> DynamoDBServiceResource:
         """Tables, as a resource: items come as plain Python values."""
-        return self._session.resource("dynamodb", endpoint_url=self.endpoint, config=_CONFIG)
+        return self._session.resource("dynamodb", endpoint_url=self.dynamodb_endpoint, config=_CONFIG)
 
     @cached_property
     def events(self) -> EventBridgeClient:

@@ -38,6 +38,6 @@ def create(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str 
         )
 
 
-def tables(client: DynamoDBClient) -> Tables:
+def tables(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> Tables:
     """Return the tables as NotifyFunction uses them."""
-    return Tables(ThroughBoto3(client), recordings=RECORDINGS, places=PLACES, retention=RETENTION, patience=PATIENCE)
+    return Tables(ThroughBoto3(client), recordings=recordings, places=places, retention=RETENTION, patience=PATIENCE)

@@ -1,6 +1,7 @@
 """How much the fault tests do: ``FAULTS=full`` does all of it, ``short``, the default, what each `make test` can bear.
 
-``FAULTS_SEED`` repeats a full run. The short form has always the same one.
+``FAULTS_SEED`` repeats a full run. The short form has always the same one. ``FAULTS_TABLES=dynamodb-local`` has all
+tables on Amazon's DynamoDB Local, which refuses what DynamoDB refuses; the emulator's DynamoDB is more lenient.
 """
 
 from __future__ import annotations
@@ -14,23 +15,30 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from local.aws import Aws
+from local.dynamodb_local import dynamodb_local
 from local.emulator import emulator, free_port
 from local.stack import STATE
 from tests.faults.injection import MATRIX
+from tests.faults.tables import BoundedTables, RealTables, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from _pytest.terminal import TerminalReporter
 
+    from tests.faults.tables import Shelves
+
 FULL: Final = os.environ.get("FAULTS", "short") == "full"
+
+ON_DYNAMODB_LOCAL: Final = os.environ.get("FAULTS_TABLES") == "dynamodb-local"
 
 # The workers of pytest-xdist are made after this and inherit it, so that all of them have the same seed.
 SEED: Final = os.environ.setdefault("FAULTS_SEED", secrets.token_hex(4) if FULL else "short")
 
 
 def pytest_report_header() -> str:
-    return f"faults: {'full' if FULL else 'short'}, FAULTS_SEED={SEED}"
+    tables = "DynamoDB Local" if ON_DYNAMODB_LOCAL else "the emulator and this process"
+    return f"faults: {'full' if FULL else 'short'}, tables on {tables}, FAULTS_SEED={SEED}"
 
 
 _LOOPBACK: Final = ["127.0.0.1", "localhost"]
@@ -44,10 +52,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[Aws]:
+def dynamodb() -> Iterator[str | None]:
+    """The URL of DynamoDB Local, where that has the tables."""
+    if not ON_DYNAMODB_LOCAL:
+        yield None
+        return
+    with dynamodb_local(STATE / "faults") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def aws(dynamodb: str | None) -> Iterator[Aws]:
     """An AWS on this machine, as its administrator."""
     with emulator(free_port(), STATE / "faults") as endpoint:
-        yield Aws(endpoint)
+        yield Aws(endpoint, dynamodb=dynamodb)
+
+
+@pytest.fixture
+def tables(dynamodb: str | None) -> Iterator[Shelves]:
+    """Both tables, empty."""
+    if dynamodb is None:
+        yield BoundedTables()
+        return
+    real = RealTables(client_of(dynamodb))
+    yield real
+    real.delete()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -623,7 +623,9 @@ class Letters:
 
     def _mutate(self, fact: dict[str, Any]) -> None:
         draw = self.random.random()
-        if draw < 0.2:
+        if draw < 0.05:
+            put_somewhere(self.random, fact, "")
+        elif draw < 0.2:
             put_somewhere(self.random, fact, self._words.text())
         elif draw < 0.4:
             put_somewhere(self.random, fact, self._words.value())

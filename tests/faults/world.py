@@ -25,7 +25,7 @@ from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
 from tests.faults.injection import KILLED, Calls, Fault, Target, peers, warm_up
-from tests.template.stack import Stack
+from tests.faults.tables import create_declared
 
 VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
 GRACE: Final = timedelta(minutes=30)
@@ -73,14 +73,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Mapping[str, str], Callable[[], datetim
 }
 
 
-@cache
-def _tables() -> dict[str, dict[str, Any]]:
-    """Return the tables as the template declares them."""
-    stack, wanted = Stack(), ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    warm_up()
-    return {
-        table: {name: stack.properties(table)[name] for name in wanted} for table in ("RecordingsTable", "PlacesTable")
-    }
+_warm_up_once = cache(warm_up)
 
 
 @dataclass(frozen=True)
@@ -126,9 +119,8 @@ class World:
     redelivered: int = 0
 
     def __post_init__(self) -> None:
-        client = self.aws.dynamodb.meta.client
-        for table, properties in _tables().items():
-            client.create_table(TableName=f"{self.name}-{table}", **properties)
+        _warm_up_once()
+        create_declared(self.aws.dynamodb.meta.client, self.name)
         self.queue_url = self.aws.sqs.create_queue(QueueName=self.name)["QueueUrl"]
         self.subscriber_url = self.aws.sqs.create_queue(QueueName=f"{self.name}-subscriber")["QueueUrl"]
         self.aws.events.create_event_bus(Name=self.name)
@@ -168,6 +160,7 @@ class World:
             "POWERTOOLS_SERVICE_NAME": self.name,
             "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
             "AWS_ENDPOINT_URL": self.aws.endpoint,
+            "AWS_ENDPOINT_URL_DYNAMODB": self.aws.dynamodb_endpoint,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": access_key,

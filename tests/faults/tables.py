@@ -1,0 +1,232 @@
+"""Both tables as the fault tests use them: in this process, refusing what DynamoDB refuses, or on DynamoDB Local."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import uuid4
+
+import boto3
+from botocore.config import Config
+
+from call_recorder.aws.items import to_item
+from call_recorder.aws.waiting import INDEX, Waiting
+from call_recorder.handlers.watchdog import Watchdog
+from call_recorder.recording.errors import TableUnavailable
+from call_recorder.recording.facts import QueuedFact
+from call_recorder.recording.ledger import Stored
+from call_recorder.recording.recording import Recording
+from local.emulator import ADMINISTRATOR, REGION
+from tests.fakes import PATIENCE, RETENTION, InMemoryTables, ItemT, Queue, RecordedTelemetry
+from tests.tables import tables
+from tests.template.stack import Stack
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TABLES: Final = ("RecordingsTable", "PlacesTable")
+"""The tables as the template names them."""
+
+MAX_PARTITION_KEY: Final = 2048
+MAX_SORT_KEY: Final = 1024
+MAX_ITEM: Final = 400 * 1024
+"""Bytes that DynamoDB takes."""
+
+MAX_NESTING: Final = 32
+"""Levels of an attribute, the innermost text or number included."""
+
+MAX_DIGITS: Final = 38
+"""Digits of a number. Ours are whole numbers."""
+
+
+@cache
+def declared() -> Mapping[str, dict[str, Any]]:
+    """Return the tables as the template declares them, as CreateTable takes them."""
+    stack, wanted = Stack(), ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {table: {name: stack.properties(table)[name] for name in wanted} for table in TABLES}
+
+
+def create_declared(client: DynamoDBClient, prefix: str) -> dict[str, str]:
+    """Create both tables as the template declares them; return their names, which begin with a prefix."""
+    names = {table: f"{prefix}-{table}" for table in TABLES}
+    for table, name in names.items():
+        client.create_table(TableName=name, **declared()[table])
+    return names
+
+
+def client_of(endpoint: str) -> DynamoDBClient:
+    """Return a client of a DynamoDB on this machine."""
+    access_key, secret_key = ADMINISTRATOR
+    return boto3.client(
+        "dynamodb",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(proxies={}, connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1}),
+    )
+
+
+class Shelves(Protocol):
+    """Both tables, and what a test looks at in them.
+
+    Attributes:
+        refused: what they refused, and why.
+    """
+
+    refused: list[str]
+
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored: ...
+
+    def save(self, item: ItemT) -> ItemT: ...
+
+    def stored(self) -> Iterator[Mapping[str, Any]]:
+        """Yield every item in DynamoDB's JSON."""
+
+    def due(self) -> list[str]:
+        """Return when each item is due that the watchdog has to look at."""
+
+    def look(self, at: datetime) -> list[QueuedFact]:
+        """Return what the watchdog puts on the queue when it looks."""
+
+
+class BoundedTables:
+    """Tables in this process that refuse what DynamoDB refuses."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+        self._tables = InMemoryTables()
+
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+        if not all(1 <= len(key.encode()) <= MAX_PARTITION_KEY for key in (*recording_ids, *places)):
+            raise self._refusal("BatchGetItem", "a key that is empty or too long")
+        return self._tables.load(recording_ids, places)
+
+    def save(self, item: ItemT) -> ItemT:
+        table = "RecordingsTable" if isinstance(item, Recording) else "PlacesTable"
+        if reason := refusal(table, to_item(item, RETENTION, PATIENCE)):
+            raise self._refusal("PutItem", reason)
+        return self._tables.save(item)
+
+    def stored(self) -> Iterator[Mapping[str, Any]]:
+        yield from (*self._tables.items.values(), *self._tables.places.values())
+
+    def due(self) -> list[str]:
+        return [item["dueAt"]["S"] for item in self.stored() if "dueAt" in item]
+
+    def look(self, at: datetime) -> list[QueuedFact]:
+        return list(self._tables.due(at))
+
+    def _refusal(self, operation: str, reason: str) -> TableUnavailable:
+        self.refused.append(f"{operation}: {reason}")
+        return TableUnavailable(f"{operation}: ValidationException")
+
+
+class RealTables:
+    """Tables of their own on DynamoDB Local, as NotifyFunction writes them and WatchdogFunction reads them.
+
+    Args:
+        client: DynamoDB Local.
+    """
+
+    def __init__(self, client: DynamoDBClient) -> None:
+        self.refused: list[str] = []
+        self._client = client
+        self._names = create_declared(client, f"hostile-{uuid4().hex[:12]}")
+        recordings, places = (self._names[table] for table in TABLES)
+        self._tables = tables(client, recordings=recordings, places=places)
+        self._waiting = Waiting(client, recordings=recordings, places=places)
+
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+        with self._noted():
+            return self._tables.load(recording_ids, places)
+
+    def save(self, item: ItemT) -> ItemT:
+        with self._noted():
+            return self._tables.save(item)
+
+    def stored(self) -> Iterator[Mapping[str, Any]]:
+        for name in self._names.values():
+            yield from self._scan(TableName=name)
+
+    def due(self) -> list[str]:
+        names = self._names.values()
+        return [item["dueAt"]["S"] for name in names for item in self._scan(TableName=name, IndexName=INDEX)]
+
+    def look(self, at: datetime) -> list[QueuedFact]:
+        queue = Queue()
+        Watchdog(self._waiting, queue, RecordedTelemetry(), lambda: at)()
+        return list(queue.sent)
+
+    def delete(self) -> None:
+        """Delete them."""
+        for name in self._names.values():
+            self._client.delete_table(TableName=name)
+
+    def _scan(self, **index: str) -> Iterator[Mapping[str, Any]]:
+        for page in self._client.get_paginator("scan").paginate(**index):  # type: ignore[arg-type]
+            yield from page["Items"]
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note what DynamoDB refuses in the block, in its own words."""
+        try:
+            yield
+        except TableUnavailable as error:
+            self.refused.append(f"{error}: {error.__cause__ and error.__cause__.__cause__}")
+            raise
+
+
+def refusal(table: str, item: Mapping[str, Any]) -> str | None:
+    """Return why DynamoDB refuses to put an item into one of the tables, or ``None`` if it takes it."""
+    for name, limit in _keys(table).items():
+        if name in item and not 1 <= len(item[name]["S"].encode()) <= limit:
+            return f"{name} is a key, and empty or too long"
+    if _bytes({"M": item}) > MAX_ITEM:
+        return "the item is too large"
+    return _unfit({"M": item}, MAX_NESTING)
+
+
+@cache
+def _keys(table: str) -> Mapping[str, int]:
+    """Return the attributes that are keys, of the table or of an index, each with how long it may be."""
+    of_table = declared()[table]
+    schemas = [of_table["KeySchema"], *(index["KeySchema"] for index in of_table["GlobalSecondaryIndexes"])]
+    limits = {"HASH": MAX_PARTITION_KEY, "RANGE": MAX_SORT_KEY}
+    return {key["AttributeName"]: limits[key["KeyType"]] for schema in schemas for key in schema}
+
+
+def _unfit(value: Mapping[str, Any], levels: int) -> str | None:
+    """Return what DynamoDB does not take in a value that may hold so many levels of lists and maps."""
+    [(kind, content)] = value.items()
+    match kind:
+        case "N" if len(content.strip("-0")) > MAX_DIGITS:
+            return "a number with too many digits"
+        case "M" if not all(content):
+            return "an empty attribute name"
+        case "M" | "L" if levels == 0:
+            return "nested too deep"
+        case "M" | "L":
+            inner = content.values() if kind == "M" else content
+            return next(filter(None, (_unfit(each, levels - 1) for each in inner)), None)
+        case _:
+            return None
+
+
+def _bytes(value: Mapping[str, Any]) -> int:
+    """Return what DynamoDB counts for a value that is written with its type, an item being a map."""
+    [(kind, content)] = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return len(content) // 2 + 2
+        case "M":
+            return 3 + sum(1 + len(name.encode()) + _bytes(each) for name, each in content.items())
+        case "L":
+            return 3 + sum(1 + _bytes(each) for each in content)
+        case _:
+            return 1

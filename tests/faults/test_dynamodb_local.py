@@ -1,0 +1,145 @@
+"""DynamoDB Local is what it is taken for: DynamoDB's own validation, within reach of this machine alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.emulator import ROOT
+from local.waiting import until
+from tests.faults.conftest import ON_DYNAMODB_LOCAL
+from tests.faults.tables import (
+    MAX_DIGITS,
+    MAX_ITEM,
+    MAX_NESTING,
+    MAX_PARTITION_KEY,
+    MAX_SORT_KEY,
+    client_of,
+    create_declared,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+pytestmark = pytest.mark.skipif(not ON_DYNAMODB_LOCAL, reason="`make dynamodb-local` runs it")
+
+TABLE: Final = "RecordingsTable"
+ELSEWHERE: Final = "127.0.0.2"
+"""An address of this machine, on Linux, that what listens on 127.0.0.1 alone does not answer at."""
+
+
+@pytest.fixture(scope="module")
+def client(dynamodb: str) -> DynamoDBClient:
+    return client_of(dynamodb)
+
+
+@pytest.fixture(scope="module")
+def table(client: DynamoDBClient) -> str:
+    return create_declared(client, "validation")[TABLE]
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return a text inside so many maps."""
+    value: dict[str, Any] = {"S": "deep"}
+    for _ in range(levels):
+        value = {"M": {"inner": value}}
+    return value
+
+
+def text(length: int) -> dict[str, Any]:
+    return {"S": "x" * length}
+
+
+FITS: Final = {
+    "no more than its key": {},
+    "an empty text": {"custom": {"S": ""}},
+    "the longest key of an index": {"applicationDay": text(MAX_PARTITION_KEY), "requestedAt": text(MAX_SORT_KEY)},
+    "the deepest nesting": {"calls": nested(MAX_NESTING - 1)},
+    "the longest number": {"size": {"N": "9" * MAX_DIGITS}},
+    "a large item": {"custom": text(MAX_ITEM - 100)},
+}
+DOES_NOT_FIT: Final = {
+    "an empty key": {"recordingId": {"S": ""}},
+    "too long a key": {"recordingId": text(MAX_PARTITION_KEY + 1)},
+    "an empty name": {"": {"S": "x"}},
+    "an empty name in a map": {"missing": {"M": {"": {"S": "x"}}}},
+    "an empty name in a list of maps": {"missing": {"L": [{"M": {"a": {"M": {"": {"S": "x"}}}}}]}},
+    "an empty key of an index": {"waitingShard": {"S": "1"}, "dueAt": {"S": ""}},
+    "too long a partition key of an index": {"caller": text(MAX_PARTITION_KEY + 1), "requestedAt": text(1)},
+    "too long a sort key of an index": {"waitingShard": {"S": "1"}, "dueAt": text(MAX_SORT_KEY + 1)},
+    "too deep a nesting": {"calls": nested(MAX_NESTING)},
+    "too long a number": {"size": {"N": "9" * (MAX_DIGITS + 1)}},
+    "too large an item": {"custom": text(MAX_ITEM)},
+}
+
+
+@pytest.mark.parametrize("attributes", FITS.values(), ids=FITS)
+def test_both_tables_take_what_fits(client: DynamoDBClient, table: str, attributes: Mapping[str, Any]) -> None:
+    item = {"recordingId": {"S": "call-1"}, **attributes}
+
+    client.put_item(TableName=table, Item=item)
+
+    assert refusal(TABLE, item) is None
+
+
+@pytest.mark.parametrize("attributes", DOES_NOT_FIT.values(), ids=DOES_NOT_FIT)
+def test_both_tables_refuse_what_does_not_fit(
+    client: DynamoDBClient, table: str, attributes: Mapping[str, Any]
+) -> None:
+    item = {"recordingId": {"S": "call-1"}, **attributes}
+
+    with pytest.raises(ClientError, match="ValidationException"):
+        client.put_item(TableName=table, Item=item)
+
+    assert refusal(TABLE, item)
+
+
+@pytest.mark.allow_hosts(["127.0.0.1", ELSEWHERE])
+def test_it_listens_on_loopback_alone(dynamodb: str) -> None:
+    port = int(dynamodb.rpartition(":")[2])
+
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    with pytest.raises(OSError, match=r"refused|unreachable|assign|timed out"):
+        socket.create_connection((ELSEWHERE, port), timeout=5)
+
+
+OWNER: Final = """
+import sys, time
+from pathlib import Path
+from local.dynamodb_local import dynamodb_local
+
+with dynamodb_local(Path(sys.argv[1])) as endpoint:
+    print(endpoint, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+    owner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    assert owner.stdout is not None
+    port = int(owner.stdout.readline().rpartition(":")[2])
+    assert listens(port)
+
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.communicate()
+
+    until("it is gone", lambda: not listens(port), within=15)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
