@@ -151,6 +151,20 @@ faults-in-short: environments
 faults: environments ## What must not happen, whatever goes wrong: the whole matrix, 100,000 hostile inputs, a load run
 	@FAULTS=full $(DEV)/bin/python -m pytest --quiet tests/faults
 
+# The hostile inputs need no emulator and come several at a time; the matrix forks processes, which one with threads
+# of its own should not.
+ON_DYNAMODB_LOCAL = $(DEV)/bin/python -m local.dynamodb_local && export FAULTS_TABLES=dynamodb-local && \
+	$(DEV)/bin/python -m pytest --quiet --numprocesses=auto --maxprocesses=4 \
+		tests/faults/test_dynamodb_local.py tests/faults/test_hostile_input.py && \
+	$(DEV)/bin/python -m pytest --quiet tests/faults/test_matrix.py
+
+.PHONY: dynamodb-local dynamodb-local-in-short
+dynamodb-local-in-short: environments
+	@$(ON_DYNAMODB_LOCAL)
+
+dynamodb-local: environments ## The fault matrix and 100,000 hostile inputs on Amazon's DynamoDB Local; needs npm and Java
+	@export FAULTS=full && $(ON_DYNAMODB_LOCAL)
+
 .PHONY: bench
 bench: $(BENCH)/$(INSTALLED) $(SAM)/$(INSTALLED) ## Measure the functions beside their twins; ROUNDS=5 for a quick look
 	@exec $(BENCH)/bin/python -m benchmarks $(if $(ROUNDS),--rounds '$(ROUNDS)')
