@@ -278,6 +278,7 @@ def callback_settings(**overrides: str) -> CallbackSettings:
     """Return the settings of CallbackFunction."""
     environment = {
         "CALLBACK_PATH": sinch.PATH,
+        "PARAMETER_PREFIX": "call-recorder",
         "RECORDING_QUEUE_URL": "https://queue.example/recordings",
         "RECORDINGS_BUCKET": BUCKET,
         "RECORDINGS_TABLE": "recordings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -59,15 +59,26 @@ class Memory:
 
 
 @dataclass
+class Prefix:
+    """The parameters below one prefix."""
+
+    newest: Parameter | None = None
+    holders: dict[str, Holder] = field(default_factory=dict)
+
+
+@dataclass
 class Account:
-    """Implements the rotation's ports in memory. ``before`` and ``after`` are told each call, and may raise."""
+    """Implements the rotation's ports in memory. ``before`` and ``after`` are told each call, and may raise.
+
+    It is one stack's. Two of them may have one clock and one prefix.
+    """
 
     policy: RotationPolicy = POLICY
     clock: Clock = field(default_factory=Clock)
+    user: str = USER
+    prefix: Prefix = field(default_factory=Prefix)
     keys: dict[str, AccessKey] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    newest: Parameter | None = None
-    holders: dict[str, Holder] = field(default_factory=dict)
     announced: list[UploaderKeyChanged] = field(default_factory=list)
     uploads: list[Upload] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -75,11 +86,23 @@ class Account:
     after: Callable[[str], None] = lambda call: None
     made: int = 0
 
-    def observe(self) -> Observation:
+    @property
+    def newest(self) -> Parameter | None:
+        return self.prefix.newest
+
+    @newest.setter
+    def newest(self, parameter: Parameter | None) -> None:
+        self.prefix.newest = parameter
+
+    @property
+    def holders(self) -> dict[str, Holder]:
+        return self.prefix.holders
+
+    def observe(self, *, profiles: bool = True) -> Observation:
         def look() -> Observation:
             listed = (key for key in self.keys.values() if key.created + LISTED_AFTER <= self.clock())
             newest = NewestKey.read(self.newest) if self.newest else None
-            return Observation(USER, tuple(listed), newest, tuple(self.holders.values()))
+            return Observation(self.user, tuple(listed), newest, tuple(self.holders.values()))
 
         return self._call("observe", look)
 
@@ -95,10 +118,12 @@ class Account:
         self._call("deactivate", lambda: self.switch_off(key_id))
 
     def delete(self, key_id: str) -> None:
-        self._call("delete", lambda: self.remove(key_id))
+        self._call("delete", lambda: self.keys.pop(key_id, None))
 
-    def keep(self, newest: NewestKey) -> None:
+    def keep(self, newest: NewestKey, *, over: bool) -> None:
         def kept() -> None:
+            if self.newest and not over:
+                raise ParametersUnavailable("PutParameter: ParameterAlreadyExists")
             self.newest = Parameter(newest.text(), self.clock())
 
         self._call("keep", kept)
@@ -113,6 +138,15 @@ class Account:
 
         self._call("hand-out", handed_out)
 
+    def forget(self, applications: Sequence[str], *, newest: bool) -> None:
+        def forgotten() -> None:
+            for application in applications:
+                self.holders[application] = replace(self.holders[application], credentials=None)
+            if newest:
+                self.newest = None
+
+        self._call("forget", forgotten)
+
     def send(self, fact: UploaderKeyChanged) -> None:
         def queued() -> None:
             sent = read(write(fact))
@@ -123,9 +157,10 @@ class Account:
 
     def hand_made_key(self) -> NewKey:
         self.made += 1
-        key = AccessKey(f"AKIA{self.made:016d}", active=True, created=self.clock())
+        of = "AKIA" if self.user == USER else "AKIB"
+        key = AccessKey(f"{of}{self.made:016d}", active=True, created=self.clock())
         self.keys[key.id] = key
-        self.secrets[key.id] = f"secret/of+{self.made}"
+        self.secrets[key.id] = f"secret/of+{self.user}{self.made}"
         return NewKey(key, SecretStr(self.secrets[key.id]))
 
     def switch_off(self, key_id: str) -> None:
@@ -136,6 +171,9 @@ class Account:
 
     def do_as_told(self, problem: str) -> None:
         """Delete what a problem says is to be deleted, unless the same run has done so."""
+        if "delete uploader-key and the storage-credentials that hold its key" in problem:
+            self.forget_newest()
+            return
         told = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?, and a new one", problem)
         assert told, problem
         for key_id in [key_id for key_id in self.keys if key_id.endswith(told[1])]:
@@ -143,6 +181,20 @@ class Account:
             for application, holder in self.holders.items():
                 if told[2] and holder.key_id == key_id:
                     self.holders[application] = replace(holder, credentials=None)
+
+    def forget_newest(self) -> None:
+        """Delete ``uploader-key`` and the credentials that hold its key."""
+        for application, holder in self.holders.items():
+            if holder.key_id == self.newest_id:
+                self.holders[application] = replace(holder, credentials=None)
+        self.newest = None
+
+    def write_as_version_1(self) -> None:
+        """Write ``uploader-key`` as version 1 did, which named no user."""
+        if self.newest:
+            newest = NewestKey.read(self.newest)
+            parts = (newest.id, newest.secret.get_secret_value(), ",".join(sorted(newest.replaces)))
+            self.newest = replace(self.newest, text=SecretStr(":".join(filter(None, parts))))
 
     def put(self, application: str, credentials: str | None = None, profile: str | None = None) -> None:
         holder = self.holders.get(application, Holder(application))
@@ -216,6 +268,6 @@ def unavailable(call: str) -> Exception:
     """Return what a port raises if it fails."""
     if call == "send":
         return QueueUnavailable("SendMessage: ServiceUnavailable")
-    if call in ("keep", "hand-out", "observe"):
+    if call in ("keep", "hand-out", "observe", "forget"):
         return ParametersUnavailable("PutParameter: InternalServerError")
     return AccessKeysUnavailable("CreateAccessKey: ServiceFailure")

@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "POWERTOOLS_SERVICE_NAME": "call-recorder",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
     "CALLBACK_PATH": sinch.PATH,
+    "PARAMETER_PREFIX": "call-recorder",
     "SIGNATURE_WINDOW_SECONDS": "900",
     "RECORDINGS_BUCKET": BUCKET,
     "RECORDINGS_TABLE": "recordings",

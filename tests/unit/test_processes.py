@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
     "POWERTOOLS_LOG_LEVEL": "DEBUG",
     "CALLBACK_PATH": sinch.PATH,
+    "PARAMETER_PREFIX": "call-recorder",
     "RECORDING_QUEUE_URL": "https://queue.example/recordings",
     "RECORDINGS_BUCKET": "own-bucket",
     "RECORDINGS_TABLE": "recordings",

@@ -17,7 +17,20 @@ from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnav
 from call_recorder.recording.rotation import MOST_KEYS, SETTLE, NewestKey, Parameter, Report, shown
 from tests import sinch
 from tests.fakes import Crash
-from tests.keys import BROKEN_PROFILE, GRACE, LONGEST, POLICY, PROFILE, REGION, TTL, Account, Memory, unavailable
+from tests.keys import (
+    BROKEN_PROFILE,
+    GRACE,
+    LONGEST,
+    POLICY,
+    PROFILE,
+    REGION,
+    TTL,
+    USER,
+    Account,
+    Memory,
+    Prefix,
+    unavailable,
+)
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -69,7 +82,7 @@ def test_the_first_key_is_made_and_handed_out_in_one_run() -> None:
     assert credentials
     assert credentials.text.get_secret_value() == account.credentials(key)
     assert account.newest
-    assert account.newest.text.get_secret_value() == f"{key}:{account.secrets[key]}"
+    assert account.newest.text.get_secret_value() == f"{key}:{account.secrets[key]}::{USER}"
     assert account.steps == [("created", shown(key)), ("handed-out", shown(key))]
 
 
@@ -411,8 +424,178 @@ def test_an_uploader_key_that_names_nothing_is_written_anew(text: str) -> None:
 
 def test_the_newest_key_is_read_as_it_is_written() -> None:
     for replaces in (frozenset[str](), frozenset({"AKIA1"}), frozenset({"AKIA1", "AKIA2"})):
-        newest = NewestKey("AKIA3", SecretStr("secret/+"), sinch.NOW, replaces)
+        newest = NewestKey("AKIA3", SecretStr("secret/+"), USER, sinch.NOW, replaces)
         assert NewestKey.read(Parameter(newest.text(), sinch.NOW)) == newest
+
+
+NEIGHBOUR = "neighbour"
+NEIGHBOURS_BUCKET = "neighbours-bucket"
+
+
+def recording_into(bucket: str) -> str:
+    return f'{{"destination": "s3://{bucket}/recordings/{{callId}}.mp3", "rules": [{{"name": "all", "record": true}}]}}'
+
+
+def two_stacks() -> tuple[Account, Account]:
+    """Return the accounts of two stacks with one prefix; the first has the newest key, a day old."""
+    account = with_key()
+    account.put("app", profile=recording_into(POLICY.bucket))
+    policy = replace(POLICY, bucket=NEIGHBOURS_BUCKET)
+    neighbour = Account(policy=policy, clock=account.clock, user=NEIGHBOUR, prefix=account.prefix)
+    account.put("theirs", profile=recording_into(NEIGHBOURS_BUCKET))
+    return account, neighbour
+
+
+@pytest.mark.parametrize("order", [False, True], ids=["on schedule", "ordered"])
+@pytest.mark.parametrize("age", [DAY, POLICY.max_age], ids=["young", "of age"])
+def test_a_key_of_another_user_is_reported_and_nothing_is_done(order: bool, age: timedelta) -> None:
+    account, neighbour = two_stacks()
+    spare = neighbour.hand_made_key().key.id
+    account.put("theirs", neighbour.credentials(spare))
+    account.advance(age)
+    before = replace(account.prefix, holders=dict(account.holders))
+
+    report = neighbour.run(order=order)
+
+    [problem] = report.problems
+    assert problem == (
+        f"uploader-key holds a key of the user {USER}, and the user of this stack is {NEIGHBOUR}: set another "
+        "ParameterPrefix for one of the two stacks, or if the other is gone, delete uploader-key and the "
+        "storage-credentials that hold its key"
+    )
+    assert (report.taken, report.failures, report.waits) == ([], [], [])
+    assert neighbour.calls == ["observe"]
+    assert account.prefix == before
+    assert list(neighbour.keys) == [spare]
+
+
+def test_two_keys_of_ones_own_are_not_adopted_over_a_key_of_another_user() -> None:
+    account, neighbour = two_stacks()
+    for application in ("theirs", "theirs too"):
+        account.put(application, neighbour.credentials(neighbour.hand_made_key().key.id))
+    account.advance(DAY)
+
+    assert steps(neighbour.run(order=True)) == []
+    assert key_of(account) == account.newest_id
+
+
+def test_the_stack_that_has_the_newest_key_goes_on_and_leaves_the_others_applications_alone() -> None:
+    account, neighbour = two_stacks()
+    key = neighbour.hand_made_key().key.id
+    account.put("theirs", neighbour.credentials(key))
+
+    old_key_replaced(account)
+    account.run_for(DAY)
+
+    assert key_of(account) == account.newest_id
+    assert set(account.keys) == {account.newest_id}
+    assert key_of(account, "theirs") == key
+
+
+def test_of_two_stacks_that_make_a_first_key_at_once_one_takes_its_key_back() -> None:
+    account, neighbour = Account(), Account(user=NEIGHBOUR, policy=replace(POLICY, bucket=NEIGHBOURS_BUCKET))
+    neighbour.clock, neighbour.prefix = account.clock, account.prefix
+    account.put("app", profile=recording_into(POLICY.bucket))
+    account.put("theirs", profile=recording_into(NEIGHBOURS_BUCKET))
+
+    def overtake(call: str) -> None:
+        if call == "create":
+            neighbour.run()
+
+    account.before = overtake
+    report = account.run()
+
+    assert report.failures == ["PutParameter: ParameterAlreadyExists"]
+    assert not account.keys
+    assert key_of(account, "theirs") == account.newest_id
+    assert key_of(account) == ""
+    account.before = lambda call: None
+    assert len(account.run().problems) == 1
+
+
+def test_a_text_of_version_1_is_given_the_name_of_the_user_that_has_its_key() -> None:
+    account = with_key()
+    key = key_of(account)
+    account.write_as_version_1()
+
+    assert steps(account.run()) == ["adopted"]
+    assert account.newest
+    assert account.newest.text.get_secret_value() == f"{key}:{account.secrets[key]}::{USER}"
+    assert steps(account.run()) == []
+
+
+def test_an_order_is_obeyed_though_the_text_is_of_version_1() -> None:
+    account = with_key()
+    account.write_as_version_1()
+
+    assert steps(account.run(order=True)) == ["created"]
+    account.run_for(DAY)
+    assert account.has_settled()
+
+
+def test_a_rotation_goes_on_whose_text_is_of_version_1() -> None:
+    account = with_key()
+    account.run(order=True)
+    account.write_as_version_1()
+    account.run_for(DAY)
+
+    assert account.has_settled()
+
+
+def test_a_key_that_version_1_took_from_another_user_is_left_to_its_application() -> None:
+    account, neighbour = two_stacks()
+    theirs = neighbour.hand_made_key().key.id
+    account.put("theirs", neighbour.credentials(theirs))
+    newest = key_of(account)
+    account.newest = Parameter(SecretStr(f"{newest}:{account.secrets[newest]}:{theirs}"), account.clock())
+
+    account.run_for(DAY)
+
+    assert key_of(account, "theirs") == theirs
+    assert key_of(account) == newest
+
+
+@pytest.mark.parametrize("order", [False, True], ids=["on schedule", "ordered"])
+def test_a_text_of_version_1_with_a_key_that_the_user_has_not_is_reported_and_nothing_is_done(order: bool) -> None:
+    account, neighbour = two_stacks()
+    account.write_as_version_1()
+    before = replace(account.prefix, holders=dict(account.holders))
+
+    report = neighbour.run(order=order)
+
+    [problem] = report.problems
+    assert problem == (
+        f"uploader-key holds the key {shown(key_of(account))}, which is none of the user {NEIGHBOUR}, and names no "
+        "user: set another ParameterPrefix for one of the stacks if two have this one, or else delete uploader-key and "
+        "the storage-credentials that hold its key"
+    )
+    assert neighbour.calls == ["observe"]
+    assert account.prefix == before
+
+
+def test_a_key_of_version_1_that_was_deleted_by_hand_is_replaced_when_the_problem_is_seen_to() -> None:
+    account = with_key()
+    account.write_as_version_1()
+    account.remove(key_of(account))
+
+    [problem] = account.run().problems
+    account.do_as_told(problem)
+
+    assert steps(account.run()) == ["created", "handed-out"]
+    assert account.has_settled()
+
+
+def test_a_key_of_version_1_that_iam_does_not_list_yet_is_waited_for() -> None:
+    account = Account()
+    account.put("app", profile=PROFILE)
+    account.run()
+    account.write_as_version_1()
+    account.advance(timedelta(seconds=5))
+
+    report = account.run()
+
+    assert (report.problems, steps(report)) == ([], [])
+    assert [wait.to for wait in report.waits] == ["see the newest key listed by IAM"]
 
 
 def test_the_days_overdue_are_those_of_the_oldest_key_that_can_be_used() -> None:
@@ -713,3 +896,128 @@ class Rotations(RuleBasedStateMachine):
 
 TestRotations = Rotations.TestCase
 TestRotations.settings = settings(max_examples=150, stateful_step_count=40, deadline=None, derandomize=True)
+
+
+class TwoStacks(RuleBasedStateMachine):
+    """Two stacks with one prefix, whose runs come at any time, end at any call and overtake each other."""
+
+    applications = Bundle("applications")
+    memories = Bundle("memories")
+
+    @initialize()
+    def begin(self) -> None:
+        first = Account(policy=replace(POLICY, max_age=2 * DAY))
+        neighbours = replace(first.policy, bucket=NEIGHBOURS_BUCKET)
+        self.stacks = [first, Account(policy=neighbours, clock=first.clock, user=NEIGHBOUR, prefix=first.prefix)]
+        self.stack_of: dict[str, Account] = {}
+        self.first_user = ""
+
+    @rule(target=applications, which=st.integers(0, 1), by_hand=st.booleans())
+    def add(self, which: int, by_hand: bool) -> str:
+        stack = self.stacks[which]
+        application = f"app-{len(self.stack_of)}"
+        self.stack_of[application] = stack
+        by_hand = by_hand and len(stack.keys) < MOST_KEYS
+        credentials = stack.credentials(stack.hand_made_key().key.id) if by_hand else None
+        stack.put(application, credentials, recording_into(stack.policy.bucket))
+        return application
+
+    @rule(target=memories, application=applications)
+    def warm_up(self, application: str) -> Memory:
+        return Memory(application)
+
+    @rule(memory=memories, lasts=st.sampled_from([timedelta(), HOUR, LONGEST + GRACE]))
+    def call(self, memory: Memory, lasts: timedelta) -> None:
+        self.stack_of[memory.application].call(memory, lasts)
+
+    @rule(time=st.sampled_from([timedelta(seconds=1), SETTLE, TTL, HOUR, 10 * HOUR]))
+    def wait(self, time: timedelta) -> None:
+        first, second = self.stacks
+        first.advance(time)
+        second.advance(timedelta())
+
+    @rule(hours=st.integers(1, 24))
+    def go_on(self, hours: int) -> None:
+        for _ in range(hours):
+            self.wait(HOUR)
+            for stack in self.stacks:
+                stack.run()
+
+    @rule(which=st.integers(0, 1), order=st.booleans())
+    def run_now(self, which: int, order: bool) -> None:
+        self.stacks[which].run(order=order)
+
+    @rule(which=st.integers(0, 1), at=st.sampled_from(["create", "send", "keep", "hand-out"]), order=st.booleans())
+    def run_and_be_overtaken(self, which: int, at: str, order: bool) -> None:
+        stack, other = self.stacks[which], self.stacks[1 - which]
+
+        def overtake(call: str) -> None:
+            if call == at:
+                other.run(order=order)
+
+        stack.before = overtake
+        try:
+            stack.run(order=order)
+        finally:
+            stack.before = lambda call: None
+
+    @rule(
+        which=st.integers(0, 1),
+        nth=st.integers(1, 6),
+        after=st.booleans(),
+        with_=st.sampled_from([lambda call: Crash(), unavailable]),
+    )
+    def run_and_fail(self, which: int, nth: int, after: bool, with_: Callable[[str], BaseException]) -> None:
+        stack = self.stacks[which]
+        interrupt(stack, nth, after=after, with_=with_)
+        try:
+            stack.run(order=True)
+        except Crash:
+            pass
+        finally:
+            stack.before = stack.after = lambda call: None
+
+    @rule()
+    def come_from_version_1(self) -> None:
+        self.stacks[0].write_as_version_1()
+
+    @invariant()
+    def the_newest_key_stays_with_the_user_that_had_it_first(self) -> None:
+        newest = self.stacks[0].newest_id
+        if newest:
+            self.first_user = self.first_user or newest[:4]
+            assert newest.startswith(self.first_user)
+
+    @invariant()
+    def an_application_has_a_key_of_its_own_stack_or_none(self) -> None:
+        for application, stack in self.stack_of.items():
+            key = key_of(stack, application)
+            assert key == "" or key in stack.secrets, (application, key)
+
+    @invariant()
+    def there_are_never_more_than_two_keys(self) -> None:
+        for stack in self.stacks:
+            assert len(stack.keys) <= MOST_KEYS
+
+    def teardown(self) -> None:
+        """Give a stack that reports the problem a prefix of its own: both come to rest."""
+        first, second = self.stacks
+        for _ in range(200):
+            self.wait(HOUR)
+            problems = [(stack, problem) for stack in self.stacks for problem in stack.run().problems]
+            if all(stack.has_settled() or not self.applications_of(stack) for stack in self.stacks):
+                return
+            for stack, problem in problems:
+                if "ParameterPrefix" in problem and first.prefix is second.prefix:
+                    own = {application: stack.holders.pop(application) for application in self.applications_of(stack)}
+                    stack.prefix = Prefix(holders=own)
+                elif stack.run().problems:
+                    stack.do_as_told(problem)
+        raise AssertionError([(stack.keys, stack.holders, stack.run()) for stack in self.stacks])
+
+    def applications_of(self, stack: Account) -> list[str]:
+        return [application for application, its in self.stack_of.items() if its is stack]
+
+
+TestTwoStacks = TwoStacks.TestCase
+TestTwoStacks.settings = settings(max_examples=100, stateful_step_count=30, deadline=None, derandomize=True)

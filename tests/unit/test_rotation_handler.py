@@ -19,6 +19,7 @@ DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 ENVIRONMENT = {
     "UPLOADER_USER_NAME": USER,
+    "PARAMETER_PREFIX": "call-recorder",
     "RECORDINGS_BUCKET": BUCKET,
     "LONGEST_CALL_SECONDS": "14400",
     "GRACE_SECONDS": "1800",
@@ -201,7 +202,7 @@ def test_the_composed_function_takes_a_key_through_its_life_and_shows_no_secret(
 def test_what_may_be_left_out_has_the_value_of_the_design() -> None:
     settings = RotationSettings.read(ENVIRONMENT)
 
-    assert (settings.parameter_prefix, settings.parameters_kms_key_arn) == ("call-recorder", "")
+    assert settings.parameters_kms_key_arn == ""
     assert settings.rotation == POLICY
 
 

@@ -9,6 +9,7 @@ from call_recorder.recording.outbox import Patience
 
 CALLBACK = {
     "CALLBACK_PATH": "/callbacks",
+    "PARAMETER_PREFIX": "call-recorder",
     "RECORDING_QUEUE_URL": "https://queue.example/recordings",
     "RECORDINGS_BUCKET": "bucket",
     "RECORDINGS_TABLE": "recordings",
@@ -32,7 +33,6 @@ WATCHDOG = {
 def test_what_may_be_left_out_has_the_value_of_the_design() -> None:
     settings = CallbackSettings.read(CALLBACK)
 
-    assert settings.parameter_prefix == "call-recorder"
     assert settings.parameters_ttl_seconds == 300
     assert settings.signature_window.total_seconds() == 300
     assert settings.degraded_answer == "connect"

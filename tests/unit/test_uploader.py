@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +79,27 @@ def test_a_key_is_made_switched_off_and_deleted(aws: Clients) -> None:
 
 
 def test_the_newest_key_is_seen_as_it_was_kept(aws: Clients) -> None:
-    newest = NewestKey("AKIA3", SecretStr("secret/+"), sinch.NOW, frozenset({"AKIA1", "AKIA2"}))
-    aws.keys().keep(newest)
+    newest = NewestKey("AKIA3", SecretStr("secret/+"), USER, sinch.NOW, frozenset({"AKIA1", "AKIA2"}))
+    aws.keys().keep(newest, over=False)
 
-    assert aws.value("/call-recorder/uploader-key") == "AKIA3:secret/+:AKIA1,AKIA2"
+    assert aws.value("/call-recorder/uploader-key") == f"AKIA3:secret/+:AKIA1,AKIA2:{USER}"
     seen = aws.keys().observe().newest
     assert seen
-    assert (seen.id, seen.secret, seen.replaces) == (newest.id, newest.secret, newest.replaces)
+    assert replace(seen, written=newest.written) == newest
+
+
+def test_a_newest_key_that_came_in_between_is_not_written_over(aws: Clients) -> None:
+    first, second = (NewestKey(key, SecretStr("secret"), USER, sinch.NOW) for key in ("AKIA1", "AKIA2"))
+    aws.keys().keep(first, over=False)
+
+    with pytest.raises(
+        ParametersUnavailable, match=r"^PutParameter /call-recorder/uploader-key: ParameterAlreadyExists"
+    ):
+        aws.keys().keep(second, over=False)
+    assert aws.value("/call-recorder/uploader-key") == first.text().get_secret_value()
+
+    aws.keys().keep(second, over=True)
+    assert aws.value("/call-recorder/uploader-key") == second.text().get_secret_value()
 
 
 def test_an_application_is_seen_with_its_credentials_and_its_profile(aws: Clients) -> None:
@@ -159,7 +174,7 @@ def test_nothing_seen_shows_a_secret(aws: Clients) -> None:
     keys = aws.keys()
     made = keys.create()
     secret = made.secret.get_secret_value()
-    keys.keep(NewestKey(made.key.id, made.secret, sinch.NOW))
+    keys.keep(NewestKey(made.key.id, made.secret, USER, sinch.NOW), over=False)
     keys.hand_out("one", SecretStr(f"{made.key.id}:{secret}:{REGION}"))
 
     assert secret not in f"{keys.observe()!r} {made!r}"
@@ -176,7 +191,7 @@ CALLS: list[tuple[str, type[Exception], str, Callable[[UploaderKeys], object]]] 
         "put_parameter",
         ParametersUnavailable,
         "PutParameter /call-recorder/uploader-key",
-        lambda keys: keys.keep(NewestKey("AKIA", SecretStr("secret"), sinch.NOW)),
+        lambda keys: keys.keep(NewestKey("AKIA", SecretStr("secret"), USER, sinch.NOW), over=True),
     ),
     (
         "put_parameter",

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from call_recorder.aws.endpoints import Endpoints
 from call_recorder.aws.parameter_store import ParameterStore
-from call_recorder.recording.parameters import DEFAULT_PREFIX
 
 
 class Connections:
     """SSM, SQS and DynamoDB as CallbackFunction calls them.
 
     Args:
-        environment: the function's. ``PREFETCHED_APPLICATION_KEY`` says which application to expect.
+        environment: the function's, which the settings check later. ``PREFETCHED_APPLICATION_KEY`` says which
+            application to expect.
 
     Raises:
         NoRegion: ``AWS_REGION`` is not set.
@@ -23,7 +23,7 @@ class Connections:
         endpoints = Endpoints(environment)
         self._expected = environment.get("PREFETCHED_APPLICATION_KEY")
         self._ssm = endpoints.parameters()
-        self.parameters = ParameterStore(self._ssm, environment.get("PARAMETER_PREFIX") or DEFAULT_PREFIX)
+        self.parameters = ParameterStore(self._ssm, environment.get("PARAMETER_PREFIX", ""))
         self.facts = endpoints.facts()
         self.notifications = endpoints.notifications()
         self.calls = endpoints.calls()

@@ -6,12 +6,13 @@ Of the applications' parameters only ``storage-credentials`` and ``recording-pro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from call_recorder.aws.failures import told
-from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable
+from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable, UploaderMissing
 from call_recorder.recording.parameters import CREDENTIALS, PROFILE
 from call_recorder.recording.rotation import AccessKey, Holder, NewestKey, NewKey, Observation, Parameter
 
@@ -23,7 +24,7 @@ NEWEST = "uploader-key"
 """The name of the parameter with the newest key, below ``/<prefix>/``."""
 
 MOST_NAMES = 10
-"""Names that one GetParameters takes."""
+"""Names that one GetParameters takes, and one DeleteParameters."""
 
 _PAGE = 50  # the most that DescribeParameters gives at once
 
@@ -46,17 +47,21 @@ class UploaderKeys:
         self._root = f"/{prefix}/"
         self._kms_key = kms_key
 
-    def observe(self) -> Observation:
+    def observe(self, *, profiles: bool = True) -> Observation:
         """Return the user's keys, the newest with its secret, and the applications.
 
+        Args:
+            profiles: whether the applications' profiles are read too.
+
         Raises:
-            AccessKeysUnavailable: the keys could not be listed.
+            AccessKeysUnavailable: the keys could not be listed. ``UploaderMissing`` if there is no such user.
             ParametersUnavailable: the parameters could not be read.
         """
         keys = tuple(self._keys())
         with told("DescribeParameters", ParametersUnavailable):
             applications = self._applications()
-        names = [self._name(application, name) for application in applications for name in (CREDENTIALS, PROFILE)]
+        read = (CREDENTIALS, PROFILE) if profiles else (CREDENTIALS,)
+        names = [self._name(application, name) for application in applications for name in read]
         with told("GetParameters", ParametersUnavailable):
             stored = self._read([self._root + NEWEST, *names])
         newest = stored.get(self._root + NEWEST)
@@ -95,21 +100,26 @@ class UploaderKeys:
             self._iam.update_access_key(UserName=self._user, AccessKeyId=key_id, Status="Inactive")
 
     def delete(self, key_id: str) -> None:
-        """Delete a key.
+        """Delete a key. One that does not exist is deleted.
 
         Raises:
             AccessKeysUnavailable: IAM did not say that it did.
         """
-        with told("DeleteAccessKey", AccessKeysUnavailable):
+        gone = self._iam.exceptions.NoSuchEntityException
+        with told("DeleteAccessKey", AccessKeysUnavailable), suppress(gone):
             self._iam.delete_access_key(UserName=self._user, AccessKeyId=key_id)
 
-    def keep(self, newest: NewestKey) -> None:
+    def keep(self, newest: NewestKey, *, over: bool) -> None:
         """Write the newest key.
 
+        Args:
+            newest: the key.
+            over: whether to write over the one that is there.
+
         Raises:
-            ParametersUnavailable: SSM did not say that it took it.
+            ParametersUnavailable: SSM did not say that it took it, or there is one.
         """
-        self._put(self._root + NEWEST, newest.text())
+        self._put(self._root + NEWEST, newest.text(), over=over)
 
     def hand_out(self, application: str, credentials: SecretStr) -> None:
         """Write an application's storage credentials.
@@ -119,9 +129,28 @@ class UploaderKeys:
         """
         self._put(self._name(application, CREDENTIALS), credentials)
 
+    def forget(self, applications: Sequence[str], *, newest: bool) -> None:
+        """Delete the storage credentials of applications. Those that do not exist are deleted.
+
+        Args:
+            applications: whose.
+            newest: whether the newest key is to be forgotten too.
+
+        Raises:
+            ParametersUnavailable: SSM did not say that it deleted them.
+        """
+        names = [self._name(application, CREDENTIALS) for application in applications]
+        names += [self._root + NEWEST] if newest else []
+        with told("DeleteParameters", ParametersUnavailable):
+            for first in range(0, len(names), MOST_NAMES):
+                self._ssm.delete_parameters(Names=names[first : first + MOST_NAMES])
+
     def _keys(self) -> Iterator[AccessKey]:
         with told("ListAccessKeys", AccessKeysUnavailable):
-            listed = self._iam.list_access_keys(UserName=self._user)["AccessKeyMetadata"]
+            try:
+                listed = self._iam.list_access_keys(UserName=self._user)["AccessKeyMetadata"]
+            except self._iam.exceptions.NoSuchEntityException:
+                raise UploaderMissing("ListAccessKeys: NoSuchEntity") from None
         for key in listed:
             yield AccessKey(id=key["AccessKeyId"], active=key["Status"] == "Active", created=key["CreateDate"])
 
@@ -151,10 +180,10 @@ class UploaderKeys:
     def _name(self, application: str, name: str) -> str:
         return f"{self._root}{application}/{name}"
 
-    def _put(self, name: str, value: SecretStr) -> None:
+    def _put(self, name: str, value: SecretStr, *, over: bool = True) -> None:
         # An overwrite that names no key would encrypt with aws/ssm, whatever encrypted the value before.
         key: dict[str, Any] = {"KeyId": self._kms_key} if self._kms_key else {}
         with told(f"PutParameter {name}", ParametersUnavailable):
             self._ssm.put_parameter(
-                Name=name, Value=value.get_secret_value(), Type="SecureString", Overwrite=True, **key
+                Name=name, Value=value.get_secret_value(), Type="SecureString", Overwrite=over, **key
             )

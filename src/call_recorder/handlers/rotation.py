@@ -16,10 +16,9 @@ from pydantic import Field
 from call_recorder.aws import clients
 from call_recorder.aws.queue import RecordingQueue
 from call_recorder.aws.uploader import UploaderKeys
-from call_recorder.handlers.settings import Settings
+from call_recorder.handlers.settings import ParameterPrefix, Settings
 from call_recorder.handlers.telemetry import Telemetry
 from call_recorder.recording.errors import CallRecorderError, RotationIncomplete
-from call_recorder.recording.parameters import DEFAULT_PREFIX
 from call_recorder.recording.rotation import Report, Rotation, RotationPolicy
 
 
@@ -28,7 +27,7 @@ class RotationSettings(Settings):
 
     uploader_user_name: Annotated[str, Field(min_length=1)]
     recordings_bucket: Annotated[str, Field(min_length=3)]
-    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = DEFAULT_PREFIX
+    parameter_prefix: ParameterPrefix
     parameters_kms_key_arn: str = ""
     parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]

@@ -8,8 +8,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from call_recorder.recording.parameters import DEFAULT_PREFIX
 from call_recorder.recording.policy import DegradedAnswer
+
+ParameterPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
+"""The first part of every parameter's path, without slashes at its ends."""
 
 
 class SettingsRefused(Exception):
@@ -43,7 +45,7 @@ class CallbackSettings(Settings):
     """
 
     callback_path: Annotated[str, Field(pattern=r"^/[!-~]*$")]
-    parameter_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = DEFAULT_PREFIX
+    parameter_prefix: ParameterPrefix
     parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     signature_window_seconds: Annotated[int, Field(ge=30, le=900)] = 300
     recording_queue_url: Annotated[str, Field(min_length=1)]

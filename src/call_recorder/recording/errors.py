@@ -24,11 +24,23 @@ class TableUnavailable(CallRecorderError):
 
 
 class BusUnavailable(CallRecorderError):
-    """The event bus took none of the events; they must be sent again."""
+    """The event bus took none of the events; they must be sent again. Or its rules could not be listed or removed."""
 
 
 class AccessKeysUnavailable(CallRecorderError):
     """The uploader's access keys could not be listed or changed."""
+
+
+class UploaderMissing(AccessKeysUnavailable):
+    """There is no such user."""
+
+
+class StackUnavailable(CallRecorderError):
+    """CloudFormation did not tell what becomes of the stack."""
+
+
+class CleanupIncomplete(CallRecorderError):
+    """Something is left that keeps the stack from being deleted; deleting it again takes it up."""
 
 
 class RotationIncomplete(CallRecorderError):

@@ -2,9 +2,6 @@
 
 from typing import Final
 
-DEFAULT_PREFIX: Final = "call-recorder"
-"""The prefix, unless a stack is told another."""
-
 SECRETS: Final = "application-secrets"
 CREDENTIALS: Final = "storage-credentials"
 PROFILE: Final = "recording-profile"

@@ -55,25 +55,33 @@ class Parameter:
 class NewestKey:
     """The uploader's newest access key with its secret, as the parameter ``uploader-key`` holds it.
 
-    ``replaces`` are the keys that applications had when it was made. By them an application is known as the
-    uploader's even after its key is deleted. ``written`` is when the parameter was.
+    ``user`` is the IAM user that has it; ``""`` in a text of version 1, which does not name the user. ``replaces``
+    are the keys that applications had when it was made. By them an application is known as the uploader's even after
+    its key is deleted. ``written`` is when the parameter was.
     """
 
     id: str
     secret: SecretStr
+    user: str
     written: datetime
     replaces: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, parameter: Parameter) -> NewestKey:
-        """Read ``KEY:SECRET`` or ``KEY:SECRET:REPLACED,REPLACED``. Any other text names a key that nobody has."""
-        key_id, secret, replaces, *_ = [*parameter.text.get_secret_value().split(":"), "", ""]
-        return cls(key_id, SecretStr(secret), parameter.written, frozenset(filter(None, replaces.split(","))))
+        """Read ``KEY:SECRET:REPLACED,REPLACED:USER``. Any other text names a key that nobody has.
+
+        Version 1 wrote ``KEY:SECRET`` or ``KEY:SECRET:REPLACED,REPLACED``. Two stacks with one prefix took each
+        other's keys then, so the keys that such a text replaces can be another user's: they are not read.
+        """
+        key_id, secret, replaces, user, *_ = [*parameter.text.get_secret_value().split(":"), "", "", ""]
+        replaced = frozenset(filter(None, replaces.split(","))) if user else frozenset[str]()
+        return cls(key_id, SecretStr(secret), user, parameter.written, replaced)
 
     def text(self) -> SecretStr:
         """Return it as ``read`` takes it."""
-        parts = (self.id, self.secret.get_secret_value(), ",".join(sorted(self.replaces)))
-        return SecretStr(":".join(filter(None, parts)))
+        return SecretStr(
+            ":".join((self.id, self.secret.get_secret_value(), ",".join(sorted(self.replaces)), self.user))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +148,16 @@ class Observation:
     newest: NewestKey | None = None
     holders: tuple[Holder, ...] = ()
 
+    def ours(self) -> frozenset[str]:
+        """Return the keys that are the user's, or were: those that it has, its newest, and what that replaced."""
+        ours = frozenset(key.id for key in self.keys)
+        if self.newest and self.newest.user == self.user:
+            ours |= {self.newest.id, *self.newest.replaces}
+        return ours
+
     def concerned(self, policy: RotationPolicy) -> list[Holder]:
         """Return the applications that are to have the uploader's key. Credentials of another's are left alone."""
-        ours = {key.id for key in self.keys}
-        if self.newest:
-            ours |= {self.newest.id, *self.newest.replaces}
+        ours = self.ours()
         return [
             holder for holder in self.holders if holder.key_id in ours or holder.lacks_credentials_for(policy.bucket)
         ]
@@ -162,6 +175,29 @@ class Observation:
         newest = self.newest
         return newest is not None and newest.id not in {key.id for key in self.keys} and now - newest.written < SETTLE
 
+    def conflict(self, now: datetime) -> Problem | None:
+        """Return the problem if the newest key is another user's, or may be.
+
+        Another stack with the same prefix has it then. Only this user's key may be handed out, and only its parameter
+        written over.
+        """
+        newest = self.newest
+        if newest is None or newest.user == self.user or not newest.secret.get_secret_value():
+            return None
+        if newest.user:
+            return Problem(
+                f"uploader-key holds a key of the user {newest.user}, and the user of this stack is {self.user}: "
+                "set another ParameterPrefix for one of the two stacks, or if the other is gone, delete uploader-key "
+                "and the storage-credentials that hold its key"
+            )
+        if newest.id in {key.id for key in self.keys} or self.is_unlisted(now):
+            return None
+        return Problem(
+            f"uploader-key holds the key {shown(newest.id)}, which is none of the user {self.user}, and names no user: "
+            "set another ParameterPrefix for one of the stacks if two have this one, or else delete uploader-key and "
+            "the storage-credentials that hold its key"
+        )
+
     def days_overdue(self, now: datetime, policy: RotationPolicy) -> int | None:
         """Return by how many days the oldest key that can be used has passed its age, or ``None`` without a key."""
         oldest = min((key.created for key in self.keys if key.active), default=None)
@@ -175,7 +211,10 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Keep a key that an application has as the newest, since there is no room for one more."""
+    """Keep a key that exists as the newest, with the name of its user.
+
+    It is one that an application has, since there is no room for one more, or the newest in a text of version 1.
+    """
 
     key: AccessKey
     secret: SecretStr
@@ -225,7 +264,8 @@ Due = Step | Wait | Problem
 def due(seen: Observation, now: datetime, policy: RotationPolicy, *, order: bool = False) -> list[Due]:
     """Return what to do now, what to wait for, and what is in the way.
 
-    At most one ``Create`` or ``Adopt`` is among it, and first. After it, the rest has to be asked for again.
+    At most one ``Create`` or ``Adopt`` is among it, and first. After it, the rest has to be asked for again. While the
+    newest key is another user's, nothing is done: that user's stack sees to the applications below this prefix.
 
     Args:
         seen: what there is.
@@ -233,6 +273,8 @@ def due(seen: Observation, now: datetime, policy: RotationPolicy, *, order: bool
         policy: the rules.
         order: whether an operator wants a new key whatever the age of the newest.
     """
+    if conflict := seen.conflict(now):
+        return [conflict]
     hand_outs = [*_hand_outs(seen, now, policy)]
     # Who is handed a key now may have used another until now, and no date tells which.
     retirements = [] if any(isinstance(item, HandOut) for item in hand_outs) else _retirements(seen, now, policy)
@@ -240,19 +282,22 @@ def due(seen: Observation, now: datetime, policy: RotationPolicy, *, order: bool
 
 
 def _renewal(seen: Observation, now: datetime, policy: RotationPolicy, order: bool) -> Iterator[Due]:
-    working = seen.working()
+    working, newest = seen.working(), seen.newest
     room = len(seen.keys) < MOST_KEYS
-    if working is None:
+    if working is None or newest is None:
         if seen.is_unlisted(now):
             yield Wait("see the newest key listed by IAM")
-        elif seen.newest or seen.concerned(policy):
+        elif newest or seen.concerned(policy):
             yield Create() if room else _way_out(seen)
         return
     of_age = working.created + policy.max_age
-    if not order and now < of_age:
-        yield Wait(f"replace {shown(working.id)} by a new key", of_age)
-    elif room:
+    is_due = order or now >= of_age
+    if is_due and room:
         yield Create()
+    elif not newest.user:
+        yield Adopt(working, newest.secret)
+    elif not is_due:
+        yield Wait(f"replace {shown(working.id)} by a new key", of_age)
     else:
         others = ", ".join(shown(key.id) for key in seen.keys if key != working)
         yield Wait(f"replace {shown(working.id)} by a new key, which there is room for when {others} is deleted")
@@ -336,8 +381,8 @@ class Uploader(Protocol):
     def delete(self, key_id: str) -> None:
         """Delete a key. Raises AccessKeysUnavailable."""
 
-    def keep(self, newest: NewestKey) -> None:
-        """Write the newest key. Raises ParametersUnavailable."""
+    def keep(self, newest: NewestKey, *, over: bool) -> None:
+        """Write the newest key. Raises ParametersUnavailable, also if there is one and it is not ``over`` it."""
 
     def hand_out(self, application: str, credentials: SecretStr) -> None:
         """Write an application's storage credentials. Raises ParametersUnavailable."""
@@ -432,14 +477,14 @@ class Rotation:
         """Make or adopt a key and keep it; return what there is then."""
         if isinstance(renewal, Adopt):
             newest = self._newest(renewal.key, renewal.secret, seen, now)
-            self._uploader.keep(newest)
+            self._keep(newest, seen)
             report.taken.append(Taken("adopted", shown(newest.id)))
             return replace(seen, newest=newest)
         made = self._uploader.create()
         newest = self._newest(made.key, made.secret, seen, now)
         try:
             self._announce(newest.id, "created", seen, now)
-            self._uploader.keep(newest)
+            self._keep(newest, seen)
         except CallRecorderError:
             self._take_back(newest.id, seen, now)
             raise
@@ -448,7 +493,11 @@ class Rotation:
 
     def _newest(self, key: AccessKey, secret: SecretStr, seen: Observation, now: datetime) -> NewestKey:
         replaces = frozenset(holder.key_id for holder in seen.concerned(self._policy)) - {"", key.id}
-        return NewestKey(key.id, secret, now, replaces)
+        return NewestKey(key.id, secret, seen.user, now, replaces)
+
+    def _keep(self, newest: NewestKey, seen: Observation) -> None:
+        # Where there was none, another stack with the same prefix may have written one meanwhile.
+        self._uploader.keep(newest, over=seen.newest is not None)
 
     def _take_back(self, key_id: str, seen: Observation, now: datetime) -> None:
         """Delete a key that no application has been given yet. What fails is left to the runs that follow."""
