@@ -49,9 +49,11 @@ def _add_route(aws: Aws, api_id: str, route_key: str, alias_arn: str) -> None:
 def rewrite_policies(aws: Aws, stack_name: str) -> None:
     """Rewrite what the roles' policies say in a way that the emulator cannot evaluate.
 
-    It refuses a granted ``ssm:GetParameters``, because it asks for the call as a whole and not for each
-    parameter, a granted ``events:PutEvents`` that is bound to a source, because it knows no ``events:source``, and
-    SendMessageBatch, which is granted with ``sqs:SendMessage``. What a policy does not grant at all stays refused.
+    It refuses a granted ``ssm:GetParameters`` and ``ssm:DeleteParameters``, because it asks for the call as a whole
+    and not for each parameter, a granted ``events:PutEvents`` that is bound to a source, because it knows no
+    ``events:source``, a granted ``events:RemoveTargets`` and ``events:ListTargetsByRule``, because it asks for the bus
+    and not for the rule, and SendMessageBatch, which is granted with ``sqs:SendMessage``. What a policy does not grant
+    at all stays refused.
     """
     for resource in aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]:
         if resource["ResourceType"] == "AWS::IAM::Role":
@@ -65,13 +67,20 @@ def rewrite_policies(aws: Aws, stack_name: str) -> None:
 def evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
     """Return a policy statement as the emulator can evaluate it; see ``rewrite_policies``."""
     rewritten = dict(statement)
-    if statement["Action"] == "ssm:GetParameters":
+    if {"ssm:GetParameters", "ssm:DeleteParameters", "events:RemoveTargets", "events:ListTargetsByRule"} & _actions(
+        statement
+    ):
         rewritten["Resource"] = "*"
     if statement["Action"] == "events:PutEvents":
         rewritten.pop("Condition", None)
     if statement["Action"] == "sqs:SendMessage":
         rewritten["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
     return rewritten
+
+
+def _actions(statement: Mapping[str, Any]) -> set[str]:
+    actions = statement["Action"]
+    return {actions} if isinstance(actions, str) else set(actions)
 
 
 def limit_concurrency(aws: Aws, function_name: str) -> None:

@@ -45,7 +45,7 @@ STACK_NAME = "call-recorder"
 EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
 """What a subscriber's rule matches to get every event."""
 
-FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
+FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
 """The stack's functions, as its outputs name them."""
 
 _ARTIFACTS_BUCKET = "call-recorder-artifacts"
@@ -297,6 +297,7 @@ def deploy(
     applications: Sequence[DemoApplication],
     *,
     parameters: Mapping[str, str] | None = None,
+    name: str = STACK_NAME,
 ) -> LocalStack:
     """Deploy a built template with `sam deploy`, give it applications and subscribe a queue to its events.
 
@@ -306,29 +307,35 @@ def deploy(
         state: a directory for the log (``sam-deploy.log``).
         applications: the Sinch applications that call back, the one that matters most first.
         parameters: stack parameters other than those of local play.
+        name: the stack's.
 
     Raises:
         LocalError: the deployment fails.
     """
     aws = Aws(endpoint)
     aws.s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
-    access_key, secret_key = ADMINISTRATOR
-    environment = _tool_environment() | {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": access_key,
-        "AWS_SECRET_ACCESS_KEY": secret_key,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-    }
     overrides = [f"{name}={value}" for name, value in (_PARAMETERS | dict(parameters or {})).items()]
-    command = ["deploy", "--template-file", str(built), "--stack-name", STACK_NAME, "--region", REGION]
+    command = ["deploy", "--template-file", str(built), "--stack-name", name, "--region", REGION]
     command += ["--s3-bucket", _ARTIFACTS_BUCKET, "--capabilities", "CAPABILITY_IAM"]
     command += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides]
-    _sam(command, environment, state / "sam-deploy.log")
+    _sam(command, _administrator(endpoint), state / "sam-deploy.log")
+    stack = set_up(endpoint, name, applications)
+    hand_out_key(stack, [each.application.key for each in applications])
+    return stack
 
-    gaps.add_routes(aws, STACK_NAME)
-    gaps.rewrite_policies(aws, STACK_NAME)
-    outputs = _outputs(aws)
+
+def set_up(endpoint: str, name: str, applications: Sequence[DemoApplication]) -> LocalStack:
+    """Give a stack that was just deployed what it lacks here, its applications, and a queue that gets its events.
+
+    Args:
+        endpoint: URL of the emulator.
+        name: the stack's.
+        applications: the Sinch applications that call back, the one that matters most first.
+    """
+    aws = Aws(endpoint)
+    gaps.add_routes(aws, name)
+    gaps.rewrite_policies(aws, name)
+    outputs = _outputs(aws, name)
     gaps.limit_concurrency(aws, outputs["NotifyFunctionName"])
     first = applications[0].application
     stack = LocalStack(
@@ -336,21 +343,38 @@ def deploy(
         public_path=outputs["CallbackPath"],
         aws_endpoint=endpoint,
         region=REGION,
-        stack_name=STACK_NAME,
+        stack_name=name,
         outputs=outputs,
         application_key=first.key,
         application_secret=first.secret,
         applications={each.application.key: each.application.secret for each in applications},
-        subscriber_queue_url=_subscribe(aws, outputs["RecordingsBusName"]),
+        subscriber_queue_url=_subscribe(aws, outputs["RecordingsBusName"], f"{name}-subscriber"),
     )
     for each in applications:
         put_application(stack, each.application.key, each.application.secret.get_secret_value(), profile=each.profile)
-    _hand_out_key(stack, [each.application.key for each in applications])
     return stack
 
 
-def _hand_out_key(stack: LocalStack, applications: Sequence[str]) -> None:
-    """Have the stack make its uploader's access key and give it to the applications, ahead of its schedule."""
+def delete(stack: LocalStack, state: Path) -> None:
+    """Delete a deployed stack with `sam delete`.
+
+    Args:
+        stack: which.
+        state: a directory for the log (``sam-delete.log``).
+
+    Raises:
+        LocalError: the deletion fails.
+    """
+    command = ["delete", "--no-prompts", "--stack-name", stack.stack_name, "--region", stack.region]
+    _sam(command, _administrator(stack.aws_endpoint), state / "sam-delete.log")
+
+
+def hand_out_key(stack: LocalStack, applications: Sequence[str]) -> None:
+    """Have the stack make its uploader's access key and give it to the applications, ahead of its schedule.
+
+    Raises:
+        LocalError: the stack gave it not to all of them.
+    """
     try:
         report = stack.invoke("RotationFunction")
     except FunctionFailed as error:
@@ -389,18 +413,30 @@ def put_application(
     ssm.put_parameter(Name=f"{path}/{PROFILE}", Value=text, Type="String", Overwrite=True)
 
 
-def _outputs(aws: Aws) -> dict[str, str]:
-    stack = aws.cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+def _outputs(aws: Aws, name: str) -> dict[str, str]:
+    stack = aws.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def _subscribe(aws: Aws, bus: str) -> str:
+def _subscribe(aws: Aws, bus: str, queue: str) -> str:
     """Give a new queue every event of the bus, as any subscriber would, and return the queue's URL."""
-    url = aws.sqs.create_queue(QueueName="subscriber")["QueueUrl"]
+    url = aws.sqs.create_queue(QueueName=queue)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     aws.events.put_rule(Name="subscriber", EventBusName=bus, EventPattern=json.dumps(EVENT_PATTERN))
     aws.events.put_targets(Rule="subscriber", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
     return url
+
+
+def _administrator(endpoint: str) -> dict[str, str]:
+    """Return the environment of a tool that works on the emulator, as its administrator."""
+    access_key, secret_key = ADMINISTRATOR
+    return _tool_environment() | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+    }
 
 
 def _tool_environment() -> dict[str, str]:

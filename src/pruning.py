@@ -16,11 +16,12 @@ from typing import Any
 # botocore brings the description of every AWS service: half of the package, and most of the time that a first
 # client takes. These are the operations that the functions call through boto3.
 OPERATIONS: Mapping[str, Collection[str]] = {
+    "cloudformation": ("DescribeStacks",),
     "dynamodb": ("BatchGetItem", "PutItem", "Query"),
-    "events": ("PutEvents",),
+    "events": ("DeleteRule", "ListRules", "ListTargetsByRule", "PutEvents", "RemoveTargets"),
     "iam": ("CreateAccessKey", "DeleteAccessKey", "ListAccessKeys", "UpdateAccessKey"),
     "sqs": ("SendMessage", "SendMessageBatch"),
-    "ssm": ("DescribeParameters", "GetParameters", "PutParameter"),
+    "ssm": ("DeleteParameters", "DescribeParameters", "GetParameters", "PutParameter"),
 }
 
 # What no Python reads at run time, whatever it imports: type stubs, scripts, and what pip notes for itself, which

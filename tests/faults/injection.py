@@ -31,7 +31,7 @@ from call_recorder.aws.signing import Credentials
 
 KILLED = 137
 
-_SERVICES = ("dynamodb", "events", "iam", "sqs", "ssm")
+_SERVICES = ("cloudformation", "dynamodb", "events", "iam", "sqs", "ssm")
 """What functions call by boto3."""
 
 _LOADER = create_loader()

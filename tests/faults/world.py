@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from call_recorder.aws.connections import Connections
-from call_recorder.handlers import callback, notify, rotation, watchdog
+from call_recorder.handlers import callback, cleanup, notify, rotation, watchdog
 from call_recorder.recording.parameters import PROFILE, SECRETS
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
@@ -65,8 +65,24 @@ def _watchdog(environment: Mapping[str, str], clock: Callable[[], datetime]) -> 
     return lambda _event: function()
 
 
+class _Context:
+    """What Lambda says of an invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 120_000
+
+
+def _cleanup(_environment: Mapping[str, str], _clock: Callable[[], datetime]) -> _Function:
+    def run(event: Mapping[str, Any]) -> dict[str, Any]:
+        cleanup.handler(event, _Context())
+        return {}
+
+    return run
+
+
 _FUNCTIONS: Final[Mapping[str, Callable[[Mapping[str, str], Callable[[], datetime]], _Function]]] = {
     "callback": _callback,
+    "cleanup": _cleanup,
     "notify": lambda environment, clock: notify.compose(environment, clock=clock),
     "rotation": lambda environment, clock: rotation.compose(environment, clock=clock),
     "watchdog": _watchdog,
@@ -103,6 +119,7 @@ class World:
         ttl: how long parameters are used before they are read again.
         expected: the application whose parameters are read ahead, or ``""``.
         retried_after: how soon a message is delivered again.
+        cloudformation: URL of what tells CleanupFunction what becomes of the stack.
         events: what the subscriber has got.
         waiting: messages that were received and not taken yet.
         redelivered: how many messages had to be delivered again.
@@ -113,6 +130,7 @@ class World:
     ttl: timedelta = timedelta(minutes=5)
     expected: str = ""
     retried_after: timedelta = VISIBILITY_TIMEOUT
+    cloudformation: str = ""
     name: str = field(default_factory=lambda: f"world-{uuid4().hex[:12]}")
     events: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[dict[str, Any]] = field(default_factory=list)
@@ -161,6 +179,7 @@ class World:
             "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
             "AWS_ENDPOINT_URL": self.aws.endpoint,
             "AWS_ENDPOINT_URL_DYNAMODB": self.aws.dynamodb_endpoint,
+            "AWS_ENDPOINT_URL_CLOUDFORMATION": self.cloudformation or self.aws.endpoint,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": access_key,

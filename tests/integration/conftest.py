@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,19 +14,21 @@ from local.backend import backend
 from local.demo import applications
 from local.emulator import emulator, free_port
 from local.gaps import evaluable
-from local.stack import STATE, build, deploy
+from local.stack import STATE, build, deploy, set_up
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
+from local.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.aws import Aws
     from local.backend import Backend
+    from local.demo import DemoApplication
     from local.simulator import Simulator
     from local.stack import LocalStack
 
-_STATE = STATE / "integration"
+STATE_OF_TESTS = STATE / "integration"
 LOOPBACK = ["127.0.0.1", "localhost"]
 COLD_START_SECONDS = 60
 # What a test changes in SSM has to be in force soon, what does not come has to be missing soon, and DEBUG is the
@@ -43,20 +46,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def team() -> Iterator[Backend]:
     """The backend that one of the applications has behind the recorder."""
-    with backend(_STATE) as team:
+    with backend(STATE_OF_TESTS) as team:
         yield team
 
 
 @pytest.fixture(scope="session")
 def stack(team: Backend) -> Iterator[LocalStack]:
     """The deployed stack with its demonstration. It is shared, so tests tell their calls by call id."""
-    with emulator(free_port(), _STATE, trusted=team.certificate) as endpoint:
+    with emulator(free_port(), STATE_OF_TESTS, trusted=team.certificate) as endpoint:
         demonstration = applications(team.application, team.url)
-        deployed = deploy(build(_STATE), endpoint, _STATE, demonstration, parameters=PARAMETERS)
-        # The first answer waits for the function's start, longer than the platform does on a busy machine.
-        HttpTransport(COLD_START_SECONDS).send("POST", deployed.callback_url, {}, b"{}")
+        deployed = deploy(build(STATE_OF_TESTS), endpoint, STATE_OF_TESTS, demonstration, parameters=PARAMETERS)
+        start(deployed)
         yield deployed
-        deployed.write_function_log(_STATE / "functions.log")
+        deployed.write_function_log(STATE_OF_TESTS / "functions.log")
+
+
+def start(stack: LocalStack) -> None:
+    """Have the first answer wait for the function's start, longer than the platform does on a busy machine."""
+    HttpTransport(COLD_START_SECONDS).send("POST", stack.callback_url, {}, b"{}")
+
+
+def deploy_another(stack: LocalStack, name: str, application: DemoApplication, **parameters: str) -> LocalStack:
+    """Deploy the same template once more beside a stack, from a copy of its package, with one application."""
+    aws = stack.aws
+    body: Any = aws.cloudformation.get_template(StackName=stack.stack_name, TemplateStage="Original")["TemplateBody"]
+    template = body if isinstance(body, str) else json.dumps(body)
+    packages = set(re.findall(r"s3://([a-z-]+)/(\w+)", template))
+    for bucket, key in packages:
+        aws.s3.copy_object(Bucket=bucket, Key=f"{name}/{key}", CopySource={"Bucket": bucket, "Key": key})
+        template = template.replace(f"s3://{bucket}/{key}", f"s3://{bucket}/{name}/{key}")
+    [bucket] = {bucket for bucket, _ in packages}
+    aws.s3.put_object(Bucket=bucket, Key=f"{name}/stack.template", Body=template.encode())
+    values = {"RequireTls": "false", **PARAMETERS, **parameters}
+    aws.cloudformation.create_stack(
+        StackName=name,
+        TemplateURL=f"{stack.aws_endpoint}/{bucket}/{name}/stack.template",
+        Parameters=[{"ParameterKey": each, "ParameterValue": value} for each, value in values.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+
+    def done() -> bool:
+        [made] = aws.cloudformation.describe_stacks(StackName=name)["Stacks"]
+        assert "ROLLBACK" not in made["StackStatus"], made.get("StackStatusReason")
+        return made["StackStatus"] == "CREATE_COMPLETE"
+
+    until(f"the stack {name} is made", done, within=COLD_START_SECONDS)
+    return set_up(stack.aws_endpoint, name, [application])
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ from local.simulator import app_to_app, phone_to_number
 from local.stack import FunctionFailed, put_application, uploader_credentials
 from local.storage import Storage, StorageEndpoints, UploadRefused
 from local.waiting import until
-from tests.integration.conftest import denial, parameter, role_without
+from tests.cloudformation import cloudformation
+from tests.integration.conftest import denial, deploy_another, parameter, role_without
 from tests.template.stack import REGION as TEMPLATE_REGION
 from tests.template.stack import Stack
 
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 WITHIN = 60.0
 TEMPLATE_ACCOUNT, ACCOUNT = "123456789012", "000000000000"
 KEY: Final = f"arn:aws:kms:{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:key/00000000-0000-0000-0000-000000000000"
-PARAMETER: Final = f"arn:aws:ssm:{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:parameter/call-recorder"
+PARAMETER: Final = f"arn:aws:ssm:{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:parameter/the-stack"
+RULES: Final = f"arn:aws:events:{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:rule/RecordingsBus/*"
 OVERLAP = timedelta(seconds=3)
 SHORTEST_OVERLAP: Final = {"PARAMETERS_TTL_SECONDS": "1", "LONGEST_CALL_SECONDS": "1", "GRACE_SECONDS": "1"}
 
@@ -167,6 +169,45 @@ def file_is_stored(stack: LocalStack) -> bool:
     return True
 
 
+def stack_stays(stack: LocalStack) -> bool:
+    """Ask CleanupFunction for a deletion while the stack is not being deleted; tell whether it saw that."""
+    with cloudformation() as asking:
+        stack.invoke("CleanupFunction", asking.event("Delete", StackId=stack_id(stack)))
+    assert keys(stack, stack.outputs["UploaderUserName"])
+    return [answer["Status"] for answer in asking.answers] == ["SUCCESS"]
+
+
+def stack_is_cleaned_up(stack: LocalStack) -> bool:
+    """Have CleanupFunction remove a key, its copies and a rule, by what it is told that the stack is deleted."""
+    user, bus = stack.outputs["UploaderUserName"], stack.outputs["RecordingsBusName"]
+    made = (
+        {"AccessKeyId": key}
+        if (key := next(iter(keys(stack, user)), None))
+        else stack.aws.iam.create_access_key(UserName=user)["AccessKey"]
+    )
+    folder = f"/{stack.outputs['ParameterPrefix']}"
+    copies = {
+        f"{folder}/{NEWEST}": f"{made['AccessKeyId']}:secret::{user}",
+        f"{folder}/{stack.application_key}/{CREDENTIALS}": f"{made['AccessKeyId']}:secret:{REGION}",
+    }
+    for name, value in copies.items():
+        stack.aws.ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
+    stack.aws.events.put_rule(Name="more", EventBusName=bus, EventPattern='{"source": ["call-recorder"]}')
+    queue = stack.outputs["RecordingDeadLetterQueueArn"]
+    stack.aws.events.put_targets(Rule="more", EventBusName=bus, Targets=[{"Id": "queue", "Arn": queue}])
+
+    with cloudformation() as asking:
+        stack.invoke("CleanupFunction", asking.event("Delete"))
+    [answer] = asking.answers
+    left = [
+        *keys(stack, user),
+        *stack.aws.ssm.get_parameters(Names=list(copies))["Parameters"],
+        *stack.aws.events.list_rules(EventBusName=bus)["Rules"],
+    ]
+    assert (answer["Status"] == "SUCCESS") is (not left)
+    return not left
+
+
 OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("CallbackFunction", "ssm:GetParameters", "*"): new_application_is_recorded,
     ("CallbackFunction", "sqs:SendMessage", "RecordingQueue.Arn"): notification_is_taken,
@@ -188,6 +229,16 @@ OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("RotationFunction", "ssm:PutParameter", f"{PARAMETER}/uploader-key"): key_is_replaced,
     ("RotationFunction", "ssm:PutParameter", f"{PARAMETER}/*/storage-credentials"): new_application_gets_the_key,
     ("RotationFunction", "sqs:SendMessage", "RecordingQueue.Arn"): key_is_replaced,
+    ("CleanupFunction", "cloudformation:DescribeStacks", "AWS::StackId"): stack_stays,
+    ("CleanupFunction", "iam:ListAccessKeys", "Uploader.Arn"): stack_is_cleaned_up,
+    ("CleanupFunction", "iam:DeleteAccessKey", "Uploader.Arn"): stack_is_cleaned_up,
+    ("CleanupFunction", "ssm:DescribeParameters", "*"): stack_is_cleaned_up,
+    ("CleanupFunction", "ssm:GetParameters", "*"): stack_is_cleaned_up,
+    ("CleanupFunction", "ssm:DeleteParameters", "*"): stack_is_cleaned_up,
+    ("CleanupFunction", "events:ListRules", "*"): stack_is_cleaned_up,
+    ("CleanupFunction", "events:ListTargetsByRule", RULES): stack_is_cleaned_up,
+    ("CleanupFunction", "events:RemoveTargets", RULES): stack_is_cleaned_up,
+    ("CleanupFunction", "events:DeleteRule", RULES): stack_is_cleaned_up,
     ("Uploader", "s3:PutObject", "arn:aws:s3:::RecordingsBucket/recordings/*"): file_is_stored,
 }
 """What goes well with what is granted, and not without."""
@@ -209,9 +260,9 @@ def listed(value: str | list[str]) -> list[str]:
 
 
 def test_every_action_that_is_granted_is_either_observed_or_said_not_to_be_enforced_here() -> None:
-    # The emulator is asked whether GetParameters is granted at all, and not for which parameters.
+    # The emulator is asked whether these are granted at all, and not for which parameters.
     enforced = {
-        (name, action, "*" if action == "ssm:GetParameters" else resource)
+        (name, action, "*" if action in ("ssm:GetParameters", "ssm:DeleteParameters") else resource)
         for name, action, resource in granted()
         if action not in UNENFORCED
     }
@@ -223,21 +274,50 @@ def test_every_action_that_is_granted_is_either_observed_or_said_not_to_be_enfor
 @pytest.fixture(scope="module")
 def hasty(stack: LocalStack) -> Iterator[LocalStack]:
     """The stack, with a RotationFunction that leaves a replaced key on for a few seconds only."""
-    name = stack.outputs["RotationFunctionName"]
-    usual = stack.aws.lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    hasty = {**usual, **SHORTEST_OVERLAP}
-    stack.aws.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": hasty})
+    usual = variables_of(stack, "RotationFunction")
+    with_variables(stack, "RotationFunction", {**usual, **SHORTEST_OVERLAP})
     yield stack
-    stack.aws.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": usual})
+    with_variables(stack, "RotationFunction", usual)
+
+
+@pytest.fixture(scope="module")
+def emptied(stack: LocalStack) -> Iterator[LocalStack]:
+    """A stack of its own for what leaves nothing in it, whose CleanupFunction is told that the stack is deleted."""
+    application = demo.DemoApplication(demo.new_application("emptied"), demo.DEMO_PROFILE)
+    another = deploy_another(stack, "emptied", application)
+    with cloudformation() as deleting:
+        told = {**variables_of(another, "CleanupFunction"), "AWS_ENDPOINT_URL_CLOUDFORMATION": deleting.url}
+        with_variables(another, "CleanupFunction", told)
+        yield another
+
+
+def variables_of(stack: LocalStack, function: str) -> dict[str, str]:
+    """Return a function's environment."""
+    name = stack.outputs[f"{function}Name"]
+    return stack.aws.lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+
+def with_variables(stack: LocalStack, function: str, variables: dict[str, str]) -> None:
+    """Give a function another environment."""
+    name = stack.outputs[f"{function}Name"]
+    stack.aws.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
 
 @pytest.mark.parametrize("grant", OBSERVATIONS, ids=" ".join)
-def test_every_action_that_is_granted_is_needed(grant: Grant, hasty: LocalStack) -> None:
+def test_every_action_that_is_granted_is_needed(grant: Grant, request: pytest.FixtureRequest) -> None:
     goes_well = OBSERVATIONS[grant]
+    stack: LocalStack = request.getfixturevalue("emptied" if goes_well is stack_is_cleaned_up else "hasty")
 
-    assert goes_well(hasty)
-    with without(hasty, grant):
-        assert not goes_well(hasty)
+    assert goes_well(stack)
+    with without(stack, grant):
+        assert not goes_well(stack)
+
+
+def test_a_cleanup_that_failed_is_done_by_the_next(emptied: LocalStack) -> None:
+    for action, resource in (("iam:DeleteAccessKey", "Uploader.Arn"), ("events:DeleteRule", RULES)):
+        with without(emptied, ("CleanupFunction", action, resource)):
+            assert not stack_is_cleaned_up(emptied)
+    assert stack_is_cleaned_up(emptied)
 
 
 @contextmanager
@@ -264,12 +344,21 @@ def deployed(stack: LocalStack, resource: str) -> str:
         f"{name}.Arn": outputs[f"{name}Arn"]
         for name in ("RecordingQueue", "RecordingsTable", "PlacesTable", "RecordingsBus")
     }
+    made["AWS::StackId"] = stack_id(stack)
+    made[":rule/RecordingsBus/"] = f":rule/{outputs['RecordingsBusName']}/"
+    made[":parameter/the-stack/"] = f":parameter/{outputs['ParameterPrefix']}/"
     made["Uploader.Arn"] = stack.aws.iam.get_user(UserName=outputs["UploaderUserName"])["User"]["Arn"]
     made[":::RecordingsBucket/"] = f":::{outputs['RecordingsBucketName']}/"
     made[f":{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:"] = f":{REGION}:{ACCOUNT}:"
     for name, value in made.items():
         resource = resource.replace(name, value)
     return resource
+
+
+def stack_id(stack: LocalStack) -> str:
+    """Return the stack's ARN."""
+    [described] = stack.aws.cloudformation.describe_stacks(StackName=stack.stack_name)["Stacks"]
+    return described["StackId"]
 
 
 @contextmanager

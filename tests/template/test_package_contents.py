@@ -19,6 +19,7 @@ import pytest
 
 import build
 from pruning import UNREACHED, prune
+from tests.cloudformation import CloudFormation
 from tests.sinch import APPLICATION, SECRET, ice, signed, stamp
 from tests.template.stack import ROOT
 
@@ -123,13 +124,14 @@ class Played:
 def played(host: Path) -> Played:
     """Every function, once, with nothing on the path but the package."""
     names = {"callback": "CallbackFunction", "notify": "NotifyFunction"}
-    names |= {"watchdog": "WatchdogFunction", "rotation": "RotationFunction"}
+    names |= {"watchdog": "WatchdogFunction", "rotation": "RotationFunction", "cleanup": "CleanupFunction"}
     now = stamp(datetime.now(UTC))
     events = {
         "callback": signed(ice(timestamp=now), timestamp=now),
         "notify": json.loads((ROOT / "events/notify-whole-call.json").read_text()),
         "watchdog": {},
         "rotation": {"rotate": True},
+        "cleanup": CloudFormation("AWS_IS_HERE").event("Delete"),
     }
     variables = json.loads((ROOT / "events/env.json").read_text())
     aws = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "AWS_IS_HERE"}
@@ -140,7 +142,7 @@ def played(host: Path) -> Played:
     folder = f"/{prefix}/{APPLICATION}"
     asked = {
         "parameters": {
-            f"/{prefix}/uploader-key": "AKIAOLD:secret",
+            f"/{prefix}/uploader-key": "AKIAOLDOLDOLDOLDOLD:secret::call-recorder-uploader",
             f"{folder}/application-secrets": SECRET,
             f"{folder}/storage-credentials": "key:secret:eu-west-1",
             f"{folder}/recording-profile": '{"rules": [{"name": "everything", "record": true}]}',
@@ -173,7 +175,17 @@ def test_every_function_does_its_work_from_the_package_alone(played: Played) -> 
     assert played.answers["notify"] == {"batchItemFailures": []}
     assert played.answers["watchdog"] == {"overdue": 0}
     assert [step["step"] for step in played.answers["rotation"]["steps"]] == ["created"]
-    for operation in ("SendMessage", "PutItem", "PutEvents", "Query", "PutParameter"):
+    operations = (
+        "SendMessage",
+        "PutItem",
+        "PutEvents",
+        "Query",
+        "PutParameter",
+        "DeleteAccessKey",
+        "DeleteRule",
+        "PUT",
+    )
+    for operation in operations:
         assert operation in played.called
 
 

@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 
+from call_recorder.handlers.cleanup import CleanupSettings
 from call_recorder.handlers.notify import NotifySettings
 from call_recorder.handlers.rotation import RotationSettings
 from call_recorder.handlers.settings import CallbackSettings
 from call_recorder.handlers.watchdog import WatchdogSettings
 from tests.template.stack import ROOT, Stack, read_template
 
-FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
+FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
 EVERY_FUNCTIONS = {
     "POWERTOOLS_SERVICE_NAME": "the-stack",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
@@ -20,7 +21,7 @@ EVERY_FUNCTIONS = {
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 
 
-def test_there_are_four_functions_and_each_has_its_handler(stack: Stack) -> None:
+def test_there_are_five_functions_and_each_has_its_handler(stack: Stack) -> None:
     handlers = {name: function["Handler"] for name, function in stack.of_type("AWS::Lambda::Function").items()}
 
     assert handlers == {
@@ -28,6 +29,7 @@ def test_there_are_four_functions_and_each_has_its_handler(stack: Stack) -> None
         "NotifyFunction": "call_recorder.handlers.notify.handler",
         "WatchdogFunction": "call_recorder.handlers.watchdog.handler",
         "RotationFunction": "call_recorder.handlers.rotation.handler",
+        "CleanupFunction": "call_recorder.handlers.cleanup.handler",
     }
 
 
@@ -53,7 +55,7 @@ def test_the_architecture_parameter_moves_every_function(name: str) -> None:
 def test_callback_function_knows_exactly_what_it_needs(stack: Stack) -> None:
     assert stack.properties("CallbackFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
         "CALLBACK_PATH": "/callbacks",
-        "PARAMETER_PREFIX": "call-recorder",
+        "PARAMETER_PREFIX": "the-stack",
         "PARAMETERS_TTL_SECONDS": 300,
         "SIGNATURE_WINDOW_SECONDS": 300,
         "RECORDING_QUEUE_URL": "RecordingQueue",
@@ -88,13 +90,21 @@ def test_rotation_function_knows_exactly_what_it_needs(stack: Stack) -> None:
     assert stack.properties("RotationFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
         "UPLOADER_USER_NAME": "Uploader",
         "RECORDINGS_BUCKET": "RecordingsBucket",
-        "PARAMETER_PREFIX": "call-recorder",
+        "PARAMETER_PREFIX": "the-stack",
         "PARAMETERS_KMS_KEY_ARN": "",
         "PARAMETERS_TTL_SECONDS": 300,
         "LONGEST_CALL_SECONDS": 14400,
         "GRACE_SECONDS": 1800,
         "KEY_MAX_AGE_DAYS": 90,
         "RECORDING_QUEUE_URL": "RecordingQueue",
+    }
+
+
+def test_cleanup_function_knows_exactly_what_it_needs(stack: Stack) -> None:
+    assert stack.properties("CleanupFunction")["Environment"]["Variables"] == EVERY_FUNCTIONS | {
+        "UPLOADER_USER_NAME": "Uploader",
+        "PARAMETER_PREFIX": "the-stack",
+        "RECORDINGS_BUS": "RecordingsBus",
     }
 
 
@@ -105,10 +115,13 @@ def test_rotation_function_knows_exactly_what_it_needs(stack: Stack) -> None:
         ("NotifyFunction", NotifySettings),
         ("WatchdogFunction", WatchdogSettings),
         ("RotationFunction", RotationSettings),
+        ("CleanupFunction", CleanupSettings),
     ],
 )
 def test_a_function_starts_with_what_the_template_tells_it(
-    stack: Stack, name: str, settings: type[CallbackSettings | NotifySettings | WatchdogSettings | RotationSettings]
+    stack: Stack,
+    name: str,
+    settings: type[CallbackSettings | NotifySettings | WatchdogSettings | RotationSettings | CleanupSettings],
 ) -> None:
     """Lambda gives every variable as text, and AWS_REGION by itself."""
     variables = stack.properties(name)["Environment"]["Variables"]
@@ -137,6 +150,7 @@ def test_parameters_reach_the_functions() -> None:
     callback: dict[str, Any] = stack.properties("CallbackFunction")["Environment"]["Variables"]
     notify: dict[str, Any] = stack.properties("NotifyFunction")["Environment"]["Variables"]
     rotation: dict[str, Any] = stack.properties("RotationFunction")["Environment"]["Variables"]
+    cleanup: dict[str, Any] = stack.properties("CleanupFunction")["Environment"]["Variables"]
 
     assert callback["CALLBACK_PATH"] == "/voice/callbacks"
     assert callback["PARAMETER_PREFIX"] == "calls/test"
@@ -146,7 +160,7 @@ def test_parameters_reach_the_functions() -> None:
     assert (
         callback["RECORDINGS_BUCKET"] == notify["RECORDINGS_BUCKET"] == rotation["RECORDINGS_BUCKET"] == "their-bucket"
     )
-    assert rotation["PARAMETER_PREFIX"] == "calls/test"
+    assert rotation["PARAMETER_PREFIX"] == cleanup["PARAMETER_PREFIX"] == "calls/test"
     assert rotation["PARAMETERS_TTL_SECONDS"] == 60
     assert rotation["PARAMETERS_KMS_KEY_ARN"] == KEY
     assert rotation["KEY_MAX_AGE_DAYS"] == 2
@@ -191,7 +205,7 @@ def test_a_function_logs_to_a_group_of_its_own_that_forgets(stack: Stack, name: 
 def test_every_log_group_has_a_name_of_its_own_and_a_retention() -> None:
     groups = Stack(LogRetentionDays=7).of_type("AWS::Logs::LogGroup").values()
 
-    assert len({group["LogGroupName"] for group in groups}) == len(groups) == 5
+    assert len({group["LogGroupName"] for group in groups}) == len(groups) == 6
     assert {group["RetentionInDays"] for group in groups} == {7}
 
 

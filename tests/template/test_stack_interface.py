@@ -36,10 +36,13 @@ OUTPUTS = {
     "WatchdogFunctionArn",
     "RotationFunctionName",
     "RotationFunctionArn",
+    "CleanupFunctionName",
+    "CleanupFunctionArn",
     "CallbackFunctionLogGroupName",
     "NotifyFunctionLogGroupName",
     "WatchdogFunctionLogGroupName",
     "RotationFunctionLogGroupName",
+    "CleanupFunctionLogGroupName",
     "CallbackApiLogGroupName",
 }
 
@@ -87,7 +90,7 @@ def test_a_parameters_default_is_one_it_allows(name: str) -> None:
             "CallbackHost",
             ["voice", "https://voice.example.com", "voice.example.com/", "Voice.example.com", "10.0.0.1", "a..b"],
         ),
-        ("ParameterPrefix", ["", "/call-recorder", "call-recorder/", "a//b", "a b", "aws-calls", "ssm/calls"]),
+        ("ParameterPrefix", ["/call-recorder", "call-recorder/", "a//b", "a b", "aws-calls", "ssm/calls", "Aws"]),
         ("RecordingsBucketName", ["ab", "Upper", "s3://bucket", "bucket/recordings", "-bucket"]),
         ("PrefetchedApplicationKey", ["a key", "a/key", "käy"]),
         ("ParametersKmsKeyArn", ["alias/aws/ssm", "arn:aws:kms:eu-west-1:123456789012:alias/mine"]),
@@ -139,6 +142,11 @@ def test_the_topic_of_the_e_mail_address_is_an_output_when_there_is_one() -> Non
 
     assert outputs.keys() - OUTPUTS == {"AlarmEmailTopicArn"}
     assert outputs["AlarmEmailTopicArn"]["Description"]
+
+
+def test_the_prefix_is_the_name_of_the_stack_unless_it_is_set() -> None:
+    assert Stack().outputs["ParameterPrefix"]["Value"] == "the-stack"
+    assert Stack(ParameterPrefix="calls/eu").outputs["ParameterPrefix"]["Value"] == "calls/eu"
 
 
 def test_the_callback_url_is_the_route_of_the_api(stack: Stack) -> None:

@@ -1,13 +1,14 @@
+import re
 from typing import Any
 
 import pytest
 
 from tests.template.stack import Stack
 
-PARAMETERS = "arn:aws:ssm:eu-west-1:123456789012:parameter/call-recorder"
+PARAMETERS = "arn:aws:ssm:eu-west-1:123456789012:parameter/the-stack"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 
-FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction")
+FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
 
 WRITE_TRACES = {
     "Effect": "Allow",
@@ -57,6 +58,7 @@ def test_callback_function_may_only_read_its_parameters_and_an_item_and_send_to_
     [
         ("CallbackFunction", "kms:Decrypt"),
         ("RotationFunction", ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]),
+        ("CleanupFunction", "kms:Decrypt"),
     ],
 )
 def test_a_key_of_ones_own_may_be_used_only_through_ssm_and_only_for_these_parameters(
@@ -144,6 +146,45 @@ def test_rotation_function_may_only_change_the_uploaders_keys_and_their_copies(s
     ]
 
 
+def test_cleanup_function_may_only_delete_the_uploaders_keys_their_copies_and_the_rules_of_the_bus(
+    stack: Stack,
+) -> None:
+    """It cannot make a key, nor write a parameter, nor touch a rule of another bus or the default one."""
+    copies = [f"{PARAMETERS}/*/storage-credentials", f"{PARAMETERS}/uploader-key"]
+    assert statements(stack.properties("CleanupFunctionRole")) == [
+        write_log("CleanupFunctionLogGroup"),
+        WRITE_TRACES,
+        {"Effect": "Allow", "Action": "cloudformation:DescribeStacks", "Resource": "AWS::StackId"},
+        {
+            "Effect": "Allow",
+            "Action": ["iam:ListAccessKeys", "iam:DeleteAccessKey"],
+            "Resource": "Uploader.Arn",
+        },
+        {"Effect": "Allow", "Action": "ssm:DescribeParameters", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": copies},
+        {"Effect": "Allow", "Action": "ssm:DeleteParameters", "Resource": copies},
+        {"Effect": "Allow", "Action": "events:ListRules", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": ["events:ListTargetsByRule", "events:RemoveTargets", "events:DeleteRule"],
+            "Resource": "arn:aws:events:eu-west-1:123456789012:rule/RecordingsBus/*",
+        },
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "the-stack", "calls/test"])
+def test_every_role_may_go_below_the_prefix_that_the_functions_are_told_and_nowhere_else(prefix: str) -> None:
+    stack = Stack(ParameterPrefix=prefix, ParametersKmsKeyArn=KEY)
+    told = {
+        variables["PARAMETER_PREFIX"]
+        for function in stack.of_type("AWS::Lambda::Function").values()
+        if "PARAMETER_PREFIX" in (variables := function["Environment"]["Variables"])
+    }
+    allowed = re.findall(r":parameter/([^*]*?)/(?:\*|uploader-key)", str(stack.of_type("AWS::IAM::Role")))
+
+    assert told == set(allowed) == {prefix or "the-stack"} == {stack.outputs["ParameterPrefix"]["Value"]}
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_has_a_role_of_its_own_that_only_lambda_can_take(stack: Stack, name: str) -> None:
     assert stack.properties(name)["Role"] == f"{name}Role.Arn"
@@ -205,5 +246,6 @@ def test_only_its_schedule_may_call_a_function_that_goes_rounds(stack: Stack, na
     assert [target["Arn"] for target in rule["Targets"]] == [f"{name}.Arn"]
 
 
-def test_nobody_may_call_a_function_that_takes_from_a_queue(stack: Stack) -> None:
-    assert callers(stack, "NotifyFunction") == []
+def test_nobody_may_call_a_function_that_takes_from_a_queue_or_that_cloudformation_calls(stack: Stack) -> None:
+    """CloudFormation calls it with the rights of whoever changes the stack."""
+    assert callers(stack, "NotifyFunction") == callers(stack, "CleanupFunction") == []

@@ -125,6 +125,7 @@ def test_concurrency_is_reserved_for_callback_function_alone() -> None:
         "NotifyFunction": None,
         "WatchdogFunction": None,
         "RotationFunction": None,
+        "CleanupFunction": None,
     }
 
 
@@ -165,6 +166,14 @@ def test_a_version_is_published_when_a_parameter_changes_the_function_and_only_t
 
     published = version(changed)["Description"] != version(stack)["Description"]
     assert published is (versioned(changed) != versioned(stack))
+
+
+def test_a_prefix_that_is_the_name_of_the_stack_changes_nothing(stack: Stack) -> None:
+    """A version that is described otherwise and not changed fails the deployment."""
+    named = Stack(ParameterPrefix="the-stack")
+
+    assert versioned(named) == versioned(stack)
+    assert version(named)["Description"] == version(stack)["Description"]
 
 
 def test_a_version_says_the_value_of_every_parameter_that_it_can_depend_on() -> None:

@@ -18,10 +18,13 @@ from urllib.parse import parse_qs
 _ASKED = json.load(sys.stdin)
 _CREDENTIALS = {"AccessKeyId": "key", "SecretAccessKey": "secret", "Token": "", "Expiration": "2099-01-01T00:00:00Z"}
 _IAM = {
-    "ListAccessKeys": "<AccessKeyMetadata><member><AccessKeyId>AKIAOLD</AccessKeyId><Status>Active</Status>"
+    "ListAccessKeys": "<AccessKeyMetadata><member><AccessKeyId>AKIAOLDOLDOLDOLDOLD</AccessKeyId><Status>Active</Status>"
     "<CreateDate>2026-08-23T09:30:00Z</CreateDate></member></AccessKeyMetadata><IsTruncated>false</IsTruncated>",
     "CreateAccessKey": "<AccessKey><AccessKeyId>AKIANEW</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>"
     "<Status>Active</Status><CreateDate>2026-11-23T09:30:00Z</CreateDate></AccessKey>",
+    "DeleteAccessKey": "",
+    "DescribeStacks": "<Stacks><member><StackName>stack</StackName><CreationTime>2026-11-23T09:30:00Z</CreationTime>"
+    "<StackStatus>DELETE_IN_PROGRESS</StackStatus></member></Stacks>",
 }
 
 
@@ -36,6 +39,12 @@ def _answer(operation: str, asked: dict[str, Any]) -> dict[str, Any]:
             known = {name: value for name, value in _ASKED["parameters"].items() if name in asked["Names"]}
             written = {"LastModifiedDate": 1787477400}
             return {"Parameters": [{"Name": name, "Value": value, **written} for name, value in known.items()]}
+        case "ListRules":
+            return {"Rules": [{"Name": "subscriber"}]}
+        case "ListTargetsByRule":
+            return {"Targets": [{"Id": "queue", "Arn": "arn:of:the:queue"}]}
+        case "RemoveTargets":
+            return {"FailedEntryCount": 0, "FailedEntries": []}
         case "PutEvents":
             return {"FailedEntryCount": 0, "Entries": [{"EventId": "event"} for _ in asked["Entries"]]}
         case "Query":
@@ -63,6 +72,11 @@ class _Aws(BaseHTTPRequestHandler):
         self.called.append(operation)
         self._send(text)
 
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.called.append("PUT")
+        self._send("")
+
     def _send(self, text: str) -> None:
         self.send_response(200)
         self.send_header("content-length", str(len(text)))
@@ -73,13 +87,21 @@ class _Aws(BaseHTTPRequestHandler):
         """Say nothing: what is written is the answer to the test."""
 
 
+class _Context:
+    """What Lambda says of an invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
 def _play(url: str) -> dict[str, Any]:
     answers = {}
     for name, function in _ASKED["functions"].items():
         os.environ.clear()
         os.environ.update({variable: value.replace("AWS_IS_HERE", url) for variable, value in function["environment"]})
         handler = importlib.import_module(f"call_recorder.handlers.{name}").handler
-        answers[name] = handler(function["event"], None)
+        event = json.loads(json.dumps(function["event"]).replace("AWS_IS_HERE", url))
+        answers[name] = handler(event, _Context())
     return answers
 
 

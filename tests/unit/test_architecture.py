@@ -73,7 +73,7 @@ def is_broad(node: ast.ExceptHandler) -> bool:
     return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
 
 
-def test_nothing_catches_everything_but_the_front_door() -> None:
+def test_nothing_catches_everything_but_where_somebody_waits_for_an_answer() -> None:
     broad = [
         path.name
         for path in FILES
@@ -81,4 +81,4 @@ def test_nothing_catches_everything_but_the_front_door() -> None:
         if isinstance(node, ast.ExceptHandler) and is_broad(node)
     ]
 
-    assert broad == ["front_door.py"]
+    assert broad == ["cleanup.py", "front_door.py"]

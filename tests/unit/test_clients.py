@@ -40,6 +40,9 @@ def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: lim
         ("index", "dynamodb", limits.BACK_OFFICE),
         ("credentials", "ssm", limits.CREDENTIALS),
         ("access_keys", "iam", limits.ACCESS_KEYS),
+        ("keys_to_delete", "iam", limits.CLEANUP),
+        ("rules", "events", limits.CLEANUP),
+        ("stacks", "cloudformation", limits.CLEANUP),
     ],
 )
 def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, within: limits.SdkLimits) -> None:

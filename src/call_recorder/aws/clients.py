@@ -16,7 +16,9 @@ from call_recorder.aws.operations import CallFailed
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_ssm import SSMClient
 
@@ -71,9 +73,24 @@ def access_keys() -> IAMClient:
     return boto3.client("iam", config=_config(limits.ACCESS_KEYS))
 
 
+def keys_to_delete() -> IAMClient:
+    """Return the client for IAM that lists and deletes keys, which does no harm twice."""
+    return boto3.client("iam", config=_config(limits.CLEANUP))
+
+
 def credentials() -> SSMClient:
     """Return the client for SSM behind the rotation of the uploader's key."""
     return boto3.client("ssm", config=_config(limits.CREDENTIALS))
+
+
+def rules() -> EventBridgeClient:
+    """Return the client for EventBridge that removes rules."""
+    return boto3.client("events", config=_config(limits.CLEANUP))
+
+
+def stacks() -> CloudFormationClient:
+    """Return the client for CloudFormation."""
+    return boto3.client("cloudformation", config=_config(limits.CLEANUP))
 
 
 def _config(within: limits.SdkLimits) -> Config:

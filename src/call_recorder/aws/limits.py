@@ -85,5 +85,11 @@ CREDENTIALS: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
 ACCESS_KEYS: Final = SdkLimits(connect=1.0, read=5.0, attempts=1)
 """IAM for RotationFunction. A second CreateAccessKey would make a second key."""
 
+CLEANUP: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
+"""IAM, EventBridge and CloudFormation for CleanupFunction, which has two minutes and may do everything twice."""
+
+ANSWER: Final = SdkLimits(connect=0.5, read=4.5, attempts=3)
+"""The answer of CleanupFunction to CloudFormation. It pauses a second between two attempts."""
+
 PARALLEL_CALLS: Final = 10
 """Calls of one batch at once, and so the connections that boto3 keeps: a batch has ten messages at most."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from call_recorder.aws import objects
+from call_recorder.handlers.cleanup import CleanupSettings
 from call_recorder.handlers.notify import NotifySettings
 from call_recorder.handlers.rotation import RotationSettings
 from call_recorder.handlers.settings import CallbackSettings
@@ -148,6 +149,7 @@ def test_env_json_gives_the_functions_settings_that_they_accept() -> None:
     assert WatchdogSettings.read(environment["WatchdogFunction"]).places_table == "call-recorder-places"
     rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).rotation
     assert rotation.bucket == BUCKET
+    assert CleanupSettings.read(environment["CleanupFunction"]).recordings_bus == "call-recorder-recordings"
 
 
 def test_env_json_names_variables_that_the_template_declares() -> None:
