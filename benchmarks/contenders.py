@@ -39,7 +39,8 @@ _REACHED = (
     "aws_lambda_powertools/utilities/data_classes",
     "aws_lambda_powertools/utilities/parameters",
     "aws_lambda_powertools/utilities/parser",
-    "boto3/data",
+    "boto3",
+    "s3transfer",
 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # botocore brings the description of every AWS service: half of the package, and most of the time that a first
-# client takes. These are the operations that the functions call through boto3.
+# client takes. These are the operations that the functions call through its clients.
 OPERATIONS: Mapping[str, Collection[str]] = {
     "cloudformation": ("DescribeStacks",),
     "dynamodb": ("BatchGetItem", "PutItem", "Query"),
@@ -55,9 +55,9 @@ UNREACHED: Mapping[str, str] = {
         ),
         "a utility on its own; the functions take the logger and the metrics, which need none of them",
     ),
-    "boto3/data": "the descriptions of resources; the functions use clients",
-    "boto3/examples": "text for boto3's documentation",
+    "boto3": "resources, and S3's transfers; the functions use its clients, which they get from botocore as it does",
     "dateutil/zoneinfo": "time zones by name, for a system that has none; what AWS sends is in UTC",
+    "s3transfer": "uploads and downloads for boto3",
     "pydantic/mypy.py": "a plugin of the type checker",
     "pydantic/v1": "pydantic as it was before 2; imported for a field of a class written for that",
     "urllib3/contrib/emscripten": "for a Python that runs in a browser",

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-import boto3
 import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
 
+from call_recorder.aws import clients
 from call_recorder.aws.endpoint import Deadline, Endpoint, trusted
 from call_recorder.aws.limits import MAX_IDLE
 from call_recorder.aws.signing import Credentials
@@ -32,7 +32,7 @@ from call_recorder.aws.signing import Credentials
 KILLED = 137
 
 _SERVICES = ("cloudformation", "dynamodb", "events", "iam", "sqs", "ssm")
-"""What functions call by boto3."""
+"""What functions call by boto3's clients."""
 
 _LOADER = create_loader()
 """Reads botocore's descriptions of the services. Processes that are forked share what it has read by then."""
@@ -133,8 +133,8 @@ def _drip_on(connection: socket.socket) -> None:
 class Calls:
     """Counts the calls of this process from now on, and lets its targets fail.
 
-    It is for a process of its own, whose endpoints and whose default session of boto3 it changes for good. The clients
-    of boto3 must be made after it.
+    It is for a process of its own, whose endpoints and whose session of botocore it changes for good. Clients must be
+    made after it.
 
     Args:
         targets: what is to fail, and how.
@@ -230,7 +230,7 @@ class Calls:
         ]
 
     def _watch_boto3(self) -> None:
-        wire, events = URLLib3Session(), _new_default_session().events
+        wire, events = URLLib3Session(), _new_session().get_component("event_emitter")
 
         def count(model: Any, **_: Any) -> None:
             self._begin(model.name)
@@ -258,17 +258,17 @@ class Calls:
 
 def warm_up() -> None:
     """Read what every process would otherwise read again."""
-    session = _new_default_session()
+    session = _new_session()
     for service in _SERVICES:
-        session.client(service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
+        session.create_client(service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none")
 
 
-def _new_default_session() -> Any:
-    """Make boto3's default session anew, without anybody's hooks; return it."""
-    core = botocore.session.get_session()
-    core.register_component("data_loader", _LOADER)
-    boto3.setup_default_session(botocore_session=core)
-    return boto3._get_default_session()
+def _new_session() -> botocore.session.Session:
+    """Make the session of the functions' clients anew, without anybody's hooks; return it."""
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _LOADER)
+    clients.session = lambda: session  # type: ignore[assignment]
+    return session
 
 
 class _Body:

@@ -322,7 +322,7 @@ def test_a_member_that_is_called_documentation_stays_and_texts_go(tmp_path: Path
     assert (service / "endpoint-rule-set-1.json").read_text() == '{"rules":[]}'
 
 
-CLIENTS = re.compile(r"(?:from mypy_boto3_|boto3\.client\(\")(\w+)")
+CLIENTS = re.compile(r"(?:from mypy_boto3_|create_client\([\"'])(\w+)")
 
 
 def uses(source: str, known: dict[str, dict[str, str]]) -> set[tuple[str, str]]:
@@ -371,7 +371,7 @@ def test_a_call_of_another_operation_would_be_noticed(known: dict[str, dict[str,
     assert uses("clients.credentials().delete_parameter(Name=name)", known) == {("ssm", "DeleteParameter")}
     assert uses(typed + "self._ssm.delete_parameter(Name=name)", known) == {("ssm", "DeleteParameter")}
     assert uses(typed + 'self._ssm.get_paginator("get_parameters_by_path")', known) == {("ssm", "GetParametersByPath")}
-    assert uses("boto3.client('dynamodb')\nclient.scan()", known) == {("dynamodb", "Scan")}
+    assert uses("session().create_client('dynamodb')\nclient.scan()", known) == {("dynamodb", "Scan")}
     assert uses(typed + "self._table.scan()", known) == set()
     assert uses('self._dynamodb.call("DeleteItem", request)', known) == {("dynamodb", "DeleteItem")}
     assert uses("import socket\nsocket.create_connection(address)", known) == set()

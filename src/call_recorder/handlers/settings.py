@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from call_recorder.recording.policy import DegradedAnswer
+DegradedAnswer = Literal["connect", "hangup"]
+"""As ``recording.policy`` has it. To import that would bring profiles and SVAML into functions that have neither."""
 
 ParameterPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
 """The first part of every parameter's path, without slashes at its ends."""

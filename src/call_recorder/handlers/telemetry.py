@@ -35,10 +35,10 @@ class Telemetry:
     """Writes the log and the metrics. Powertools' own variables say service, namespace and log level."""
 
     def __init__(self) -> None:
-        # At DEBUG, botocore prints requests and answers whole, secrets included. The log level is a stack
-        # parameter, so these stay above DEBUG whatever it says.
+        # At DEBUG, botocore prints requests and answers whole, secrets included; at INFO, where it found credentials.
+        # The log level is a stack parameter, so these stay above both whatever it says.
         for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.INFO)
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._log = Logger(location=None)
         self._metrics = Metrics()
 
