@@ -230,7 +230,9 @@ class Calls:
         ]
 
     def _watch_boto3(self) -> None:
-        wire, events = URLLib3Session(), _new_session().get_component("event_emitter")
+        session, wire = _new_session(), URLLib3Session()
+        clients.session = lambda: session  # type: ignore[assignment]
+        events = session.get_component("event_emitter")
 
         def count(model: Any, **_: Any) -> None:
             self._begin(model.name)
@@ -264,10 +266,9 @@ def warm_up() -> None:
 
 
 def _new_session() -> botocore.session.Session:
-    """Make the session of the functions' clients anew, without anybody's hooks; return it."""
+    """Make a session that nobody has hooks in; return it."""
     session = botocore.session.get_session()
     session.register_component("data_loader", _LOADER)
-    clients.session = lambda: session  # type: ignore[assignment]
     return session
 
 

@@ -70,12 +70,14 @@ def queue() -> ThroughBoto3:
 
 def index() -> DynamoDBClient:
     """Return the client for DynamoDB that the watchdog reads with."""
-    return session().create_client("dynamodb", config=_config(limits.BACK_OFFICE))
+    client: DynamoDBClient = session().create_client("dynamodb", config=_config(limits.BACK_OFFICE))
+    return client
 
 
 def access_keys() -> IAMClient:
     """Return the client for IAM, which tries nothing twice."""
-    return session().create_client("iam", config=_config(limits.ACCESS_KEYS))
+    client: IAMClient = session().create_client("iam", config=_config(limits.ACCESS_KEYS))
+    return client
 
 
 def keys_to_delete() -> IAMClient:
@@ -85,7 +87,8 @@ def keys_to_delete() -> IAMClient:
 
 def credentials() -> SSMClient:
     """Return the client for SSM behind the rotation of the uploader's key."""
-    return session().create_client("ssm", config=_config(limits.CREDENTIALS))
+    client: SSMClient = session().create_client("ssm", config=_config(limits.CREDENTIALS))
+    return client
 
 
 @cache
