@@ -302,9 +302,9 @@ def test_all_attempts_share_the_time_of_the_call(service: Service, reach: Callab
     begun = monotonic()
 
     with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
-        send(reach(attempts=5, overall=0.7))
-    assert 0.7 <= monotonic() - begun < 0.7 + 0.3
-    assert service.connections == 3
+        send(reach(attempts=5, overall=0.35))
+    assert 0.35 <= monotonic() - begun < 0.35 + 0.2
+    assert service.connections == 2
 
 
 def test_a_handshake_that_never_ends_is_within_the_limits(file: Path) -> None:
