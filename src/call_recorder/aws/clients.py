@@ -82,7 +82,8 @@ def access_keys() -> IAMClient:
 
 def keys_to_delete() -> IAMClient:
     """Return the client for IAM that lists and deletes keys, which does no harm twice."""
-    return boto3.client("iam", config=_config(limits.CLEANUP))
+    client: IAMClient = session().create_client("iam", config=_config(limits.CLEANUP))
+    return client
 
 
 def credentials() -> SSMClient:
@@ -91,20 +92,22 @@ def credentials() -> SSMClient:
     return client
 
 
-@cache
-def session() -> Any:
-    """Return the session that all clients of this process come from."""
-    return botocore.session.get_session()
-
-
 def rules() -> EventBridgeClient:
     """Return the client for EventBridge that removes rules."""
-    return boto3.client("events", config=_config(limits.CLEANUP))
+    client: EventBridgeClient = session().create_client("events", config=_config(limits.CLEANUP))
+    return client
 
 
 def stacks() -> CloudFormationClient:
     """Return the client for CloudFormation."""
-    return boto3.client("cloudformation", config=_config(limits.CLEANUP))
+    client: CloudFormationClient = session().create_client("cloudformation", config=_config(limits.CLEANUP))
+    return client
+
+
+@cache
+def session() -> Any:
+    """Return the session that all clients of this process come from."""
+    return botocore.session.get_session()
 
 
 def _config(within: limits.SdkLimits) -> Config:
