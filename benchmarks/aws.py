@@ -223,6 +223,7 @@ class _Aws:
     def _operations(self) -> dict[str, _Operation]:
         return {
             "GetParameters": self._get_parameters,
+            "DescribeParameters": self._describe_parameters,
             "SendMessage": self._send_message,
             "SendMessageBatch": self._send_message_batch,
             "PutEvents": self._put_events,
@@ -287,6 +288,16 @@ class _Aws:
             ],
             "InvalidParameters": [name for name in asked["Names"] if name not in found],
         }
+
+    def _describe_parameters(self, asked: dict[str, Any]) -> Answer:
+        """Answer with pages of two; the filter is a path with all that is below it."""
+        [path] = asked["ParameterFilters"]
+        if (path["Key"], path["Option"]) != ("Path", "Recursive"):
+            raise Refused("InvalidFilterOption", "only a path with all that is below it can be asked for")
+        below = [name for name in sorted(self.parameters) if name.startswith(f"{path['Values'][0]}/")]
+        first = int(asked.get("NextToken", 0))
+        page = {"Parameters": [{"Name": name, "Type": "SecureString"} for name in below[first : first + 2]]}
+        return page | ({"NextToken": str(first + 2)} if first + 2 < len(below) else {})
 
     def _send_message(self, asked: dict[str, Any]) -> Answer:
         self.messages.append(asked["MessageBody"])

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks import aws
+from call_recorder.aws.registered_applications import MAX_MISSES
 from call_recorder.recording import facts
 from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from tests import sinch
@@ -211,7 +212,7 @@ def test_the_callbacks_of_a_recorded_call_are_a_message_each(endpoint: aws.Endpo
     assert endpoint.counts() == {"GetParameters": 1, "SendMessage": 4}
 
 
-def test_noise_costs_one_look_up_for_each_made_up_application_and_no_message(endpoint: aws.Endpoint) -> None:
+def test_a_little_noise_costs_one_look_up_for_each_made_up_application_and_no_message(endpoint: aws.Endpoint) -> None:
     endpoint.reset()
     unsigned = sinch.signed(sinch.ice(), timestamp=now(), secret="d3Jvbmc=")
     unknown = sinch.signed(sinch.ice(), timestamp=now(), key="nobody")
@@ -219,6 +220,24 @@ def test_noise_costs_one_look_up_for_each_made_up_application_and_no_message(end
 
     assert [answer["statusCode"] for answer in answers] == [401] * 4
     assert endpoint.counts() == {"GetParameters": 2}
+
+
+def test_a_flood_of_made_up_keys_costs_a_bounded_number_of_calls_and_no_application_its_recording(
+    endpoint: aws.Endpoint,
+) -> None:
+    endpoint.reset()
+    flood = [sinch.signed(sinch.ice(), timestamp=now(), key=f"made-up-{number}") for number in range(300)]
+    taken = sinch.signed(sinch.notify("recording_finished"), timestamp=now())
+    *refused, recorded, notified = played(Function("callback", endpoint), *flood, ice(), taken)
+
+    assert {answer["statusCode"] for answer in refused} == {401}
+    assert '"recordingOptions"' in recorded["body"]
+    assert notified["statusCode"] == 200
+    assert endpoint.counts() == {
+        "GetParameters": MAX_MISSES + 1,
+        "DescribeParameters": 2,  # three parameters, in pages of two
+        "SendMessage": 2,
+    }
 
 
 def requested(call_id: str) -> str:

@@ -50,6 +50,7 @@ class Fault(Enum):
     HANGS = "hangs"
     DRIPS = "drips"
     DROPPED = "dropped while idle"
+    GONE = "gone"
 
 
 class Disturbance(NamedTuple):
@@ -69,8 +70,10 @@ class Disturbance(NamedTuple):
         return self.fault.value if self.attempts is None else f"{self.fault.value} {self.attempts}x"
 
 
+_OTHERS: Final = (Fault.HANGS, Fault.DRIPS, Fault.DROPPED, Fault.GONE)
+
 MATRIX: Final = (
-    *(Disturbance(fault) for fault in Fault if fault not in (Fault.HANGS, Fault.DRIPS, Fault.DROPPED)),
+    *(Disturbance(fault) for fault in Fault if fault not in _OTHERS),
     Disturbance(Fault.ERROR, attempts=1),
     Disturbance(Fault.LOST, attempts=1),
 )
@@ -191,8 +194,8 @@ class Calls:
 
             fault, (status, code) = self._try()
             match fault:
-                case Fault.ERROR | Fault.THROTTLE:
-                    return status, "", _said(f"com.amazonaws.made.up#{code}") if code else b""
+                case Fault.ERROR | Fault.THROTTLE | Fault.GONE:
+                    return status, "", _content(fault, code)
                 case Fault.TIMEOUT:
                     raise TimeoutError
                 case Fault.LOST:
@@ -290,6 +293,13 @@ def _answer(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
         kind = "application/x-amz-json-1.1"
         body = _said(code)
     return AWSResponse(request.url, status, {"content-type": kind}, _Body(body))  # type: ignore[arg-type]
+
+
+def _content(fault: Fault, code: str) -> bytes:
+    """Return what AWS answers to our own client: that no parameter is there, an error, or nothing at all."""
+    if fault is Fault.GONE:
+        return b'{"Parameters": []}'
+    return _said(f"com.amazonaws.made.up#{code}") if code else b""
 
 
 def _said(code: str) -> bytes:

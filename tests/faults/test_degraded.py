@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from call_recorder.aws.limits import BACK_OFFICE, FACT
+from call_recorder.aws.registered_applications import MAX_MISSES
 from call_recorder.recording.parameters import CREDENTIALS
 from tests import sinch
 from tests.faults.injection import Fault, Target
@@ -90,6 +91,72 @@ def test_a_warm_function_goes_on_recording_while_neither_parameters_nor_queue_an
     assert svaml(done.answer)["action"]["record"] is True
     assert done.calls == {"GetParameters": 2, "SendMessage": 2}
     assert done.seconds < LIMIT
+
+
+def flood(number: int = 300) -> list[dict[str, Any]]:
+    """Return unsigned callbacks of applications that nobody has."""
+    return [sinch.signed(sinch.ice(), key=f"made-up-{each}", secret="d3Jvbmc=") for each in range(number)]
+
+
+@pytest.mark.parametrize("body", [sinch.ice(), sinch.notify("recording_available")], ids=["ice", "notify"])
+def test_a_flood_of_made_up_keys_costs_an_application_that_was_never_read_nothing(
+    world: World, body: dict[str, Any]
+) -> None:
+    done = world.invoke("callback", sinch.signed(body), warmed_by=flood())
+
+    assert done.answer is not None
+    assert done.answer["statusCode"] == 200
+    assert ("recordingOptions" in done.answer["body"]) == (body["event"] == "ice")
+    assert done.calls == {"GetParameters": MAX_MISSES + 1, "DescribeParameters": 1, "SendMessage": 1}
+
+
+@pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
+def test_a_made_up_key_is_refused_in_a_flood_while_the_parameters_cannot_be_read(world: World, fault: Fault) -> None:
+    down = [Target("GetParameters", number, fault) for number in range(1, 20)]
+
+    *_, made_up = flood()
+    done = world.invoke("callback", made_up, *down, warmed_by=flood())
+
+    assert done.answer is not None
+    assert done.answer["statusCode"] == 401
+    assert done.calls == {"GetParameters": MAX_MISSES, "DescribeParameters": 1}
+
+
+@pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
+def test_a_call_is_connected_unrecorded_in_a_flood_while_the_applications_cannot_be_listed(
+    world: World, fault: Fault
+) -> None:
+    """Nothing tells it from a made-up one then. The list is tried once a while, so that it costs no time."""
+    down = [Target("DescribeParameters", number, fault) for number in range(1, 20)]
+
+    done = world.invoke("callback", sinch.signed(sinch.ice()), *down, warmed_by=flood())
+
+    assert svaml(done.answer) == UNRECORDED
+    assert done.calls["GetParameters"] == MAX_MISSES
+    assert done.calls["DescribeParameters"] <= 3
+    assert done.seconds < LIMIT
+
+
+@pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
+def test_the_expected_application_is_recorded_in_a_flood_while_nothing_can_be_listed(
+    world: World, fault: Fault
+) -> None:
+    world.expected = sinch.APPLICATION
+    down = [Target("DescribeParameters", number, fault) for number in range(1, 20)]
+
+    done = world.invoke("callback", sinch.signed(sinch.ice()), *down, warmed_by=flood())
+
+    assert svaml(done.answer)["action"]["record"] is True
+
+
+def test_secrets_that_are_gone_for_one_refresh_stay_in_use(world: World) -> None:
+    world.ttl = timedelta(seconds=1)
+    ice, gone = sinch.signed(sinch.ice()), Target("GetParameters", 2, Fault.GONE)
+
+    done = world.invoke("callback", ice, gone, warmed_by=ice, idle=2 * world.ttl)
+
+    assert svaml(done.answer)["action"]["record"] is True
+    assert done.calls == {"GetParameters": 2, "SendMessage": 2}
 
 
 def test_a_call_is_connected_and_recorded_while_the_queue_does_not_answer(world: World) -> None:

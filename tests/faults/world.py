@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -50,6 +50,7 @@ BUCKET: Final = "own-bucket"
 """The stack's own bucket. Nothing is put there: its events are made up."""
 
 _MOST_ROUNDS = 100
+_wait = time.sleep  # which the function's process may be without
 _Function = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -191,7 +192,7 @@ class World:
         function: str,
         event: Mapping[str, Any],
         *targets: Target,
-        warmed_by: Mapping[str, Any] | None = None,
+        warmed_by: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
         idle: timedelta = timedelta(0),
     ) -> Invocation:
         """Invoke a function in a process of its own, in which ``targets`` fail.
@@ -202,7 +203,7 @@ class World:
             function: its handler's module.
             event: what it is invoked with.
             targets: what is to fail, and how.
-            warmed_by: an event that the same process had before; without one it starts cold.
+            warmed_by: the event or events that the same process had before; without one it starts cold.
             idle: how long ago that was, in real time.
         """
         reading, writing = os.pipe()
@@ -238,7 +239,7 @@ class World:
         function: str,
         event: Mapping[str, Any],
         targets: Collection[Target],
-        warmed_by: Mapping[str, Any] | None,
+        warmed_by: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         idle: timedelta,
         pipe: int,
     ) -> None:
@@ -247,9 +248,10 @@ class World:
             calls = Calls(targets, *urls)
             try:
                 run = _FUNCTIONS[function](os.environ, lambda: self.now)
-                if warmed_by is not None:
-                    run(warmed_by)
-                    time.sleep(idle.total_seconds())
+                for earlier in [warmed_by] if isinstance(warmed_by, Mapping) else warmed_by:
+                    run(earlier)
+                if warmed_by:
+                    _wait(idle.total_seconds())
                     started = time.monotonic()
                 answer = run(event)
             finally:

@@ -7,14 +7,17 @@ import re
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 
+from call_recorder.recording.parameters import PARAMETERS as APPLICATION_PARAMETERS
+from local import demo
 from local.backend import backend
 from local.demo import applications
 from local.emulator import emulator, free_port
 from local.gaps import evaluable
-from local.stack import STATE, build, deploy, set_up
+from local.stack import STATE, build, deploy, put_application, set_up
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
 from local.waiting import until
@@ -137,6 +140,41 @@ def role_without(stack: LocalStack, function: str, action: str, resource: str = 
         yield
     finally:
         stack.aws.iam.delete_role_policy(RoleName=role, PolicyName="denied")
+
+
+@contextmanager
+def new_application(stack: LocalStack, credentials: str = "") -> Iterator[Simulator]:
+    """Give the stack one more application while the block runs."""
+    simulator = stack.simulator()
+    simulator.application = demo.new_application(f"new-{uuid4()}")
+    key, secret = simulator.application.key, simulator.application.secret.get_secret_value()
+    put_application(stack, key, secret, profile=demo.DEMO_PROFILE, credentials=credentials)
+    try:
+        yield simulator
+    finally:
+        names = [f"/{stack.outputs['ParameterPrefix']}/{key}/{name}" for name in APPLICATION_PARAMETERS]
+        stack.aws.ssm.delete_parameters(Names=names)
+
+
+@contextmanager
+def new_environments(stack: LocalStack, **variables: str) -> Iterator[None]:
+    """Have the API call CallbackFunction in environments that have seen no callback yet, while the block runs."""
+    name, lambda_ = stack.outputs["CallbackFunctionName"], stack.aws.lambda_
+    usual = lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    live = lambda_.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
+    # Without another variable than ever before, there would be no other version.
+    changed = {**usual, "NEW_ENVIRONMENT": str(uuid4()), **variables}
+    lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": changed})
+    version = lambda_.publish_version(FunctionName=name)["Version"]
+    lambda_.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    try:
+        # The first answer waits for the function's start, longer than the platform does on a busy machine.
+        HttpTransport(COLD_START_SECONDS).send("POST", stack.callback_url, {}, b"{}")
+        yield
+    finally:
+        lambda_.update_alias(FunctionName=name, Name="live", FunctionVersion=live)
+        lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": usual})
+        lambda_.delete_function(FunctionName=name, Qualifier=version)
 
 
 def denial(action: str, resource: str = "*") -> str:

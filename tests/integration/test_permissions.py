@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
+from call_recorder.aws.registered_applications import MAX_MISSES
 from call_recorder.aws.uploader import NEWEST
 from call_recorder.recording.facts import (
     AwaitedAnswer,
@@ -26,15 +27,22 @@ from call_recorder.recording.facts import (
     RecordingRequest,
     write,
 )
-from call_recorder.recording.parameters import CREDENTIALS, PARAMETERS
+from call_recorder.recording.parameters import CREDENTIALS
 from local import demo
 from local.emulator import REGION
 from local.simulator import app_to_app, phone_to_number
-from local.stack import FunctionFailed, put_application, uploader_credentials
+from local.stack import FunctionFailed, uploader_credentials
 from local.storage import Storage, StorageEndpoints, UploadRefused
 from local.waiting import until
 from tests.cloudformation import cloudformation
-from tests.integration.conftest import denial, deploy_another, parameter, role_without
+from tests.integration.conftest import (
+    denial,
+    deploy_another,
+    new_application,
+    new_environments,
+    parameter,
+    role_without,
+)
 from tests.template.stack import REGION as TEMPLATE_REGION
 from tests.template.stack import Stack
 
@@ -73,6 +81,17 @@ def new_application_is_recorded(stack: LocalStack) -> bool:
     with new_application(stack, parameter(stack, demo.DEMO, CREDENTIALS)) as simulator:
         answer = simulator.post(app_to_app("alice").ice(simulator.application.key, datetime.now(UTC)))
     return answer.status == HTTPStatus.OK and b"recordingOptions" in answer.body
+
+
+def made_up_keys_are_refused(stack: LocalStack) -> bool:
+    """Send callbacks of more unknown applications than are looked up; tell whether each of them is refused."""
+    simulator = stack.simulator()
+    statuses = set()
+    with new_environments(stack):
+        for _ in range(2 * MAX_MISSES):
+            simulator.application = demo.new_application(f"made-up-{uuid4()}")
+            statuses.add(simulator.post(app_to_app("alice").notify("of_no_meaning")).status)
+    return statuses == {HTTPStatus.UNAUTHORIZED}
 
 
 def notification_is_taken(stack: LocalStack) -> bool:
@@ -210,6 +229,7 @@ def stack_is_cleaned_up(stack: LocalStack) -> bool:
 
 OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("CallbackFunction", "ssm:GetParameters", "*"): new_application_is_recorded,
+    ("CallbackFunction", "ssm:DescribeParameters", "*"): made_up_keys_are_refused,
     ("CallbackFunction", "sqs:SendMessage", "RecordingQueue.Arn"): notification_is_taken,
     ("CallbackFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): awaited_answer_is_recorded,
     ("NotifyFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): fact_is_taken,
@@ -359,20 +379,6 @@ def stack_id(stack: LocalStack) -> str:
     """Return the stack's ARN."""
     [described] = stack.aws.cloudformation.describe_stacks(StackName=stack.stack_name)["Stacks"]
     return described["StackId"]
-
-
-@contextmanager
-def new_application(stack: LocalStack, credentials: str = "") -> Iterator[Simulator]:
-    """Give the stack one more application while the block runs."""
-    simulator = stack.simulator()
-    simulator.application = demo.new_application(f"new-{uuid4()}")
-    key, secret = simulator.application.key, simulator.application.secret.get_secret_value()
-    put_application(stack, key, secret, profile=demo.DEMO_PROFILE, credentials=credentials)
-    try:
-        yield simulator
-    finally:
-        names = [f"/{stack.outputs['ParameterPrefix']}/{key}/{name}" for name in PARAMETERS]
-        stack.aws.ssm.delete_parameters(Names=names)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def test_callback_function_may_only_read_its_parameters_and_an_item_and_send_to_
                 f"{PARAMETERS}/*/recording-profile",
             ],
         },
+        {"Effect": "Allow", "Action": "ssm:DescribeParameters", "Resource": "*"},
         {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": "RecordingQueue.Arn"},
         {"Effect": "Allow", "Action": "dynamodb:BatchGetItem", "Resource": "RecordingsTable.Arn"},
     ]

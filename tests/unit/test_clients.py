@@ -25,6 +25,7 @@ ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_
         ("facts", limits.FACT),
         ("notifications", limits.NOTIFICATION),
         ("calls", limits.CALL),
+        ("listing", limits.LISTING),
     ],
 )
 def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: limits.Limits) -> None:

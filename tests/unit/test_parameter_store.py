@@ -4,11 +4,16 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
+from moto import mock_aws
 
 from call_recorder.aws.operations import CallFailed
 from call_recorder.aws.parameter_store import AHEAD_SECONDS, ParameterStore
 from call_recorder.recording.errors import ParametersUnavailable
+from call_recorder.recording.parameters import PARAMETERS
+from tests.aws import ThroughBoto3
 
 
 class Ssm:
@@ -41,7 +46,7 @@ class Seconds:
 
 def test_what_was_read_ahead_is_not_asked_for_again_and_used_once() -> None:
     ssm = Ssm()
-    store = ParameterStore(ssm, "p", clock=Seconds())
+    store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
     ssm.let.clear()
     store.read_ahead("a")
     ssm.let.set()
@@ -55,14 +60,14 @@ def test_what_was_read_ahead_is_not_asked_for_again_and_used_once() -> None:
 def test_reading_ahead_keeps_nobody_waiting() -> None:
     ssm = Ssm()
     ssm.let.clear()
-    ParameterStore(ssm, "p").read_ahead("a")  # would wait for as long as the event is not set
+    ParameterStore(ssm, "p", listing=ssm).read_ahead("a")  # would wait for as long as the event is not set
 
     ssm.let.set()
 
 
 def test_another_application_than_the_expected_one_is_asked_for() -> None:
     ssm = Ssm()
-    store = ParameterStore(ssm, "p", clock=Seconds())
+    store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
     store.read_ahead("expected")
 
     assert store.read("a") == FOUND
@@ -71,7 +76,7 @@ def test_another_application_than_the_expected_one_is_asked_for() -> None:
 
 def test_what_was_read_too_long_ago_is_asked_for_again() -> None:
     ssm, clock = Ssm(), Seconds()
-    store = ParameterStore(ssm, "p", clock=clock)
+    store = ParameterStore(ssm, "p", listing=ssm, clock=clock)
     store.read_ahead("a")
     clock.now += AHEAD_SECONDS
 
@@ -81,7 +86,7 @@ def test_what_was_read_too_long_ago_is_asked_for_again() -> None:
 
 def test_a_failure_ahead_is_the_failure_of_the_first_read_alone() -> None:
     ssm = Ssm()
-    store = ParameterStore(ssm, "p", clock=Seconds())
+    store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
     ssm.fails = True
     store.read_ahead("a")
 
@@ -90,3 +95,28 @@ def test_a_failure_ahead_is_the_failure_of_the_first_read_alone() -> None:
     assert len(ssm.asked) == 1
     ssm.fails = False
     assert store.read("a") == FOUND
+
+
+def test_applications_are_those_whose_secrets_lie_right_below_the_prefix() -> None:
+    with mock_aws():
+        client = boto3.client("ssm")
+        for name in (
+            *(f"p/app-{number:02}/{parameter}" for number in range(40) for parameter in PARAMETERS),
+            *("p/half/recording-profile", "p/uploader-key", "p/deeper/app/application-secrets"),
+            *("application-secrets", "p/application-secrets", "pp/app/application-secrets"),
+        ):
+            client.put_parameter(Name=f"/{name}", Value="value", Type="String")
+        store = ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client))
+        pages = [store.list_applications(None)]
+        while following := pages[-1].next:
+            pages.append(store.list_applications(following))
+
+    assert len(pages) > 1
+    assert sorted(key for page in pages for key in page.keys) == [f"app-{number:02}" for number in range(40)]
+
+
+def test_a_list_that_is_refused_is_told_by_the_code() -> None:
+    client = boto3.client("ssm")
+    with Stubber(client) as stub, pytest.raises(ParametersUnavailable, match="^DescribeParameters: AccessDenied"):
+        stub.add_client_error("describe_parameters", service_error_code="AccessDeniedException", http_status_code=400)
+        ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)).list_applications(None)

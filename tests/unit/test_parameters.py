@@ -9,7 +9,8 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from call_recorder.aws.parameter_store import ParameterStore
-from call_recorder.aws.parameters import MOST_APPLICATIONS, MOST_UNKNOWN, RETRY_SECONDS, UNKNOWN_SECONDS, Applications
+from call_recorder.aws.parameters import GONE_SECONDS, MAX_APPLICATIONS, RETRY_SECONDS, Applications
+from call_recorder.aws.registered_applications import MAX_FAILURES, UNKNOWN_SECONDS
 from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
 from call_recorder.sinch.signature import decode_secret
 from tests import sinch
@@ -53,6 +54,9 @@ class Ssm:
         self.put("storage-credentials", STORAGE_CREDENTIALS, key)
         self.put("recording-profile", json.dumps(RECORD_ALL), key)
 
+    def delete(self, name: str, key: str = sinch.APPLICATION) -> None:
+        self.client.delete_parameter(Name=f"/call-recorder/{key}/{name}")
+
     def delete_all(self, key: str = sinch.APPLICATION) -> None:
         names = ("application-secrets", "storage-credentials", "recording-profile")
         self.client.delete_parameters(Names=[f"/call-recorder/{key}/{name}" for name in names])
@@ -75,8 +79,9 @@ class Parameters:
         self.ssm = Ssm()
         self.clock = Seconds()
         self.stale: list[str] = []
+        ssm = ThroughBoto3(self.ssm.client)
         self.applications = Applications(
-            ParameterStore(ThroughBoto3(self.ssm.client), "call-recorder"),
+            ParameterStore(ssm, "call-recorder", listing=ssm),
             own_bucket=BUCKET,
             ttl_seconds=TTL,
             stale=self.stale.append,
@@ -249,7 +254,7 @@ def test_ssm_out_of_reach_and_nothing_cached_is_told_without_a_secret(parameters
 def test_an_error_of_ssm_is_told_by_its_code(code: str) -> None:
     client = boto3.client("ssm")
     applications = Applications(
-        ParameterStore(ThroughBoto3(client), "p"),
+        ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)),
         own_bucket=BUCKET,
         ttl_seconds=TTL,
         stale=lambda problem: None,
@@ -261,7 +266,7 @@ def test_an_error_of_ssm_is_told_by_its_code(code: str) -> None:
             applications.get("app")
 
 
-def test_an_unknown_application_is_looked_up_once_a_minute(parameters: Parameters) -> None:
+def test_an_unknown_application_is_not_looked_up_again_at_once(parameters: Parameters) -> None:
     for _ in range(3):
         with pytest.raises(UnknownApplication):
             parameters.get("nobody")
@@ -280,42 +285,78 @@ def test_an_application_without_secrets_is_unknown_whatever_else_it_has(paramete
         parameters.get("half")
 
 
-def test_a_deleted_application_becomes_unknown(parameters: Parameters) -> None:
+def test_secrets_that_are_gone_for_one_refresh_stay_in_use_and_this_is_said(parameters: Parameters) -> None:
+    first = parameters.get(sinch.APPLICATION)
+    parameters.ssm.delete("application-secrets")
+    parameters.clock.now += TTL
+
+    assert parameters.get(sinch.APPLICATION) is first
+    assert [problem.partition(":")[0] for problem in parameters.stale] == ["application-secrets"]
+
+    parameters.ssm.put("application-secrets", sinch.PREVIOUS_SECRET)
+    parameters.clock.now += RETRY_SECONDS
+
+    assert parameters.get(sinch.APPLICATION).secrets == (decode_secret(sinch.PREVIOUS_SECRET),)
+    parameters.clock.now += TTL
+    parameters.get(sinch.APPLICATION)
+    assert len(parameters.stale) == 1
+
+
+def test_secrets_that_are_gone_a_second_time_have_the_whole_grace_again(parameters: Parameters) -> None:
+    parameters.get(sinch.APPLICATION)
+    for _ in range(2):
+        parameters.ssm.delete("application-secrets")
+        parameters.clock.now += TTL
+        parameters.get(sinch.APPLICATION)
+        parameters.clock.now += GONE_SECONDS - 1
+        parameters.get(sinch.APPLICATION)
+        parameters.ssm.put("application-secrets", sinch.SECRET)
+        parameters.clock.now += RETRY_SECONDS
+        parameters.get(sinch.APPLICATION)
+
+
+def test_an_application_whose_secrets_stay_gone_becomes_unknown_after_the_grace(parameters: Parameters) -> None:
     parameters.get(sinch.APPLICATION)
     parameters.ssm.delete_all()
     parameters.clock.now += TTL
-
-    with pytest.raises(UnknownApplication):
-        parameters.get(sinch.APPLICATION)
-    with pytest.raises(UnknownApplication):
-        parameters.get(sinch.APPLICATION)
-    assert len(parameters.ssm.calls) == 2
-
-
-def test_noise_with_made_up_keys_has_a_budget_and_does_not_touch_a_known_application(parameters: Parameters) -> None:
-    known = parameters.get(sinch.APPLICATION)
+    served_until = parameters.clock.now + GONE_SECONDS
     parameters.ssm.calls.clear()
+    while parameters.clock.now < served_until:
+        parameters.get(sinch.APPLICATION)
+        parameters.clock.now += 1
 
-    for number in range(MOST_UNKNOWN):
-        with pytest.raises(UnknownApplication):
-            parameters.get(f"noise-{number}")
-    for number in range(10):
-        with pytest.raises(ParametersUnavailable, match="too many unknown applications"):
-            parameters.get(f"more-noise-{number}")
-
-    assert len(parameters.ssm.calls) == MOST_UNKNOWN
-    assert parameters.get(sinch.APPLICATION) is known
-
-    parameters.clock.now += UNKNOWN_SECONDS
     with pytest.raises(UnknownApplication):
-        parameters.get("noise-0")
+        parameters.get(sinch.APPLICATION)
+    assert len(parameters.ssm.calls) == GONE_SECONDS / RETRY_SECONDS + 1
+    assert len(parameters.stale) == GONE_SECONDS / RETRY_SECONDS
+
+
+def test_ssm_out_of_reach_while_secrets_are_gone_ends_nothing(parameters: Parameters) -> None:
+    first = parameters.get(sinch.APPLICATION)
+    parameters.ssm.delete("application-secrets")
+    parameters.clock.now += TTL
+    parameters.get(sinch.APPLICATION)
+    parameters.ssm.down = True
+    parameters.clock.now += GONE_SECONDS
+
+    assert parameters.get(sinch.APPLICATION) is first
+
+
+def test_secrets_that_never_worked_are_not_read_again_for_each_callback(parameters: Parameters) -> None:
+    parameters.ssm.put("application-secrets", "not base64!", "broken")
+
+    for _ in range(100):
+        with pytest.raises(ParametersUnavailable):
+            parameters.get("broken")
+
+    assert len(parameters.ssm.calls) <= 2 * MAX_FAILURES
 
 
 def test_only_so_many_applications_are_remembered_the_least_used_going_first() -> None:
     client = boto3.client("ssm")
     clock = Seconds()
     applications = Applications(
-        ParameterStore(ThroughBoto3(client), "p"),
+        ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)),
         own_bucket=BUCKET,
         ttl_seconds=TTL,
         stale=lambda problem: None,
@@ -335,7 +376,7 @@ def test_only_so_many_applications_are_remembered_the_least_used_going_first() -
         applications.get(key)
 
     with Stubber(client) as stub:
-        for number in range(MOST_APPLICATIONS):
+        for number in range(MAX_APPLICATIONS):
             look_up(f"app-{number}")
         applications.get("app-0")
         look_up("one-more")

@@ -37,6 +37,10 @@ class Endpoints:
         """Return SSM on the path of ICE."""
         return self._endpoint(SSM, limits.PARAMETERS)
 
+    def listing(self) -> Endpoint:
+        """Return SSM for the list of applications, on the path of ICE."""
+        return self._endpoint(SSM, limits.LISTING)
+
     def facts(self) -> Endpoint:
         """Return SQS on the path of ICE."""
         return self._endpoint(SQS, limits.FACT)

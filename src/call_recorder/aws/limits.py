@@ -34,6 +34,10 @@ class Limits(NamedTuple):
 PARAMETERS: Final = Limits(attempt=0.6, overall=1.0)
 """SSM, before any callback can be verified."""
 
+LISTING: Final = Limits(attempt=0.5, overall=0.5, attempts=1)
+"""SSM, for a page of the list of applications, which comes before the parameters in a flood of made-up keys.
+``LISTING_SECONDS`` in aws/registered_applications.py says for how long pages are asked for."""
+
 FACT: Final = Limits(attempt=0.5, overall=0.8)
 """SQS, with what was decided on a call. A second attempt may bring the fact twice, which changes nothing."""
 

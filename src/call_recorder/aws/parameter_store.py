@@ -1,4 +1,4 @@
-"""The parameters of one application in SSM Parameter Store, as they are stored."""
+"""The applications' parameters in SSM Parameter Store, as they are stored."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ import time
 from collections.abc import Callable
 
 from call_recorder.aws.operations import CallFailed, Operations
+from call_recorder.aws.registered_applications import Page
 from call_recorder.recording.errors import ParametersUnavailable
-from call_recorder.recording.parameters import PARAMETERS
+from call_recorder.recording.parameters import PARAMETERS, SECRETS
 
 AHEAD_SECONDS = 10.0
 """How long what was read ahead may be used. An environment can be ready for hours before its first callback."""
 
+_PAGE = 50  # the most that DescribeParameters gives at once
+
 
 class ParameterStore:
-    """Reads an application's parameters, all in one call.
+    """Reads an application's parameters, all in one call, and lists the applications.
 
     Args:
         ssm: SSM.
         prefix: first part of every parameter's path, without slashes at its ends.
+        listing: SSM within the limits of a page of the list.
         clock: seconds that only go up.
     """
 
-    def __init__(self, ssm: Operations, prefix: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, ssm: Operations, prefix: str, *, listing: Operations, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ssm = ssm
+        self._listing = listing
         self._prefix = prefix
         self._clock = clock
         self._ahead: dict[str, _Ahead] = {}
@@ -43,6 +50,26 @@ class ParameterStore:
     def read_ahead(self, key: str) -> None:
         """Begin to read an application's parameters beside whatever else goes on; ``read`` will wait for the rest."""
         self._ahead[key] = _Ahead(lambda: self._asked(key), self._clock())
+
+    def list_applications(self, after: str | None) -> Page:
+        """Return a page of the applications that have secrets: the first one, or the one ``after`` another.
+
+        A page may have none, and another one may follow: SSM looks through all parameters of the account, and gives
+        what a part of them comes to.
+
+        Raises:
+            ParametersUnavailable: SSM could not be asked.
+        """
+        root = f"/{self._prefix}/"
+        path = {"Key": "Path", "Option": "Recursive", "Values": [root.rstrip("/")]}
+        asked = {"ParameterFilters": [path], "MaxResults": _PAGE} | ({"NextToken": after} if after else {})
+        try:
+            answer = self._listing.call("DescribeParameters", asked)
+        except CallFailed as error:
+            raise ParametersUnavailable(str(error)) from error
+        parameters = [parameter["Name"].removeprefix(root).split("/") for parameter in answer.get("Parameters", ())]
+        keys = {parts[0] for parts in parameters if len(parts) == 2 and parts[1] == SECRETS}
+        return Page(keys, answer.get("NextToken"))
 
     def _asked(self, key: str) -> dict[str, str]:
         folder = f"/{self._prefix}/{key}/"

@@ -60,6 +60,7 @@ def compose(
         connections.parameters,
         own_bucket=settings.recordings_bucket,
         ttl_seconds=settings.parameters_ttl_seconds,
+        expected=settings.prefetched_application_key,
         stale=stale,
     )
     return FrontDoor(
