@@ -70,6 +70,8 @@ WATCHES = {
         "AWS/SQS/ApproximateAgeOfOldestMessage", queue("RecordingQueue"), 1, 300, "Maximum"
     ),
     "CallFactsFailAlarm": Watch("CallRecorder/FactsFailed", SERVICE, 1, 0, periods=3),
+    "NotifyFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("NotifyFunction"), 5, 0),
+    "NotifyFunctionThrottledAlarm": Watch("AWS/Lambda/Throttles", of("NotifyFunction"), 1, 0, periods=3),
     "RecordingDeadLetterQueueAlarm": Watch(
         "AWS/SQS/ApproximateNumberOfMessagesVisible", queue("RecordingDeadLetterQueue"), 1, 0, "Maximum"
     ),
