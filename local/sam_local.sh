@@ -17,15 +17,15 @@ docker info >/dev/null 2>&1 || {
 
 # The container runs on this machine's processor, whatever the stack is deployed for.
 case $(uname -m) in
-  aarch64 | arm64) export RECORDER_ARCH=arm64 ;;
-  *) export RECORDER_ARCH=x86_64 ;;
+  aarch64 | arm64) architecture=arm64 ;;
+  *) architecture=x86_64 ;;
 esac
 export SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1
 state=.local/sam-local
 mkdir -p "$state"
-echo "Building the functions for $RECORDER_ARCH ..."
-PYTHON=$PYTHON "$SAM" build --build-dir "$state/build" --parameter-overrides "Architecture=$RECORDER_ARCH" \
+echo "Building the functions ..."
+PYTHON=$PYTHON "$SAM" build --build-dir "$state/build" --parameter-overrides "Architecture=$architecture" \
   >"$state/build.log" 2>&1 || { tail -n 20 "$state/build.log" >&2; exit 1; }
 
 exec "$PYTHON" -m local.sam_local --sam "$SAM" --template "$state/build/template.yaml" \
-  --architecture "$RECORDER_ARCH" ${SKIP_PULL_IMAGE:+--skip-pull-image}
+  --architecture "$architecture" ${SKIP_PULL_IMAGE:+--skip-pull-image}

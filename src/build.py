@@ -5,9 +5,12 @@ run on, because it installs ready-made wheels only. What is Python, it has compi
 run on, if there is one here. All functions get the same folder, and the same sources and requirements, compiled by
 the same Python, always give the same one, so that unchanged code is not deployed again.
 
+For AWS Lambda, the folder has the machine code of both its architectures. Python goes by the name of the file, so that
+the stack's parameter Architecture alone decides which is loaded.
+
 Environment:
-    RECORDER_ARCH: ``arm64`` (default) or ``x86_64`` for AWS Lambda, the same as the stack's Architecture
-        parameter; ``host`` for this machine and the Python that runs this, as a local emulator needs it.
+    RECORDER_ARCH: ``lambda`` (default), or ``host`` for this machine and the Python that runs this, as a local
+        emulator needs it.
     RECORDER_PYTHON: The version of Python on AWS Lambda, ``3.13`` by default. ``host`` takes no notice of it.
     RECORDER_CACHE: A folder, by its whole path, that keeps what is installed from one function to the next and
         from one build to the next. Without it, every function installs its own.
@@ -30,9 +33,12 @@ import pruning
 SOURCE = Path(__file__).resolve().parent
 PACKAGE = "call_recorder"
 
-# Lambda's names for processors, and the wheel world's. Amazon Linux 2023 (glibc 2.34) runs both generations.
-MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
+# Lambda's architectures as wheels name them: arm64 and x86_64. Amazon Linux 2023 (glibc 2.34) runs both generations.
+MACHINES = ("aarch64", "x86_64")
 PLATFORMS = ("manylinux_2_28", "manylinux2014")
+
+# Where a wheel says what it is and when it was made, which differs between architectures: one of them tells.
+_NOTES = ".dist-info"
 
 # What a Python says of itself whose compiled code any other of its minor version takes: before the final release
 # of a version, its code still changes.
@@ -47,18 +53,21 @@ class BuildError(Exception):
     """The build cannot be done as asked; the message says what to change."""
 
 
-def target(arch: str, python: str) -> list[str]:
-    """Give the options that have pip choose wheels for ``arch`` and ``python`` (such as ``3.13``).
+def targets(arch: str, python: str) -> list[list[str]]:
+    """Give the options that have pip choose wheels for ``arch`` and ``python`` (such as ``3.13``), for each install.
 
     Raises:
         BuildError: ``arch`` is not one that can be built for.
     """
     if arch == "host":
-        return []
-    if arch not in MACHINES:
-        raise BuildError(f"RECORDER_ARCH is {arch!r}: make it arm64, x86_64 or host.")
-    platforms = [f"--platform={platform}_{MACHINES[arch]}" for platform in PLATFORMS]
-    return ["--implementation=cp", f"--python-version={python}", *platforms]
+        return [[]]
+    if arch != "lambda":
+        raise BuildError(
+            f"RECORDER_ARCH is {arch!r}: leave it away, as the package is for both of Lambda's architectures, "
+            "or make it host."
+        )
+    for_lambda = ["--implementation=cp", f"--python-version={python}"]
+    return [[*for_lambda, *(f"--platform={each}_{machine}" for each in PLATFORMS)] for machine in MACHINES]
 
 
 def install(folder: Path, options: list[str]) -> None:
@@ -126,13 +135,34 @@ def precompile(part: Path, folder: Path, python: str = sys.executable) -> None:
         raise BuildError(f"{part.name} could not be compiled: {python}'s message is above.")
 
 
+def add_machine_code(other: Path, folder: Path) -> None:
+    """Move from ``other`` into ``folder``, which has the same for another machine, what only the other one has.
+
+    Raises:
+        BuildError: a file differs, so that one folder cannot serve both machines.
+    """
+    for path in sorted(path for path in other.rglob("*") if path.is_file()):
+        name = path.relative_to(other)
+        there = folder / name
+        if not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, there)
+        elif not name.parts[0].endswith(_NOTES) and there.read_bytes() != path.read_bytes():
+            raise BuildError(f"{name} is not the same for all of Lambda's architectures.")
+
+
 def add_dependencies(folder: Path, arch: str, python: str, compiled_by: str | None) -> None:
     """Install the dependencies into ``folder`` as the functions get them.
 
     Raises:
         BuildError: It cannot be done as asked.
     """
-    install(folder, target(arch, python))
+    first, *others = targets(arch, python)
+    install(folder, first)
+    for options in others:
+        with tempfile.TemporaryDirectory() as scratch:
+            install(Path(scratch), options)
+            add_machine_code(Path(scratch), folder)
     pruning.prune(folder)
     if compiled_by:
         precompile(folder, folder, compiled_by)
@@ -150,7 +180,7 @@ def kept_dependencies(cache: Path, arch: str, python: str, compiled_by: str | No
     if not cache.is_absolute():
         raise BuildError(f"RECORDER_CACHE is {str(cache)!r}: name a folder by its whole path.")
     runs_here = [sys.version, sysconfig.get_platform()] if arch == "host" else [str(compiled_by)]
-    asked = "\0".join([*target(arch, python), *runs_here]).encode()
+    asked = "\0".join([*(option for options in targets(arch, python) for option in options), *runs_here]).encode()
     read = (SOURCE / "requirements.txt", Path(__file__), Path(pruning.__file__))
     name = hashlib.sha256(b"\0".join([asked, *(path.read_bytes() for path in read)])).hexdigest()[:16]
     kept = cache / name
@@ -193,7 +223,7 @@ def main() -> int:
     if len(sys.argv) != 2 or not sys.argv[1] or not Path(sys.argv[1]).is_dir():
         print("usage: build.py FOLDER (one that is there and empty)", file=sys.stderr)
         return 2
-    arch = os.environ.get("RECORDER_ARCH", "arm64")
+    arch = os.environ.get("RECORDER_ARCH", "lambda")
     python = os.environ.get("RECORDER_PYTHON", "3.13")
     cache = os.environ.get("RECORDER_CACHE")
     try:

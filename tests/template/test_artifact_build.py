@@ -10,23 +10,45 @@ import build
 from tests.template.stack import ROOT
 
 
-@pytest.mark.parametrize(("arch", "machine"), [("arm64", "aarch64"), ("x86_64", "x86_64")])
-def test_a_build_for_lambda_takes_its_wheels_and_not_this_machines(arch: str, machine: str) -> None:
-    assert build.target(arch, "3.13") == [
-        "--implementation=cp",
-        "--python-version=3.13",
-        f"--platform=manylinux_2_28_{machine}",
-        f"--platform=manylinux2014_{machine}",
+def test_a_build_for_lambda_takes_the_wheels_of_both_its_architectures_and_not_this_machines() -> None:
+    assert build.targets("lambda", "3.13") == [
+        [
+            "--implementation=cp",
+            "--python-version=3.13",
+            f"--platform=manylinux_2_28_{machine}",
+            f"--platform=manylinux2014_{machine}",
+        ]
+        for machine in ("aarch64", "x86_64")
     ]
 
 
 def test_a_build_for_the_host_leaves_the_choice_of_wheels_to_pip() -> None:
-    assert build.target("host", "3.13") == []
+    assert build.targets("host", "3.13") == [[]]
 
 
-def test_a_wrong_architecture_is_told_with_the_right_ones() -> None:
-    with pytest.raises(build.BuildError, match=r"RECORDER_ARCH is 'arm': make it arm64, x86_64 or host\."):
-        build.target("arm", "3.13")
+@pytest.mark.parametrize("arch", ["arm64", "x86_64", "arm", ""])
+def test_a_build_for_one_architecture_is_refused_since_the_stack_may_have_the_other(arch: str) -> None:
+    with pytest.raises(build.BuildError, match=rf"RECORDER_ARCH is '{arch}': leave it away, .* or make it host\."):
+        build.targets(arch, "3.13")
+
+
+@pytest.mark.parametrize(("text", "said"), [("same", None), ("other", r"a/b\.py is not the same")])
+def test_what_only_one_architecture_has_joins_what_is_the_same(tmp_path: Path, text: str, said: str | None) -> None:
+    one, other = artifacts(tmp_path, "one"), artifacts(tmp_path, "other")
+    for folder, machine in ((one, "aarch64"), (other, "x86_64")):
+        for name in ("a/c", "a-1.0.dist-info"):
+            (folder / name).mkdir(parents=True)
+        (folder / f"a/c/d.{machine}.so").write_text(machine)
+        (folder / "a/b.py").write_text("same")
+        (folder / "a-1.0.dist-info/WHEEL").write_text(machine)
+    (other / "a/b.py").write_text(text)
+
+    if said:
+        with pytest.raises(build.BuildError, match=said):
+            build.add_machine_code(other, one)
+    else:
+        build.add_machine_code(other, one)
+        assert {"a/b.py", "a/c/d.aarch64.so", "a/c/d.x86_64.so"} <= content(one).keys()
 
 
 @pytest.fixture
@@ -91,10 +113,10 @@ def test_with_a_cache_all_functions_share_one_installation_and_get_the_same(
     cache = tmp_path / "cache"
 
     with ThreadPoolExecutor() as builds:
-        list(builds.map(lambda folder: build.build(folder, "arm64", "3.13", cache), folders[:2]))
-    assert counting_pip() == 1
+        list(builds.map(lambda folder: build.build(folder, "lambda", "3.13", cache), folders[:2]))
+    assert counting_pip() == 2  # once for each architecture
 
-    build.build(folders[2], "arm64", "3.13")
+    build.build(folders[2], "lambda", "3.13")
     assert content(folders[0]) == content(folders[1]) == content(folders[2])
     assert {"dependency.so", "call_recorder/handlers/callback.py"} <= content(folders[0]).keys()
 
@@ -107,19 +129,19 @@ def test_what_is_kept_serves_only_what_would_be_installed_again(
     (sources / "requirements.txt").write_text("one")
     monkeypatch.setattr(build, "SOURCE", sources)
     monkeypatch.setattr(build, "precompile", lambda part, folder, python: None)
-    first = build.kept_dependencies(tmp_path / "cache", "arm64", "3.13", None)
+    first = build.kept_dependencies(tmp_path / "cache", "lambda", "3.13", None)
     if changed == "requirements":
         (sources / "requirements.txt").write_text("two")
 
     second = build.kept_dependencies(
         tmp_path / "cache",
-        "x86_64" if changed == "arch" else "arm64",
+        "host" if changed == "arch" else "lambda",
         "3.14" if changed == "python" else "3.13",
         "/usr/bin/python3.13" if changed == "compiler" else None,
     )
 
     assert first != second
-    assert counting_pip() == 2
+    assert counting_pip() == (3 if changed == "arch" else 4)  # each for Lambda asks for both its architectures
 
 
 def test_a_failed_installation_is_not_kept(pip: Path, tmp_path: Path) -> None:
@@ -128,14 +150,14 @@ def test_a_failed_installation_is_not_kept(pip: Path, tmp_path: Path) -> None:
 
     for _ in range(2):
         with pytest.raises(build.BuildError, match="could not be installed"):
-            build.kept_dependencies(cache, "arm64", "3.13", None)
+            build.kept_dependencies(cache, "lambda", "3.13", None)
 
     assert [path for path in cache.rglob("*") if path.suffix != ".lock"] == []
 
 
 def test_a_cache_is_named_by_its_whole_path_because_each_function_is_built_in_another_folder(tmp_path: Path) -> None:
     with pytest.raises(build.BuildError, match=r"RECORDER_CACHE is 'cache': name a folder by its whole path\."):
-        build.build(artifacts(tmp_path, "callback"), "arm64", "3.13", Path("cache"))
+        build.build(artifacts(tmp_path, "callback"), "lambda", "3.13", Path("cache"))
 
 
 def test_nothing_is_kept_unless_a_folder_is_named_for_it(
@@ -174,27 +196,27 @@ def test_for_this_machine_the_python_that_runs_the_build_compiles(pythons: Path)
 
 
 def test_for_lambda_the_python_that_runs_the_build_compiles_if_it_is_of_that_version(pythons: Path) -> None:
-    assert build.compiler("arm64", THIS_VERSION) == sys.executable
+    assert build.compiler("lambda", THIS_VERSION) == sys.executable
 
 
 def test_for_lambda_a_python_of_that_version_compiles_that_answers(pythons: Path) -> None:
-    assert build.compiler("arm64", "3.99") is None
+    assert build.compiler("lambda", "3.99") is None
 
     a_python(pythons / "shims/python3.99", "echo python3.99: command not found >&2; exit 127")
-    assert build.compiler("arm64", "3.99") is None
+    assert build.compiler("lambda", "3.99") is None
 
     kept = a_python(pythons / "pyenv/versions/3.99.1/bin/python3.99", "echo cpython 3.99 final")
-    assert build.compiler("arm64", "3.99") == str(kept)
+    assert build.compiler("lambda", "3.99") == str(kept)
 
     on_path = a_python(pythons / "bin/python3.99", "echo cpython 3.99 final")
-    assert build.compiler("arm64", "3.99") == str(on_path)
+    assert build.compiler("lambda", "3.99") == str(on_path)
 
 
 @pytest.mark.parametrize("says", ["cpython 3.99 candidate", "pypy 3.99 final", "cpython 3.98 final", ""])
 def test_code_that_the_runtime_may_not_take_is_not_compiled(pythons: Path, says: str) -> None:
     a_python(pythons / "bin/python3.99", f"echo {says}")
 
-    assert build.compiler("arm64", "3.99") is None
+    assert build.compiler("lambda", "3.99") is None
 
 
 def test_a_build_that_compiles_nothing_says_what_that_costs_and_what_to_do(
@@ -202,7 +224,7 @@ def test_a_build_that_compiles_nothing_says_what_that_costs_and_what_to_do(
 ) -> None:
     folder = artifacts(tmp_path, "callback")
     monkeypatch.setattr(sys, "argv", ["build.py", str(folder)])
-    monkeypatch.setenv("RECORDER_ARCH", "arm64")
+    monkeypatch.setenv("RECORDER_ARCH", "lambda")
     monkeypatch.delenv("RECORDER_CACHE", raising=False)
 
     assert build.main() == 0

@@ -21,9 +21,9 @@ import build
 from pruning import UNREACHED, prune
 from tests.cloudformation import CloudFormation
 from tests.sinch import APPLICATION, SECRET, ice, signed, stamp
-from tests.template.stack import ROOT
+from tests.template.stack import ROOT, Stack
 
-ARCHITECTURES = ("host", "arm64", "x86_64")
+ARCHITECTURES = ("host", "lambda")
 RUNTIME = "3.13"
 MEGABYTE = 1_000_000
 PLAYER = Path(__file__).with_name("whole_package.py")
@@ -70,6 +70,26 @@ def zipped(package: Path, *, compiled: bool) -> int:
 def test_the_package_is_small(package: Path) -> None:
     assert zipped(package, compiled=False) <= 6 * MEGABYTE
     assert zipped(package, compiled=True) <= 9 * MEGABYTE
+
+
+def test_the_package_for_lambda_has_all_machine_code_for_both_its_architectures(
+    packages: Mapping[str, Path], stack: Stack
+) -> None:
+    """With one of them only, the stack's parameter Architecture would name a package that cannot be imported."""
+    runtimes = {function["Runtime"] for function in stack.of_type("AWS::Lambda::Function").values()}
+    machine_code = {path.relative_to(packages["lambda"]) for path in packages["lambda"].rglob("*.so")}
+    endings = {arch: f".cpython-{RUNTIME.replace('.', '')}-{arch}-linux-gnu.so" for arch in ("aarch64", "x86_64")}
+    named = {arch: {str(path).removesuffix(endings[arch]) for path in machine_code} for arch in endings}
+
+    assert runtimes == {f"python{RUNTIME}"}
+    assert machine_code, "there is nothing to choose between"
+    assert {str(path) for path in machine_code} == {
+        f"{name}{ending}" for name in named["aarch64"] & named["x86_64"] for ending in endings.values()
+    }
+    for path in machine_code:
+        head = (packages["lambda"] / path).read_bytes()[:20]
+        assert head[:4] == b"\x7fELF"
+        assert int.from_bytes(head[18:20], "little") == (183 if "aarch64" in path.name else 62), "see elf(5)"
 
 
 def compiled(package: Path) -> dict[Path, bytes]:

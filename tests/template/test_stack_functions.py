@@ -230,4 +230,4 @@ def test_the_package_is_built_for_the_python_of_the_template(stack: Stack) -> No
     build = (ROOT / "src" / "build.py").read_text()
 
     assert 'os.environ.get("RECORDER_PYTHON", "3.13")' in build
-    assert 'os.environ.get("RECORDER_ARCH", "arm64")' in build
+    assert 'os.environ.get("RECORDER_ARCH", "lambda")' in build
