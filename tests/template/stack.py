@@ -52,7 +52,8 @@ class Stack:
         self._conditions: dict[str, Any] = transformed["Conditions"]
         self._rules: dict[str, Any] = transformed["Rules"]
 
-        self.resources: dict[str, dict[str, Any]] = self._present(transformed["Resources"])
+        self.written: dict[str, dict[str, Any]] = transformed["Resources"]
+        self.resources: dict[str, dict[str, Any]] = self._present(self.written)
         self.outputs: dict[str, dict[str, Any]] = self._present(transformed["Outputs"])
 
     def properties(self, logical_id: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def queue(name: str) -> dict[str, str]:
 DAY = 24 * 60
 WATCHES = {
     "SignatureFailuresAlarm": Watch("CallRecorder/SignatureFailures", SERVICE, 5, 10),
-    "CallbackApi5xxAlarm": Watch("AWS/ApiGateway/5xx", API, 1, 0),
+    "CallbackApi5xxAlarm": Watch("CallRecorder/CallbacksFailed", SERVICE, 1, 0),
     "CallbackApiThrottledAlarm": Watch("CallRecorder/CallbacksThrottled", SERVICE, 1, 0),
     "CallbackFunctionThrottledAlarm": Watch("AWS/Lambda/Throttles", of("CallbackFunction"), 1, 0),
     "IceDurationAlarm": Watch("CallRecorder/IceMilliseconds", SERVICE, 1, 2000, "p99", periods=5, needed=3),
@@ -169,15 +169,22 @@ def test_alarms_write_to_the_e_mail_address_and_nobody_else_can(stack: Stack) ->
     assert with_address.resources.keys() - stack.resources.keys() == {"AlarmEmailTopic", "AlarmEmailTopicPolicy"}
 
 
-def test_what_the_api_throttles_is_counted_by_its_log_for_the_stack_it_belongs_to(stack: Stack) -> None:
+@pytest.mark.parametrize(("metric", "status"), [("CallbacksThrottled", "429"), ("CallbacksFailed", "5*")])
+def test_what_the_api_answers_is_counted_by_its_log_for_the_stack_it_belongs_to(
+    stack: Stack, metric: str, status: str
+) -> None:
     """The filter and the log agree on the names of the fields it looks at."""
-    [counted] = stack.of_type("AWS::Logs::MetricFilter").values()
+    [counted] = [
+        each
+        for each in stack.of_type("AWS::Logs::MetricFilter").values()
+        if each["MetricTransformations"][0]["MetricName"] == metric
+    ]
     [transformation] = counted["MetricTransformations"]
     [stage] = stack.of_type("AWS::ApiGatewayV2::Stage").values()
     line = json.loads(stage["AccessLogSettings"]["Format"])
 
     assert counted["LogGroupName"] == "CallbackApiLogGroup"
-    assert counted["FilterPattern"] == '{ $.status = "429" }'
+    assert counted["FilterPattern"] == f'{{ $.status = "{status}" }}'
     assert line["status"] == "$context.status"
     assert transformation["MetricValue"] == "1"
     assert transformation["Dimensions"] == [{"Key": "service", "Value": "$.service"}]

@@ -15,7 +15,10 @@ WRITTEN: dict[str, Any] = TEMPLATE["Resources"]["CallbackFunction"]["Properties"
 LONGEST_DESCRIPTION = 256
 """Characters that Lambda takes as the description of a version."""
 
-OF_NO_VERSION = ("ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig", "Events", "VersionDescription")
+OF_NO_VERSION = (
+    *("ReservedConcurrentExecutions", "ProvisionedConcurrencyConfig", "Events", "VersionDescription"),
+    "DeploymentPreference",
+)
 """Properties that belong to the function as a whole, to its alias or to its callers."""
 
 ANOTHER_TEXT = {
@@ -208,5 +211,8 @@ def test_the_page_on_scaling_sets_parameters_to_values_they_allow() -> None:
 
     assert {"CallbackProvisionedConcurrency", "NotifyMaximumConcurrency"} <= dict(said).keys()
     for name, value in said:
-        if name not in ("Name", "Value"):
-            assert PARAMETERS[name]["MinValue"] <= int(value) <= PARAMETERS[name]["MaxValue"], name
+        if name in ("Name", "Value"):
+            continue
+        declared = PARAMETERS[name]
+        allowed = declared.get("AllowedValues") or range(declared["MinValue"], declared["MaxValue"] + 1)
+        assert (value if "AllowedValues" in declared else int(value)) in allowed, name

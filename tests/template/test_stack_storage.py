@@ -78,6 +78,12 @@ def test_a_table_forgets_at_expires_at_can_be_rolled_back_is_encrypted_and_paid_
     assert table["BillingMode"] == "PAY_PER_REQUEST"
 
 
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(("parameters", "protected"), [({}, False), ({"TableDeletionProtection": "on"}, True)])
+def test_a_table_can_be_kept_from_being_deleted(name: str, parameters: dict[str, str], protected: bool) -> None:
+    assert Stack(**parameters).properties(name)["DeletionProtectionEnabled"] is protected
+
+
 @pytest.mark.parametrize("name", [*TABLES, "RecordingsBucket"])
 def test_recordings_outlive_the_stack(stack: Stack, name: str) -> None:
     assert stack.resources[name]["DeletionPolicy"] == "Retain"

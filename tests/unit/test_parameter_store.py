@@ -117,6 +117,8 @@ def test_applications_are_those_whose_secrets_lie_right_below_the_prefix() -> No
 
 def test_a_list_that_is_refused_is_told_by_the_code() -> None:
     client = boto3.client("ssm")
-    with Stubber(client) as stub, pytest.raises(ParametersUnavailable, match="^DescribeParameters: AccessDenied"):
+    store = ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client))
+    with Stubber(client) as stub:
         stub.add_client_error("describe_parameters", service_error_code="AccessDeniedException", http_status_code=400)
-        ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)).list_applications(None)
+        with pytest.raises(ParametersUnavailable, match="^DescribeParameters: AccessDeniedException$"):
+            store.list_applications(None)
