@@ -86,12 +86,15 @@ def new_application_is_recorded(stack: LocalStack) -> bool:
 def made_up_keys_are_refused(stack: LocalStack) -> bool:
     """Send callbacks of more unknown applications than are looked up; tell whether each of them is refused."""
     simulator = stack.simulator()
-    statuses = set()
-    with new_environments(stack):
-        for _ in range(2 * MAX_MISSES):
-            simulator.application = demo.new_application(f"made-up-{uuid4()}")
-            statuses.add(simulator.post(app_to_app("alice").notify("of_no_meaning")).status)
-    return statuses == {HTTPStatus.UNAUTHORIZED}
+    for _ in range(2):  # a busy machine may keep SSM from answering in time
+        statuses = set()
+        with new_environments(stack):
+            for _ in range(2 * MAX_MISSES):
+                simulator.application = demo.new_application(f"made-up-{uuid4()}")
+                statuses.add(simulator.post(app_to_app("alice").notify("of_no_meaning")).status)
+        if statuses == {HTTPStatus.UNAUTHORIZED}:
+            return True
+    return False
 
 
 def notification_is_taken(stack: LocalStack) -> bool:

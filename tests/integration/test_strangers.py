@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from local.stack import LocalStack
 
 FLOOD = 300
+ATTEMPTS = 3
+"""A busy machine may keep SSM from answering in time, and what becomes of a flood then is another test's to show."""
+
+IN_TIME = 0.2
+"""Seconds after which the function may have given a call up."""
 
 
 class _Counting(BaseHTTPRequestHandler):
@@ -40,10 +46,12 @@ class _Counting(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         with self.server.lock:
             self.server.calls[self.headers["x-amz-target"].partition(".")[2]] += 1
+        begun = monotonic()
         far = HTTPConnection("127.0.0.1", self.server.port)
         far.request("POST", self.path, body, dict(self.headers))
         answer = far.getresponse()
         content = answer.read()
+        self.server.late |= monotonic() - begun > IN_TIME
         self.send_response(answer.status)
         for name in ("content-type", "x-amzn-errortype"):
             if value := answer.getheader(name):
@@ -58,13 +66,14 @@ class _Counting(BaseHTTPRequestHandler):
 
 
 class CountedSsm(ThreadingHTTPServer):
-    """The emulator's SSM, with a count of the calls."""
+    """The emulator's SSM, with a count of the calls, and whether any of them was late."""
 
     daemon_threads = True
 
     def __init__(self, endpoint: str) -> None:
         self.port = urlsplit(endpoint).port
         self.calls: Counter[str] = Counter()
+        self.late = False
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), _Counting)
 
@@ -106,13 +115,16 @@ def served(simulator: Simulator) -> tuple[bool, int]:
 
 def test_three_hundred_made_up_keys_cost_an_application_that_was_never_seen_nothing(stack: LocalStack) -> None:
     credentials = parameter(stack, demo.DEMO, CREDENTIALS)
-    with new_application(stack, credentials) as application, counted_ssm(stack) as ssm:
-        refused = Counter(status(stranger(stack, key)) for key in made_up_keys(FLOOD))
-        spent = Counter(ssm.calls)
+    for _ in range(ATTEMPTS):
+        with new_application(stack, credentials) as application, counted_ssm(stack) as ssm:
+            refused = Counter(status(stranger(stack, key)) for key in made_up_keys(FLOOD))
+            spent = Counter(ssm.calls)
+            outcome = served(application)
+            spent_then = (ssm.calls - spent).total()
+        if not ssm.late:
+            break
 
-        assert refused == {HTTPStatus.UNAUTHORIZED: FLOOD}
-        # On a busy machine a call may need its second attempt.
-        assert spent["GetParameters"] <= 2 * MAX_MISSES
-        assert spent["DescribeParameters"] <= 2
-        assert served(application) == (True, HTTPStatus.OK)
-        assert (ssm.calls - spent).total() <= 2
+    assert refused == {HTTPStatus.UNAUTHORIZED: FLOOD}
+    assert spent == {"GetParameters": MAX_MISSES, "DescribeParameters": 1}
+    assert outcome == (True, HTTPStatus.OK)
+    assert spent_then == 1
