@@ -65,10 +65,10 @@ help: ## Show this list
 	@echo "PYTHON=python3.13 chooses another Python (3.11 or newer). Environments are made in .venv when needed."
 
 # What a user types goes by the environment, where the shell takes no quote or space in it for its own.
-export PROFILE EVENT FROM TO FLOW STACK APP
+export PROFILE EVENT FROM TO FLOW FIRST_MENU STACK APP
 
-# The call to play: a flow, or a destination.
-PLAYED = $(if $(FLOW),--flow "$$FLOW") $(if $(TO),--to "$$TO")
+# The call to play: a flow, or a destination. FIRST_MENU=main or mainMenu says which menu Sinch plays first.
+PLAYED = $(if $(FLOW),--flow "$$FLOW") $(if $(TO),--to "$$TO") $(if $(FIRST_MENU),--first-menu "$$FIRST_MENU")
 
 .PHONY: run call explain sam-local events schemas
 run: environments ## Deploy to a local AWS, play one call, stay up until Ctrl-C

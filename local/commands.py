@@ -22,6 +22,7 @@ from local.flows import DEFAULT, EVENTS, FLOWS, Flow, NotHeld, hold, recording_i
 from local.flows import play as play_flow
 from local.progress import Progress
 from local.simulator import HttpTransport, NoResponse, parse_destination
+from local.simulator.menu import FIRST_MENUS
 from local.stack import LocalStack, build, deploy, find_stack, stack_file, state_of
 from local.subscriber import Subscriber
 from local.waiting import TooLate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from local.simulator import IncomingCall, PlayedCall
+    from local.simulator.menu import FirstMenu
 
 _REQUESTED = "Recording Requested"
 _EVENT_OF_NOTIFICATION = {
@@ -51,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = _chosen(options.to, options.flow)
         if options.command == "run":
-            run(chosen, once=options.once)
+            run(chosen, once=options.once, first_menu=options.first_menu)
         else:
-            call(chosen)
+            call(chosen, first_menu=options.first_menu)
     except (LocalError, NoResponse, NotHeld, TooLate) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -63,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run(chosen: Flow | IncomingCall, *, once: bool) -> None:
+def run(chosen: Flow | IncomingCall, *, once: bool, first_menu: FirstMenu = "mainMenu") -> None:
     """Bring the stack up, play a call, and stay up until a signal comes, unless ``once``.
 
     Raises:
@@ -91,12 +93,12 @@ def run(chosen: Flow | IncomingCall, *, once: bool) -> None:
             _expect_refusal(stack)
         stack.write(file)
         on_exit.callback(file.unlink, missing_ok=True)
-        _play(stack, chosen, progress)
+        _play(stack, chosen, progress, first_menu)
         if not once:
             _stay_up(stack, file)
 
 
-def call(chosen: Flow | IncomingCall) -> None:
+def call(chosen: Flow | IncomingCall, *, first_menu: FirstMenu = "mainMenu") -> None:
     """Play a call against the stack that ``run`` keeps up.
 
     Raises:
@@ -104,7 +106,7 @@ def call(chosen: Flow | IncomingCall) -> None:
         NotHeld: the call did not go as it should have.
         TooLate: something that should have followed from the call did not come.
     """
-    _play(find_stack(os.environ), chosen, Progress())
+    _play(find_stack(os.environ), chosen, Progress(), first_menu)
 
 
 def _chosen(to: str, flow: str) -> Flow | IncomingCall:
@@ -120,29 +122,29 @@ def _chosen(to: str, flow: str) -> Flow | IncomingCall:
     return FLOWS[flow or DEFAULT]
 
 
-def _play(stack: LocalStack, chosen: Flow | IncomingCall, progress: Progress) -> None:
+def _play(stack: LocalStack, chosen: Flow | IncomingCall, progress: Progress, first_menu: FirstMenu) -> None:
     """Play a call, wait for what follows from it, check it and print all of it."""
     if isinstance(chosen, Flow):
-        _play_flow(stack, chosen, progress)
+        _play_flow(stack, chosen, progress, first_menu)
     else:
-        _play_call(stack, chosen, progress)
+        _play_call(stack, chosen, progress, first_menu)
 
 
-def _play_flow(stack: LocalStack, flow: Flow, progress: Progress) -> None:
+def _play_flow(stack: LocalStack, flow: Flow, progress: Progress, first_menu: FirstMenu) -> None:
     print(f"\nThe flow {flow.name}: {flow.about}\n")
     started = time.monotonic()
-    played = play_flow(flow, stack)
+    played = play_flow(flow, stack, first_menu=first_menu)
     print_call(played, progress, refusing=flow.disturbance.wrong_storage_key)
     held = hold(flow, played, stack, Subscriber(stack), progress, within=_ARRIVES_WITHIN)
     _print_books(stack, held.item, held.events)
     print_verdict(played, held.item, progress, time.monotonic() - started)
 
 
-def _play_call(stack: LocalStack, incoming: IncomingCall, progress: Progress) -> None:
+def _play_call(stack: LocalStack, incoming: IncomingCall, progress: Progress, first_menu: FirstMenu) -> None:
     """Play a call of which nothing is known but where it goes."""
     print(f"\nA call to {incoming.to_endpoint} ({incoming.to_type})\n")
     started = time.monotonic()
-    played = stack.simulator().play(incoming)
+    played = stack.simulator(first_menu=first_menu).play(incoming)
     print_call(played, progress)
     if not played.held:
         raise NotHeld(f"The call failed: {'; '.join(played.failures)}.")
@@ -260,6 +262,12 @@ def _parser() -> argparse.ArgumentParser:
     calling = commands.add_parser("call", help="play one more call")
     for command in (running, calling):
         command.add_argument("--flow", default="", metavar="NAME", help=f"one of {', '.join(FLOWS)}")
+        command.add_argument(
+            "--first-menu",
+            choices=FIRST_MENUS,
+            default="mainMenu",
+            help="which of several menus Sinch plays first: the one with the id main, or the one that mainMenu names",
+        )
         command.add_argument(
             "--to",
             default="",

@@ -30,6 +30,7 @@ from local.waiting import until
 if TYPE_CHECKING:
     from local.progress import Progress
     from local.simulator import PlayedCall
+    from local.simulator.menu import FirstMenu
     from local.stack import LocalStack
     from local.subscriber import Subscriber
 
@@ -323,13 +324,19 @@ _ALL = (
 FLOWS: Mapping[str, Flow] = {flow.name: flow for flow in _ALL}
 """Every flow by its name."""
 
+MENU_FLOWS: Mapping[str, Flow] = {
+    name: flow for name, flow in FLOWS.items() if ("ice", "consent-asked") in flow.outcomes
+}
+"""The flows whose caller is asked by a menu, whichever of several menus Sinch plays first."""
+
 DEFAULT = "in-app"
 """The flow that is played unless another is named."""
 
 
-def play(flow: Flow, stack: LocalStack) -> PlayedCall:
+def play(flow: Flow, stack: LocalStack, *, first_menu: FirstMenu = "mainMenu") -> PlayedCall:
     """Play the call of a flow. What a backend answers may have fields that Sinch does not document."""
-    return stack.simulator(flow.application, lenient=flow.passes is not None).play(flow.call(), flow.disturbance)
+    simulator = stack.simulator(flow.application, lenient=flow.passes is not None, first_menu=first_menu)
+    return simulator.play(flow.call(), flow.disturbance)
 
 
 def hold(

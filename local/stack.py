@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from local.demo import DemoApplication
+    from local.simulator.menu import FirstMenu
 
 STATE = ROOT / ".local"
 """Everything that exists only while something runs here, and the logs of it."""
@@ -112,7 +113,12 @@ class LocalStack(BaseModel):
         return Aws(self.aws_endpoint)
 
     def simulator(
-        self, application_key: str | None = None, *, lenient: bool = False, transport: Transport | None = None
+        self,
+        application_key: str | None = None,
+        *,
+        lenient: bool = False,
+        transport: Transport | None = None,
+        first_menu: FirstMenu = "mainMenu",
     ) -> Simulator:
         """Return the Sinch platform as an application sees it, with uploads to the local S3.
 
@@ -120,6 +126,7 @@ class LocalStack(BaseModel):
             application_key: one of ``applications``; the stack's first application unless it is named.
             lenient: whether answers may have fields that Sinch does not document.
             transport: sends the callbacks; as patient as Sinch unless it is given.
+            first_menu: which of several menus is played first.
         """
         key = application_key or self.application_key
         return Simulator(
@@ -129,6 +136,7 @@ class LocalStack(BaseModel):
             endpoints=StorageEndpoints(s3=self.aws_endpoint),
             lenient=lenient,
             transport=transport,
+            first_menu=first_menu,
         )
 
     def item(self, recording_id: str) -> dict[str, Any] | None:

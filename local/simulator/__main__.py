@@ -11,6 +11,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from local.simulator.calls import Application, IncomingCall, parse_destination, variants
+from local.simulator.menu import FIRST_MENUS
 from local.simulator.platform import PlayedCall, Simulator
 from local.storage import StorageEndpoints
 
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         public_path=options.public_path,
         endpoints=StorageEndpoints(s3=options.s3, gs=options.gs, azure=options.azure),
         lenient=options.lenient,
+        first_menu=options.first_menu,
     )
     try:
         played = simulator.play(_call(options))
@@ -95,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cli", help="the caller's number")
     parser.add_argument("--header", type=_header, action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--key", action="append", default=[], help="what the caller enters in a menu; once for each")
+    parser.add_argument(
+        "--first-menu",
+        choices=FIRST_MENUS,
+        default="mainMenu",
+        help="which menu is played first: the one with the id main, or the one that mainMenu names",
+    )
     parser.add_argument("--no-answer", action="store_true", help="nobody picks up")
     parser.add_argument("--lenient", action="store_true", help="accept fields in answers that Sinch does not document")
     parser.add_argument("--s3", metavar="URL", help="endpoint that stands in for Amazon S3")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local.simulator.svaml import RunMenu
+
+FirstMenu = Literal["main", "mainMenu"]
+"""Which menu is played first. The field's own description says the one that ``mainMenu`` names; the descriptions of
+``menus`` in Sinch's SDKs, and its pages of 2021, say the one with the id ``main``. Nobody has tried it."""
+
+FIRST_MENUS: tuple[FirstMenu, ...] = get_args(FirstMenu)
 
 MenuResult = dict[str, str]
 """PIE's ``menuResult``. Without input it has neither ``value`` nor ``inputMethod``, as far as is known."""
@@ -16,10 +22,10 @@ MenuResult = dict[str, str]
 _MOST_MENUS = 20
 
 
-def run(action: RunMenu, entries: Iterator[str]) -> MenuResult:
+def run(action: RunMenu, entries: Iterator[str], first: FirstMenu = "mainMenu") -> MenuResult:
     """Play the menus to a caller who enters ``entries``, one for each; when they run out, nothing."""
     menus = {menu.id: menu for menu in action.menus}
-    menu = menus.get(action.main_menu, menus["main"])
+    menu = menus["main"] if first == "main" else menus.get(action.main_menu, menus["main"])
     for _ in range(_MOST_MENUS):
         entry = next(entries, "")
         if entry in {"", "hangup"}:

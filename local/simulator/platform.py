@@ -133,6 +133,7 @@ class Simulator:
         content_type: that of the callbacks; it is signed as it stands.
         lenient: whether answers may have fields that the documents do not name. The recorder's own never have; a
             backend behind it may.
+        first_menu: which of several menus is played first.
     """
 
     def __init__(
@@ -148,11 +149,13 @@ class Simulator:
         wait: Callable[[float], None] = time.sleep,
         content_type: str = "application/json",
         lenient: bool = False,
+        first_menu: menu.FirstMenu = "mainMenu",
     ) -> None:
         self.application = application
         self.clock = clock
         self.wait = wait
         self.lenient = lenient
+        self.first_menu: menu.FirstMenu = first_menu
         self.store: Store = store or Storage(endpoints, clock=clock)
         self._url = callback_url
         self._path = public_path or urlsplit(callback_url).path or "/"
@@ -310,7 +313,7 @@ class _Playing:
         if self._call.in_app:
             self._step(event, "runMenu for an in-app caller: there is no PIE", held=False)
             return _TALKED
-        result = menu.run(action, self._keys)
+        result = menu.run(action, self._keys, self._platform.first_menu)
         now = self._platform.clock()
         svaml = self._ask("pie", self._call.pie(self._platform.application.key, now, result))
         return _TALKED if result["type"] == "hangup" else self._obey("pie", svaml)

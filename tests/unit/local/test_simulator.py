@@ -32,6 +32,7 @@ from local.simulator import (
     phone_to_number,
     variants,
 )
+from local.simulator.menu import FirstMenu
 from local.simulator.platform import Store
 from local.storage import UploadRefused
 
@@ -346,6 +347,27 @@ def test_what_the_caller_enters_in_a_menu_comes_as_a_pie(keys: tuple[str, ...], 
 
     assert [body.get("type", body["event"]) for body in heard] == ["ice", "pie", "ace", *RECORDED, "dice"]
     assert heard[1]["menuResult"] == result
+
+
+@pytest.mark.parametrize(("first_menu", "played"), [("main", "main"), ("mainMenu", "other")])
+def test_of_several_menus_either_may_be_the_first(first_menu: FirstMenu, played: str) -> None:
+    """Sinch's sources differ. No key is pressed, so that the menu's id is all that comes back."""
+    menus = [{"id": "other"}, {"id": "main"}]
+    run_menu = {"action": {"name": "runMenu", "mainMenu": "other", "menus": menus}}
+    answers: Answers = {"ice": run_menu, "pie": {"action": {"name": "hangup"}}}
+    backend = Backend(answers)
+    simulator = Simulator(
+        "http://h/callbacks",
+        APPLICATION,
+        transport=backend,
+        store=Shelf(),
+        clock=lambda: NOW,
+        first_menu=first_menu,
+    )
+
+    simulator.play(phone_to_number("+12025550100"))
+
+    assert backend.bodies[1]["menuResult"] == {"menuId": played, "type": "timeout"}
 
 
 def test_after_a_hangup_in_the_menu_nothing_is_connected() -> None:

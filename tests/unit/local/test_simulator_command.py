@@ -58,3 +58,20 @@ def test_without_a_usable_secret_it_says_which_variable_to_set(
 
     assert main(ARGUMENTS) == 2
     assert SECRET_VARIABLE in capsys.readouterr().err
+
+
+def test_either_menu_may_be_the_first(monkeypatch: pytest.MonkeyPatch, backend: list[bytes]) -> None:
+    menus = [{"id": "other"}, {"id": "main"}]
+    run_menu = json.dumps({"action": {"name": "runMenu", "mainMenu": "other", "menus": menus}}).encode()
+
+    def send(_: object, method: str, url: str, headers: dict[str, str], body: bytes) -> Response:
+        backend.append(body)
+        return Response(200, run_menu if b'"event":"ice"' in body else HANGUP)
+
+    monkeypatch.setattr(HttpTransport, "send", send)
+
+    for first in ("main", "mainMenu"):
+        assert main([*ARGUMENTS, "--to", "did:+12025550100", "--first-menu", first]) == 0
+
+    pies = [json.loads(body) for body in backend if b'"event":"pie"' in body]
+    assert [pie["menuResult"]["menuId"] for pie in pies] == ["main", "other"]
