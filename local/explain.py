@@ -21,9 +21,9 @@ from uuid import uuid4
 from call_recorder.recording.application import Application, Recorder
 from call_recorder.recording.decision import Decision
 from call_recorder.recording.destinations import Destination
-from call_recorder.recording.facts import AwaitedAnswer, Consent, ConsentOutcome, fact_of
+from call_recorder.recording.facts import Consent, ConsentOutcome, fact_of
 from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.recording.policy import Answer, KnownCall, Policy
+from call_recorder.recording.policy import Answer, Policy
 from call_recorder.recording.profile import ProfileRefused, RecordingProfile, Rule
 from call_recorder.sinch.callbacks import (
     AceCallback,
@@ -124,7 +124,7 @@ def _explained_ace(ace: AceCallback, policy: Policy, recorder: Recorder, at: dat
     for rule in recorder.profile.rules:
         if rule.start == "answer":
             lines += [f"Of a call under the rule {rule.name!r}:"]
-            lines += _answered(policy.ace(ace, KnownCall(None, AwaitedAnswer(at=at, rule=rule.name), _given(rule, at))))
+            lines += _answered(policy.start_recording(ace, rule, _given(rule, at)))
     return lines
 
 

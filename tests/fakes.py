@@ -26,11 +26,11 @@ from call_recorder.recording.errors import (
 )
 from call_recorder.recording.events import Event
 from call_recorder.recording.facts import CallDecided, Fact, Overdue, PlaceOverdue, QueuedFact
+from call_recorder.recording.known_call import KnownCall
 from call_recorder.recording.ledger import Conflict, Ledger, Stored, Tables
 from call_recorder.recording.outbox import Outbox, Patience
 from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.recording.places import Place
-from call_recorder.recording.policy import KnownCall
 from call_recorder.recording.recording import Recording
 from call_recorder.sinch.upstream import UpstreamFailed
 from tests import sinch
@@ -183,12 +183,15 @@ class Calls:
         self.opened_ahead += 1
 
     def remember(self, fact: CallDecided) -> None:
-        self.known[fact.application_key, fact.call_id] = KnownCall(fact.call, fact.awaited, fact.consent)
+        name = (fact.application_key, fact.call_id)
+        self.known[name] = self.known.get(name, KnownCall()).joined(KnownCall.of(fact))
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None:
         if self.down:
             raise TableUnavailable("BatchGetItem: ReadTimeoutError")
         return self.known.get((application_key, call_id))
+
+    find_latest = find
 
 
 class Backend:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from call_recorder.sinch.signature import authorization, sign
+from local.simulator import svaml
+from local.simulator.menu import FirstMenu, run
 
 APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
 SECRET: Final = base64.b64encode(b"the secret of the application").decode()
@@ -78,10 +80,20 @@ def ace(**fields: Any) -> dict[str, Any]:
     return {"event": "ace", "callid": CALL, "timestamp": stamp(), "version": 1, "applicationKey": APPLICATION} | fields
 
 
-def pie(menu_id: str | None = None, key: str = "1", **result: Any) -> dict[str, Any]:
-    """Return the body of a PIE: a menu that ended with a key, or with whatever ``result`` says instead."""
-    ended = {"menuId": menu_id, "type": "return", "value": f"key.{key}", "inputMethod": "dtmf"} | result
+def pie(value: str | None = None, **result: Any) -> dict[str, Any]:
+    """Return the body of a PIE: a menu that returned a value, or ended as ``result`` says instead."""
+    ended = {"menuId": "main", "type": "return", "value": value, "inputMethod": "dtmf"} | result
     return ace(event="pie", menuResult=ended)
+
+
+def after(menu: dict[str, Any], key: str = "1", *, first_menu: FirstMenu = "mainMenu", **result: Any) -> dict[str, Any]:
+    """Return the body of the PIE that ends a menu, which is a SVAML answer, after a key, or as ``result`` says instead.
+
+    ``key`` is what the simulator's callers enter: ``""`` lets the menu time out, ``hangup`` hangs up.
+    """
+    action = svaml.read("ice", json.dumps(menu).encode()).action
+    assert isinstance(action, svaml.RunMenu)
+    return ace(event="pie", menuResult=run(action, iter([key]), first_menu) | result)
 
 
 def dice(**fields: Any) -> dict[str, Any]:

@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from call_recorder.recording.destinations import ObjectPointer
 from call_recorder.recording.facts import (
     AnswerRefused,
+    AskedConsent,
+    AwaitedAnswer,
     CallDecided,
     CallEnd,
     CallEnded,
     CallingError,
     CallStart,
+    Consent,
     Fact,
     FileStored,
+    KeptHeader,
     Model,
     Notification,
     Notified,
@@ -25,6 +29,7 @@ from call_recorder.recording.facts import (
     RecordingFinished,
     RecordingRequest,
     TranscriptionAvailable,
+    WithdrawnAnswer,
 )
 from call_recorder.recording.places import Owner, Place
 from call_recorder.recording.recording import Recording
@@ -71,6 +76,24 @@ _requests = _made(
     transcription=st.booleans(),
     locale=_words,
 )
+_consents = _made(
+    Consent,
+    at=times,
+    kind=st.sampled_from(["menu", "header"]),
+    rule=st.sampled_from(["one", "two"]),
+    outcome=st.sampled_from(["accepted", "declined", "timeout"]),
+)
+_headers = st.lists(_made(KeptHeader, name=st.sampled_from("ab"), values=st.tuples(st.text(max_size=3))), max_size=1)
+_asked = _made(AskedConsent, at=times, rule=st.sampled_from(["one", "two"]), question=st.sampled_from("ab"))
+_awaited = _made(
+    AwaitedAnswer,
+    at=times,
+    rule=st.sampled_from(["one", "two"]),
+    consent=st.none() | _consents,
+    headers=_headers.map(tuple),
+)
+# One that is not verified makes no item of its own, so that what comes of it is no matter of the facts alone.
+_withdrawn = _made(WithdrawnAnswer, at=times, verified=st.just(True))
 _ends = _made(
     CallEnd,
     at=times,
@@ -128,10 +151,19 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool 
     }
     destinations = _urls.filter(_has_name) if named and in_conference else _urls
     about_notification = about | ({"call_id": draw(st.none() | st.just(call_id))} if in_conference else {})
-    kinds = ["requested", "ended", "finished", "available", "stored", "transcribed", "refused", "notified"]
+    kinds = ["requested", "decided", "ended", "finished", "available", "stored", "transcribed", "refused", "notified"]
     match draw(st.sampled_from(kinds)):
         case "requested":
             return CallDecided(**about, call=draw(_call_starts), request=draw(_requests))
+        case "decided":
+            parts: dict[str, Any] = {
+                "consent": draw(st.none() | _consents),
+                "asked": draw(st.none() | _asked),
+                "awaited": draw(st.none() | _awaited),
+                # Of a conference it is brought to the call's own item.
+                "withdrawn": None if in_conference else draw(st.none() | _withdrawn),
+            }
+            return CallDecided(**about, **parts) if any(parts.values()) else CallDecided(**about, asked=draw(_asked))
         case "ended":
             return CallEnded(**about, end=draw(_ends))
         case "finished":

@@ -99,7 +99,7 @@ def play(front: Front, ice: dict[str, Any], action: str) -> None:
     if asked:
         assert "mxp" not in (str(ice["domain"]).lower(), str(ice["originationType"]).lower())
         for result in RESULTS:
-            after_menu = front.answer(sinch.pie(answer["action"]["mainMenu"], **result))
+            after_menu = front.answer(sinch.after(answer, **result))
             assert_legal("pie", after_menu)
             assert after_menu["action"]["name"] == {"connectMxp": "connectConf"}.get(action, action)
             assert captures(after_menu) <= (result == {})
@@ -117,7 +117,7 @@ def test_a_call_that_goes_where_it_is_told_records_when_all_is_in(consent: str) 
     for door, start in ((front, "connect"), (on_answer, "answer")):
         last = door.answer(ice)
         if last["action"]["name"] == "runMenu":
-            last = door.answer(sinch.pie(last["action"]["mainMenu"]))
+            last = door.answer(sinch.after(last))
         assert captures(last) == (start == "connect")
         assert captures(door.answer(sinch.ace())) == (start == "answer")
 
@@ -144,16 +144,30 @@ def test_only_the_routes_that_a_rule_can_meet_count_against_it() -> None:
     assert "(asked): consent: the route to +1202*: Sinch connects nobody to an app user after a menu" in problem
 
 
-def test_the_menu_is_answered_first_and_has_one_that_is_named_main() -> None:
+def test_the_call_is_answered_first_and_its_one_menu_is_named_main() -> None:
+    """With one menu, which is the first is no question."""
     front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, consent=MENU)))
 
     answer = front.answer(sinch.ice("number", "+46700000002"))
 
     assert names(answer) == ["answer"]
-    menus = {menu["id"]: menu for menu in answer["action"]["menus"]}
-    assert set(menus) == {"main", answer["action"]["mainMenu"]}
-    for menu in menus.values():
-        assert {option["dtmf"]: option["action"] for option in menu["options"]} == {
-            key: f"return(key.{key})" for key in "0123456789*#"
-        }
-        assert menu["mainPrompt"] == "#tts[May we record this call? Press 1 for yes.]"
+    [menu] = answer["action"]["menus"]
+    assert menu["id"] == answer["action"]["mainMenu"] == "main"
+    assert menu["mainPrompt"] == menu["repeatPrompt"] == "#tts[May we record this call? Press 1 for yes.]"
+    assert [option["dtmf"] for option in menu["options"]] == [*"0123456789*#"]
+    for option in menu["options"]:
+        assert re.fullmatch(rf"return\(key\.{re.escape(option['dtmf'])}\.[A-Za-z0-9_-]+\)", option["action"])
+
+
+IN_EVERY_SOURCE = {"hangup", "continue", "connectConf", "connectSip", "runMenu"}
+"""What both Sinch's table of allowed actions and its Node SDK's PieSvamlAction let a PIE be answered with."""
+
+
+def test_a_call_that_nobody_knows_after_its_menu_gets_what_every_source_allows() -> None:
+    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, consent=MENU)))
+
+    answer = front.answer(sinch.pie(type="timeout"))
+
+    assert_legal("pie", answer)
+    # Only an ACE is documented to go on: a call that was never connected has nothing to go on with.
+    assert answer["action"]["name"] in IN_EVERY_SOURCE - {"continue"}

@@ -18,6 +18,7 @@ from typing import Any, Final
 from call_recorder.recording.destinations import place_of
 from call_recorder.recording.facts import (
     AnswerRefused,
+    AskedConsent,
     AwaitedAnswer,
     CallDecided,
     CallEnd,
@@ -37,6 +38,7 @@ from call_recorder.recording.facts import (
     RecordingRequest,
     TranscriptionAvailable,
     UploaderKeyChanged,
+    WithdrawnAnswer,
     write,
 )
 from tests import sinch
@@ -220,7 +222,7 @@ class Callbacks:
 
     Args:
         seed: of all that is drawn.
-        tickets: ids of menus that were played, to which more may be added: a PIE may bring one back.
+        tickets: what keys of menus that were played return, to which more may be added: a PIE may bring one back.
     """
 
     def __init__(self, seed: str, tickets: Iterable[str]) -> None:
@@ -281,7 +283,7 @@ class Callbacks:
                 body = sinch.ace(callid=call)
             case "pie":
                 ended = random.choice(("return",) * 6 + ("timeout", "hangup", "invalidinput", "error", "sequence", ""))
-                body = sinch.pie(self._ticket(), random.choice("1110*"), type=ended) | {"callid": call}
+                body = sinch.pie(self._ticket(), type=ended) | {"callid": call}
             case "dice":
                 body = sinch.dice(callid=call, reason=PROBE, result=random.choice(("ANSWERED", "NOANSWER", PROBE)))
             case "notify":
@@ -305,18 +307,19 @@ class Callbacks:
         return self._words.text() if draw < 0.8 else f"{random.getrandbits(64):016x}"
 
     def _ticket(self) -> str:
-        """Return the id of a menu that was played, as it was or with other words in it; or no ticket at all."""
+        """Return the value of a key of a menu that was played, as it was or with other words in it; or no ticket."""
         draw = self.random.random()
         ticket = self.random.choice(self.tickets)
         if draw < 0.5:
             return ticket
         if draw < 0.65:
             return self.random.choice((*_NO_TICKETS, self._words.text()))
-        fields = json.loads(base64.urlsafe_b64decode(ticket.partition(".")[2] + "=="))
+        key, _, written = ticket.removeprefix("key.").partition(".")
+        fields = json.loads(base64.urlsafe_b64decode(written + "=="))
         words = (self._words.text(), self._words.value(), self.random.choice(_SURROGATES))
         fields[self.random.randrange(len(fields))] = self.random.choice(words)
         packed = json.dumps(fields).encode()
-        return f"main.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+        return f"key.{key}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
 
     def _headers(self) -> list[dict[str, Any]]:
         value = self.random.choice(("yes", "no", PROBE, "YES"))
@@ -589,6 +592,12 @@ class Letters:
                     ),
                 ),
                 lambda: CallDecided(**about, awaited=AwaitedAnswer(at=at, rule="everything")),
+                lambda: CallDecided(**about, asked=AskedConsent(at=at, rule="everything", question="00000000")),
+                lambda: CallDecided(**about, withdrawn=WithdrawnAnswer(at=at, verified=self.random.random() < 0.5)),
+                lambda: CallDecided(
+                    **about | {"conference_id": f"conference of {recording_id}"},
+                    withdrawn=WithdrawnAnswer(at=at, verified=True),
+                ),
                 lambda: CallEnded(**about, end=CallEnd(at=at, result="ANSWERED", duration=42, charge="0.0175")),
                 lambda: RecordingFinished(**about, at=at),
                 lambda: RecordingAvailable(**about, at=at, destination=url),

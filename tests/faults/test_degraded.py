@@ -49,15 +49,18 @@ def svaml(answer: dict[str, Any] | None) -> dict[str, Any]:
 
 @pytest.mark.parametrize("expected", ["", sinch.APPLICATION], ids=["asked for", "read ahead"])
 @pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
+@pytest.mark.parametrize("queue", ["queue up", "queue down"])
 def test_a_call_is_connected_unrecorded_while_a_cold_function_cannot_read_its_parameters(
-    world: World, fault: Fault, expected: str
+    world: World, fault: Fault, expected: str, queue: str
 ) -> None:
     world.expected = expected
+    down = [hanging("SendMessage")] if queue == "queue down" else []
 
-    done = world.invoke("callback", sinch.signed(sinch.ice()), Target("GetParameters", 1, fault))
+    done = world.invoke("callback", sinch.signed(sinch.ice()), Target("GetParameters", 1, fault), *down)
 
     assert svaml(done.answer) == UNRECORDED
-    assert done.calls == {"GetParameters": 1}
+    # It tells that nothing is awaited of this call, whatever another function decided before.
+    assert done.calls == {"GetParameters": 1, "SendMessage": 1}
     assert done.seconds < LIMIT
 
 
@@ -69,7 +72,27 @@ def test_parameters_that_could_not_be_read_ahead_are_read_by_the_next_call(world
     done = world.invoke("callback", ice, Target("GetParameters", 1, fault), warmed_by=ice)
 
     assert svaml(done.answer)["action"]["record"] is True
-    assert done.calls == {"GetParameters": 2, "SendMessage": 1}
+    assert done.calls == {"GetParameters": 2, "SendMessage": 2}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["asked once", "asked again while SSM is down"])
+def test_an_answer_without_parameters_takes_back_that_a_call_is_to_be_recorded_from_its_answer(
+    world: World, again: bool
+) -> None:
+    """Sinch asks again when an answer was lost. Each callback is answered by another process."""
+
+    def answer(body: dict[str, Any], *faults: Target) -> str:
+        done = world.invoke("callback", sinch.signed(body, timestamp=sinch.stamp(world.now)), *faults)
+        world.drain()
+        return json.dumps(svaml(done.answer))
+
+    ice = sinch.ice(to=ON_ANSWER, originationType="MXP")
+    answer(ice)
+    if again:
+        world.now += timedelta(seconds=2)
+        answer(ice, Target("GetParameters", 1, Fault.ERROR))
+
+    assert ("startRecording" in answer(sinch.ace())) is not again
 
 
 @pytest.mark.parametrize("body", [sinch.ace(), sinch.pie(), sinch.dice(), sinch.notify("recording_available")])

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from call_recorder.recording.application import Application
-from call_recorder.recording.facts import CallDecided, CallEnded, Notified, RecordingAvailable
+from call_recorder.recording.facts import CallDecided, CallEnded, Notified, QueuedFact, RecordingAvailable
 from tests import sinch
-from tests.fakes import STORAGE_CREDENTIALS, Applications, Front, application, callback_settings
+from tests.fakes import STORAGE_CREDENTIALS, Applications, Front, Queue, application, callback_settings
+from tests.profiles import profile, rule
 
 EMPTY_200 = {"statusCode": 200, "headers": {}, "body": ""}
 NO_BODY = {"body": "", "headers": {}}
@@ -240,19 +241,21 @@ def test_without_parameters_a_stale_timestamp_is_still_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "credentials"),
+    ("written", "credentials"),
     [("{", "K:S:eu-west-1"), ('{"rules":[{"name":"all","record":true}]}', None), ('{"destination":"ftp://x"}', "K:S")],
 )
 def test_with_a_profile_that_cannot_work_a_call_is_connected_unrecorded_and_the_log_says_why(
-    profile: str, credentials: str | None
+    written: str, credentials: str | None
 ) -> None:
-    front = Front.of(profile, credentials=credentials)
+    front = Front.of(written, credentials=credentials)
 
     assert front.answer(sinch.ice()) == CONNECTED
     assert front.telemetry.counts["DegradedAnswers"] == 1
     assert front.line.level == "warning"
     assert front.line.fields["problem"] == front.applications.known[sinch.APPLICATION].problem
-    assert not front.facts.sent
+    [fact] = front.facts.sent
+    assert isinstance(fact, CallDecided)
+    assert not fact.decides
 
 
 def test_with_a_profile_that_cannot_work_the_rest_is_taken_as_ever() -> None:
@@ -269,6 +272,21 @@ def test_whatever_breaks_a_call_is_connected() -> None:
     assert front.answer(sinch.ice()) == CONNECTED
     assert [line.level for line in front.telemetry.lines] == ["exception", "info"]
     assert front.telemetry.counts["DegradedAnswers"] == 1
+
+
+class BrokenQueue(Queue):
+    def send(self, fact: QueuedFact) -> None:
+        raise RuntimeError("a fault in the code")
+
+
+def test_a_call_is_connected_even_if_what_breaks_is_what_it_is_remembered_by() -> None:
+    front = Front.of(profile(rule(when={"toType": "number"}, start="answer")))
+    front.facts = BrokenQueue()
+
+    for to in (("number", "+46700000002"), ("username", "alice")):
+        assert front.answer(sinch.ice(*to))["action"]["name"] in ("connectPstn", "connectMxp")
+    assert [line.level for line in front.telemetry.lines] == ["exception", "info"] * 2
+    assert front.telemetry.counts["DegradedAnswers"] == 2
 
 
 @pytest.mark.parametrize("body", [sinch.dice(), sinch.notify("recording_finished"), b"{"])

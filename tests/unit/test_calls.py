@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -14,14 +16,28 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from call_recorder.aws.calls import MOST_REMEMBERED, Calls
+from call_recorder.aws.items import to_item
 from call_recorder.handlers.front_door import FrontDoor
 from call_recorder.handlers.notify import BackOffice
 from call_recorder.recording.errors import TableUnavailable
-from call_recorder.recording.facts import AwaitedAnswer, CallDecided, CallEnd, CallEnded, CallStart, Consent, write
+from call_recorder.recording.facts import (
+    AwaitedAnswer,
+    CallDecided,
+    CallEnd,
+    CallEnded,
+    CallStart,
+    Consent,
+    WithdrawnAnswer,
+    read,
+    write,
+)
+from call_recorder.recording.known_call import KnownCall
 from call_recorder.recording.ledger import Message
+from call_recorder.recording.recording import Recording
 from tests import sinch
 from tests.aws import ThroughBoto3
 from tests.fakes import (
+    PATIENCE,
     RETENTION,
     STORAGE_CREDENTIALS,
     Applications,
@@ -32,8 +48,9 @@ from tests.fakes import (
     application,
     new_ledger,
 )
+from tests.profiles import AGREED as AGREEMENT
 from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, MXP_ACTION, asking, profile, rule
-from tests.svaml import captures
+from tests.svaml import captures, names
 from tests.tables import RECORDINGS, create, tables
 
 if TYPE_CHECKING:
@@ -42,8 +59,10 @@ if TYPE_CHECKING:
 TABLE = RECORDINGS
 OTHER = "the-other-application"
 START = CallStart(at=sinch.NOW, from_="+46700000001", to="+46700000002", to_type="number")
-AWAITED = AwaitedAnswer(at=sinch.NOW, rule="asked")
-AGREED = Consent(at=sinch.NOW, kind="menu", rule="asked", outcome="accepted", key="1")
+LATER = sinch.NOW + timedelta(seconds=7)
+AGREED = Consent(at=sinch.NOW, kind="header", rule="asked", outcome="accepted", header="agreed", header_value="yes")
+AWAITED = AwaitedAnswer(at=sinch.NOW, rule="asked", consent=AGREED)
+WITHDRAWN = WithdrawnAnswer(at=LATER, verified=True)
 ICE = sinch.ice("number", "+46700000002")
 ON_ANSWER = profile(rule(when={"toType": "number"}, start="answer"))
 CONTINUE = {"action": {"name": "continue"}}
@@ -51,7 +70,11 @@ CONTINUE = {"action": {"name": "continue"}}
 
 def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: Any) -> CallDecided:
     about = {"recording_id": call_id, "application_key": key, "call_id": call_id}
-    return CallDecided(**(about | {"call": START, "awaited": AWAITED, "consent": AGREED} | parts))
+    return CallDecided(**(about | {"call": START, "awaited": AWAITED} | parts))
+
+
+def withdrawn(call_id: str = sinch.CALL, *, verified: bool = True, at: datetime = LATER) -> CallDecided:
+    return CallDecided.taking_back(sinch.APPLICATION, call_id, WithdrawnAnswer(at=at, verified=verified))
 
 
 @pytest.fixture
@@ -88,7 +111,7 @@ def test_what_this_function_answered_itself_needs_no_table() -> None:
     known = calls.find(sinch.APPLICATION, sinch.CALL)
 
     assert known is not None
-    assert (known.start, known.awaited, known.consent) == (START, AWAITED, AGREED)
+    assert (known.start, known.awaited) == (START, AWAITED)
 
 
 def test_what_another_function_answered_is_read_from_the_table(
@@ -99,7 +122,7 @@ def test_what_another_function_answered_is_read_from_the_table(
     known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
 
     assert known is not None
-    assert (known.start, known.awaited, known.consent) == (START, AWAITED, AGREED)
+    assert (known.start, known.awaited) == (START, AWAITED)
 
 
 def test_a_call_in_a_conference_of_its_own_is_found_by_the_calls_id(
@@ -112,6 +135,115 @@ def test_a_call_in_a_conference_of_its_own_is_found_by_the_calls_id(
 
     assert known is not None
     assert known.start == START
+
+
+@pytest.mark.parametrize("verified", [True, False])
+@pytest.mark.parametrize("elsewhere", ["decided", "withdrawn"])
+def test_what_was_last_decided_counts_wherever_it_was(
+    client: DynamoDBClient, executor: ThreadPoolExecutor, elsewhere: str, verified: bool
+) -> None:
+    """One function awaits the answer, and another takes that back, with a later callback of the same call."""
+    calls = Calls(ThroughBoto3(client), TABLE)
+    one, other = fact(), withdrawn(verified=verified)
+    calls.remember(one if elsewhere == "withdrawn" else other)
+    stored(client, executor, fact(awaited=None), other if elsewhere == "withdrawn" else one)
+
+    known = calls.find_latest(sinch.APPLICATION, sinch.CALL)
+
+    assert known is not None
+    assert known.awaited is None
+
+
+def test_what_was_decided_anew_after_it_was_withdrawn_counts(
+    client: DynamoDBClient, executor: ThreadPoolExecutor
+) -> None:
+    again = fact(awaited=AWAITED.model_copy(update={"at": LATER + timedelta(seconds=1)}))
+    calls = Calls(ThroughBoto3(client), TABLE)
+    calls.remember(withdrawn())
+    stored(client, executor, fact(), again)
+
+    known = calls.find_latest(sinch.APPLICATION, sinch.CALL)
+
+    assert known is not None
+    assert known.awaited == again.awaited
+
+
+def test_until_the_queue_has_brought_it_memory_counts(client: DynamoDBClient) -> None:
+    calls = Calls(ThroughBoto3(client), TABLE)
+    calls.remember(fact())
+
+    known = calls.find_latest(sinch.APPLICATION, sinch.CALL)
+
+    assert known is not None
+    assert known.awaited == AWAITED
+
+
+def test_an_answer_is_in_doubt_if_the_table_cannot_be_read_or_its_item_cannot(
+    client: DynamoDBClient, executor: ThreadPoolExecutor
+) -> None:
+    calls = Calls(ThroughBoto3(client), TABLE)
+    calls.remember(fact())
+    stored(client, executor, fact())
+    key = {"recordingId": {"S": sinch.CALL}}
+    broken = {":broken": {"M": {sinch.CALL: {"S": "never"}}}}
+    client.update_item(
+        TableName=TABLE, Key=key, UpdateExpression="SET withdrawn = :broken", ExpressionAttributeValues=broken
+    )
+
+    with pytest.raises(TableUnavailable, match="withdrawn"):
+        calls.find_latest(sinch.APPLICATION, sinch.CALL)
+    with pytest.raises(TableUnavailable, match="BatchGetItem"):
+        Calls(ThroughBoto3(client), "another").find_latest(sinch.APPLICATION, sinch.CALL)
+
+
+def test_an_item_of_the_former_version_has_its_proof_beside_what_is_awaited(client: DynamoDBClient) -> None:
+    """So it is while a new version is deployed. A proof of another time belongs to another decision."""
+    awaited = AWAITED.model_copy(update={"consent": None})
+    other = AGREED.model_copy(update={"at": LATER})
+    for call_id, beside in (("the same", AGREED), ("another", other)):
+        former = Recording(
+            recording_id=call_id,
+            application_key=sinch.APPLICATION,
+            call_id=call_id,
+            calls={call_id: START},
+            consents={call_id: beside},
+            awaited={call_id: awaited},
+        )
+        item = to_item(former, RETENTION, PATIENCE)
+        for later_field in ("headers", "contested"):
+            del item["awaited"]["M"][call_id]["M"][later_field]
+        assert item["awaited"]["M"][call_id]["M"].keys() == {"at", "rule"}
+        client.put_item(TableName=TABLE, Item=item | {"revision": {"N": "1"}})
+
+    same, another = (
+        Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, each) for each in ("the same", "another")
+    )
+
+    assert same is not None
+    assert another is not None
+    assert same.awaited == AWAITED
+    assert another.awaited == awaited
+
+
+def test_a_message_of_the_former_version_brings_its_proof_to_what_is_awaited() -> None:
+    former = fact(awaited=AWAITED.model_copy(update={"consent": None}), consent=AGREED)
+    empty = Recording(recording_id=sinch.CALL, application_key=sinch.APPLICATION)
+
+    message = read(write(former))
+    assert isinstance(message, CallDecided)
+    merged = empty.merge(message)
+
+    assert merged.awaited == {sinch.CALL: AWAITED}
+    assert not merged.consents
+
+
+def test_what_strangers_say_pushes_out_nothing_that_is_known() -> None:
+    calls = Calls(NeverAsked(), TABLE)
+    calls.remember(fact())
+    for number in range(MOST_REMEMBERED + 1):
+        calls.remember(withdrawn(f"made-up-{number}", verified=False))
+
+    assert calls.find(sinch.APPLICATION, sinch.CALL) == KnownCall.of(fact())
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -230,15 +362,168 @@ def test_an_answered_call_is_recorded_from_its_answer_and_no_sooner() -> None:
 @pytest.mark.parametrize("consent", [ANNOUNCEMENT, HEADER, MENU])
 def test_consent_and_answer_are_both_waited_for(consent: dict[str, Any]) -> None:
     front = Front.of(asking(consent, start="answer"))
-    headers = [{"key": "recording-consent", "value": "yes"}]
 
-    answer = front.answer(ICE | {"callHeaders": headers})
+    answer = front.answer(ICE | {"callHeaders": AGREEMENT})
     if consent is MENU:
         assert front.answer(sinch.ace()) == CONTINUE
-        answer = front.answer(sinch.pie(answer["action"]["mainMenu"]))
+        answer = front.answer(sinch.after(answer))
 
     assert not captures(answer)
     assert captures(front.answer(sinch.ace()))
+
+
+@pytest.mark.parametrize("consent", [None, ANNOUNCEMENT, HEADER, MENU])
+def test_the_proof_is_kept_with_the_recording_and_not_with_what_is_awaited(
+    consent: dict[str, Any] | None, executor: ThreadPoolExecutor
+) -> None:
+    asked: dict[str, Any] = {"consent": consent} if consent else {}
+    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, start="answer", **asked)))
+    office = Office(executor)
+
+    answer = front.answer(ICE | {"callHeaders": AGREEMENT})
+    if consent is MENU:
+        front.answer(sinch.after(answer))
+    office.take(*decisions(front))
+    assert "consents" not in office.table.items[sinch.CALL]
+    front.clock.advance(20)
+    answered = sinch.signed(sinch.ace(), timestamp=sinch.stamp(front.clock.now))
+    assert "startRecording" in front(answered)["body"]
+    office.take(*decisions(front))
+
+    proof = office.table.recording().consents.get(sinch.CALL)
+    assert (proof and (proof.kind, proof.at)) == (consent and (consent["kind"], sinch.NOW))
+
+
+LONG = "+1201" + "5" * 300
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ice", "recorded"),
+    [
+        ({"from": "+4670*"}, {}, True),
+        ({"custom": "*vip*"}, {"custom": "a vip"}, True),
+        ({"callHeaders": {"Team": "sales*"}}, {"callHeaders": [{"key": "team", "value": "sales 7"}]}, True),
+        ({"callHeaders": {"team": "sales*"}}, {"callHeaders": [{"key": "team", "value": "sales" * 60}]}, False),
+        ({"from": "+1201*"}, {"cli": LONG}, False),
+        ({"custom": "*vip*"}, {"custom": "a vip" + "!" * 1020}, False),
+        ({"to": "*"}, {"custom": "a vip" + "!" * 1020}, True),
+    ],
+)
+def test_the_rules_decide_again_over_what_is_kept_of_the_call(
+    conditions: dict[str, Any], ice: dict[str, Any], recorded: bool
+) -> None:
+    front = Front.of(profile(rule(when={"toType": "number"} | conditions, start="answer")))
+    front.answer(ICE | ice)
+    assert front.line.fields["outcome"] == "answer-awaited"
+
+    assert captures(front.answer(sinch.ace())) == recorded
+
+
+def test_a_header_that_a_later_profile_asks_for_is_not_known() -> None:
+    """It was not kept, so it is not known to be absent either."""
+    front = Front.of(ON_ANSWER)
+    front.answer(ICE)
+    not_sales = {"name": "not sales", "when": {"callHeaders": {"team": "sales"}}, "record": False}
+    front.applications = Applications(application({"rules": [not_sales, *ON_ANSWER["rules"]]}))
+
+    assert front.answer(sinch.ace()) == CONTINUE
+
+
+DECIDED_OTHERWISE: dict[str, Any] = {
+    "not recorded": {"rules": [{"name": "nobody", "record": False}, rule(when={"toType": "number"}, start="answer")]},
+    "another rule": profile(rule("other", start="connect"), rule(when={"toType": "number"}, start="answer")),
+    "not in the sample": profile(rule(when={"toType": "number"}, start="answer", sample=0)),
+    "recorded with the connect": profile(rule(), rule("other", when={"toType": "sip"}, start="answer")),
+    "broken": "{",
+    "asked by a menu": profile(
+        rule("menu", when=FROM_PHONE | {"toType": "number"}, consent=MENU, start="answer"), *ON_ANSWER["rules"]
+    ),
+}
+
+
+@pytest.mark.parametrize("back", [True, False])
+@pytest.mark.parametrize("otherwise", DECIDED_OTHERWISE)
+def test_a_later_answer_takes_the_decision_back(otherwise: str, back: bool) -> None:
+    """The first answer was lost, so Sinch asked again, and obeyed what it was told then."""
+    front = Front.of(asking(ANNOUNCEMENT, start="answer"))
+    announced = application(asking(ANNOUNCEMENT, start="answer"))
+    assert names(front.answer(ICE)) == ["say"]
+
+    front.clock.advance(2)
+    front.applications = Applications(application(DECIDED_OTHERWISE[otherwise]))
+    answer = later(front, ICE)
+    assert "say" not in names(answer)
+    front.applications = Applications(announced) if back else front.applications
+
+    assert later(front, sinch.ace()) == CONTINUE
+
+
+def test_ssm_that_is_down_takes_the_decision_back() -> None:
+    front = Front.of(asking(ANNOUNCEMENT, start="answer"))
+    front.answer(ICE)
+
+    front.clock.advance(2)
+    front.applications.down = True
+    assert names(later(front, ICE)) == []
+    front.applications.down = False
+
+    assert later(front, sinch.ace()) == CONTINUE
+    unverified = front.facts.sent[-1]
+    assert isinstance(unverified, CallDecided)
+    assert unverified.of_known_calls_only
+
+
+def test_a_menu_that_was_declined_after_all_takes_the_decision_back() -> None:
+    front = Front.of(asking(MENU, start="answer"))
+    asked = front.answer(ICE)
+
+    front.answer(sinch.after(asked, "1"))
+    front.clock.advance(2)
+    later(front, sinch.after(asked, "2"))
+
+    assert later(front, sinch.ace()) == CONTINUE
+
+
+def test_a_key_of_the_menus_own_second_is_heeded() -> None:
+    """Sinch's times are whole seconds, and a menu ends after it began."""
+    front = Front.of(asking(MENU, start="answer"))
+
+    front.answer(sinch.after(front.answer(ICE)))
+
+    assert captures(front.answer(sinch.ace()))
+
+
+def test_of_two_decisions_of_one_second_nobody_knows_which_was_obeyed() -> None:
+    front = Front.of(asking(ANNOUNCEMENT, start="answer"))
+    front.answer(ICE)
+    front.applications = Applications(application(asking(ANNOUNCEMENT | {"prompt": {"text": "!"}}, start="answer")))
+    front.answer(ICE)
+
+    assert front.answer(sinch.ace()) == CONTINUE
+
+
+@pytest.mark.parametrize("written", [profile(rule()), profile(), profile(rule(consent=ANNOUNCEMENT))])
+def test_a_profile_that_awaits_nothing_takes_nothing_back(written: dict[str, Any]) -> None:
+    """So a call that is not recorded costs no message there."""
+    front = Front.of(written)
+
+    front.answer(ICE)
+
+    assert not any(fact.withdrawn for fact in decisions(front))
+    assert len(front.facts.sent) == len(written["rules"])
+
+
+def later(front: Front, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the SVAML that answers a callback which Sinch signs at the clock's time."""
+    response = front(sinch.signed(body, timestamp=sinch.stamp(front.clock.now)))
+    assert response["statusCode"] == 200
+    answer: dict[str, Any] = json.loads(response["body"])
+    return answer
+
+
+def decisions(front: Front) -> list[CallDecided]:
+    """Return what the front decided, as it is queued."""
+    return [fact for fact in front.facts.sent if isinstance(fact, CallDecided)]
 
 
 @pytest.mark.parametrize("consent", [HEADER, MENU])
@@ -247,7 +532,7 @@ def test_without_consent_no_answer_is_awaited(consent: dict[str, Any]) -> None:
 
     answer = front.answer(ICE)
     if consent is MENU:
-        front.answer(sinch.pie(answer["action"]["mainMenu"], "2"))
+        front.answer(sinch.after(answer, "2"))
 
     assert front.answer(sinch.ace()) == CONTINUE
 
@@ -278,6 +563,8 @@ def test_an_answer_that_no_rule_awaits_goes_on(body: dict[str, Any]) -> None:
         (asking(HEADER, start="answer"), "no-consent"),
         (asking(MENU, start="answer"), "no-consent"),
         (asking(ANNOUNCEMENT, start="answer"), "no-consent"),
+        (profile(rule(when={"toType": "number"}, start="answer", sample=0)), "continued"),
+        (profile({"name": "nobody", "record": False}, *ON_ANSWER["rules"]), "continued"),
     ],
 )
 def test_the_rule_in_force_at_the_answer_has_to_agree(now: dict[str, Any], outcome: str) -> None:
@@ -400,6 +687,42 @@ def test_a_call_that_was_recorded_from_its_answer_is_not_missed(executor: Thread
     office.take(*(each for each in front.facts.sent if isinstance(each, CallDecided)), ENDED)
 
     assert not office.telemetry.counts["AnswersNotRecorded"]
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_decision_that_was_taken_back_is_not_missed(executor: ThreadPoolExecutor, verified: bool) -> None:
+    office = Office(executor)
+
+    office.take(fact())
+    office.take(withdrawn(verified=verified))
+    office.take(ENDED)
+
+    assert not office.telemetry.counts["AnswersNotRecorded"]
+    assert "waitingShard" not in office.table.items[sinch.CALL]
+
+
+def test_what_may_be_anybodys_makes_no_item(executor: ThreadPoolExecutor) -> None:
+    office = Office(executor)
+
+    office.take(withdrawn("made-up", verified=False))
+    office.take(withdrawn("verified"))
+
+    assert office.table.items.keys() == {"verified"}
+    assert int(office.table.items["verified"]["expiresAt"]["N"]) == int((LATER + timedelta(days=1)).timestamp())
+
+
+def test_an_answer_that_leads_to_a_conference_takes_back_what_is_awaited_of_the_call(
+    executor: ThreadPoolExecutor,
+) -> None:
+    office = Office(executor)
+    to_conference = fact(recording_id="lobby", conference_id="lobby", awaited=None, withdrawn=WITHDRAWN)
+
+    office.take(fact())
+    office.take(to_conference)
+
+    assert office.table.recording().withdrawn == {sinch.CALL: LATER}
+    assert office.table.recording("lobby").calls == {sinch.CALL: START}
+    assert not office.table.recording("lobby").withdrawn
 
 
 def test_two_applications_with_one_call_id_keep_items_of_their_own(executor: ThreadPoolExecutor) -> None:

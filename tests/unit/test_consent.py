@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +18,8 @@ from hypothesis import strategies as st
 from call_recorder.recording.consent import MenuTicket
 from call_recorder.recording.facts import CallDecided
 from call_recorder.recording.ledger import Message
-from call_recorder.recording.policy import KnownCall
+from call_recorder.sinch.callbacks import MenuResult, PieCallback
+from local.simulator.menu import FIRST_MENUS, FirstMenu
 from tests import sinch
 from tests.fakes import RETENTION, Applications, Bus, Front, InMemoryTables, application, new_ledger
 from tests.profiles import (
@@ -49,16 +52,26 @@ def executor() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def menu_id(front: Front, ice: dict[str, Any] | None = None) -> str:
-    """Let a call come in that is asked by a menu; return the id under which the menu is played."""
+first_menu: FirstMenu = "main"
+"""Which of several menus Sinch plays first. Every test below is run with either."""
+
+
+@pytest.fixture(params=FIRST_MENUS, scope="module", autouse=True)
+def _reading(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "first_menu", request.param)
+        yield
+
+
+def ask(front: Front, ice: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Let a call come in that is asked by a menu; return the answer that plays it."""
     answer = front.answer(ICE if ice is None else ice)
     assert answer["action"]["name"] == "runMenu"
-    played: str = answer["action"]["mainMenu"]
-    return played
+    return answer
 
 
-def after_menu(front: Front, played: str | None, key: str = "1", **result: Any) -> dict[str, Any]:
-    return front.answer(sinch.pie(played, key, **result))
+def after_menu(front: Front, asked: dict[str, Any], key: str = "1", **result: Any) -> dict[str, Any]:
+    return front.answer(sinch.after(asked, key, first_menu=first_menu, **result))
 
 
 def proof(front: Front) -> dict[str, Any]:
@@ -110,7 +123,7 @@ def test_a_call_that_cannot_be_traced_is_not_told_that_it_is_recorded() -> None:
 def test_of_the_keys_only_the_accepted_one_records(key: str, accept: str) -> None:
     front = Front.of(asking(MENU | {"accept": accept}))
 
-    answer = after_menu(front, menu_id(front), key)
+    answer = after_menu(front, ask(front), key)
 
     assert answer["action"]["name"] == "connectPstn"
     assert answer["action"]["number"] == CALLEE
@@ -141,26 +154,35 @@ def test_of_the_keys_only_the_accepted_one_records(key: str, accept: str) -> Non
 def test_every_other_end_of_a_menu_connects_unrecorded_and_is_kept(result: dict[str, Any], outcome: str) -> None:
     front = Front.of(asking(MENU))
 
-    answer = after_menu(front, menu_id(front), **result)
+    answer = after_menu(front, ask(front), **result)
 
     assert answer == {"action": {"name": "connectPstn", "number": CALLEE}}
     assert proof(front) == {"kind": "menu", "rule": "asked", "outcome": outcome, "prompt": ASKED, "at": AT}
+
+
+@pytest.mark.parametrize("value", ["key.1", "key.1.", "key.1.WyJhc2tlZCJd"])
+def test_a_key_without_its_ticket_agrees_to_nothing(value: str) -> None:
+    front = Front.of(asking(MENU))
+    ask(front)
+
+    assert front.answer(sinch.pie(value)) == {"action": {"name": "connectPstn", "number": CALLEE}}
+    assert proof(front) == {"kind": "menu", "rule": "asked", "outcome": "error", "prompt": ASKED, "key": "1", "at": AT}
 
 
 @pytest.mark.parametrize("spelling", ["return", "Return", "RETURN"])
 def test_the_end_of_a_menu_is_read_in_any_case(spelling: str) -> None:
     front = Front.of(asking(MENU))
 
-    assert captures(after_menu(front, menu_id(front), type=spelling))
+    assert captures(after_menu(front, ask(front), type=spelling))
 
 
 def test_a_prompt_from_a_file_is_played_and_kept_as_its_url() -> None:
     front = Front.of(asking(MENU | {"prompt": {"file": FILE}}))
 
-    menus = front.answer(ICE)["action"]["menus"]
-    after_menu(front, menus[0]["id"], "2")
+    asked = ask(front)
+    after_menu(front, asked, "2")
 
-    assert {menu["mainPrompt"] for menu in menus} == {FILE}
+    assert {menu["mainPrompt"] for menu in asked["action"]["menus"]} == {FILE}
     assert proof(front)["prompt"] == FILE
 
 
@@ -234,7 +256,7 @@ TO_THE_APP = profile(
 def test_after_a_menu_an_app_user_is_met_in_a_conference_of_the_calls_own(key: str) -> None:
     front = Front.of(TO_THE_APP)
 
-    answer = after_menu(front, menu_id(front, sinch.ice("did", DIALLED)), key)
+    answer = after_menu(front, ask(front, sinch.ice("did", DIALLED)), key)
 
     assert answer["action"]["name"] == "connectConf"
     assert answer["action"]["conferenceId"] == OWN_CONFERENCE
@@ -250,7 +272,8 @@ def test_a_conference_of_its_own_has_a_name_that_sinch_takes(call_id: str) -> No
     if asked["action"]["name"] != "runMenu":
         return
 
-    name = front.answer(sinch.pie(asked["action"]["mainMenu"]) | {"callid": call_id})["action"]["conferenceId"]
+    pressed = sinch.after(asked, first_menu=first_menu) | {"callid": call_id}
+    name = front.answer(pressed)["action"]["conferenceId"]
 
     assert name.startswith("recorder-call-")
     assert name.isascii()
@@ -273,27 +296,53 @@ def test_joining_a_conference_of_a_calls_own_is_never_recorded_by_a_rule(to: tup
 TICKETS = st.text(max_size=64)
 
 
-@given(rule_name=TICKETS, question=TICKETS, to_type=TICKETS, endpoint=st.text(max_size=256))
-def test_a_ticket_comes_back_as_it_went(rule_name: str, question: str, to_type: str, endpoint: str) -> None:
+def returned(value: str) -> MenuResult:
+    """Return a menu's end as it is read from a PIE."""
+    result = PieCallback.model_validate(sinch.pie(value)).menu_result
+    assert result
+    return result
+
+
+@given(rule_name=TICKETS, question=TICKETS, to_type=TICKETS, endpoint=st.text(max_size=256) | st.text(max_size=2048))
+def test_a_ticket_comes_back_as_it_went_or_is_known_not_to_fit(
+    rule_name: str, question: str, to_type: str, endpoint: str
+) -> None:
     ticket = MenuTicket(rule_name, question, to_type, endpoint)
 
-    assert MenuTicket.of(ticket.menu_id()) == ticket
-    assert ticket.menu_id().replace("-", "").replace("_", "").replace(".", "").isalnum()
+    for key in "0123456789*#":
+        assert (MenuTicket.of(returned(ticket.value(key))) == ticket) == ticket.fits
+        rest = ticket.value(key).removeprefix(f"key.{key}.")
+        assert rest.replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize(("to_type", "endpoint"), [("did", "+1201" + "5" * 2000), ("username", "\x01" * 256)])
+def test_a_call_whose_ticket_does_not_fit_is_connected_without_being_asked(to_type: str, endpoint: str) -> None:
+    menu = MENU | {"usernameByConference": True}
+    front = Front.of(
+        profile(rule(when=FROM_PHONE | {"toType": to_type}, consent=menu), routes=[{"to": "*", "action": PSTN_ACTION}])
+    )
+
+    answer = front.answer(sinch.ice(to_type, endpoint))
+
+    assert answer["action"]["name"] == {"did": "connectPstn", "username": "connectMxp"}[to_type]
+    assert not captures(answer)
+    assert front.line.fields["outcome"] == "no-consent"
 
 
 def packed(value: Any) -> str:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return "main." + base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return "key.1." + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 GARBLED = [
     None,
     "",
-    "main",
-    "main.",
-    "main.!!!",
-    "main.ä",
-    "menu." + packed(["asked", "x", "number", CALLEE]).removeprefix("main."),
+    "key",
+    "key.1",
+    "key.1.",
+    "key.1.!!!",
+    "key.1.ä",
+    "menu.1." + packed(["asked", "x", "number", CALLEE]).removeprefix("key.1."),
     packed(["asked", "x", "number"]),
     packed(["asked", "x", "number", 7]),
     packed(["asked", "x", "number", "\ud800"]),
@@ -307,23 +356,82 @@ GARBLED = [
 @pytest.mark.parametrize("garbled", GARBLED)
 def test_a_pie_without_its_ticket_goes_on_by_what_is_known_of_the_call_unrecorded(garbled: str | None) -> None:
     front = Front.of(asking(MENU))
-    menu_id(front)
+    ask(front)
 
-    assert after_menu(front, garbled) == {"action": {"name": "connectPstn", "number": CALLEE}}
+    assert front.answer(sinch.pie(garbled)) == {"action": {"name": "connectPstn", "number": CALLEE}}
     assert front.telemetry.lines[-1].fields["outcome"] == "no-consent"
+    assert proof(front)["outcome"] in ("declined", "error")
+    assert proof(front)["prompt"] == ASKED
 
 
 @pytest.mark.parametrize("garbled", GARBLED)
-def test_a_pie_of_which_nothing_is_known_is_let_go_on(garbled: str | None) -> None:
-    assert Front.of(asking(MENU)).answer(sinch.pie(garbled)) == {"action": {"name": "continue"}}
+def test_a_call_of_which_nothing_is_known_after_its_menu_is_hung_up_and_counted(garbled: str | None) -> None:
+    front = Front.of(asking(MENU))
+
+    assert front.answer(sinch.pie(garbled)) == {"action": {"name": "hangup"}}
+    assert front.line.fields["outcome"] == "lost-after-menu"
+    assert front.telemetry.counts["CallsLostAfterMenu"] == 1
 
 
-@given(st.binary(max_size=60).map(packed) | st.text(max_size=40).map(lambda text: f"main.{text}"))
+@pytest.mark.parametrize("type_", ["timeout", "invalidInput", "error"])
+def test_a_call_is_lost_after_its_menu_if_the_table_cannot_be_read(type_: str) -> None:
+    front = Front.of(asking(MENU))
+    front.calls.down = True
+
+    assert front.answer(sinch.pie(type=type_)) == {"action": {"name": "hangup"}}
+    assert front.telemetry.counts["CallsLostAfterMenu"] == 1
+    assert front.line.level == "warning"
+
+
+def test_a_caller_who_hung_up_in_the_menu_is_not_lost() -> None:
+    front = Front.of(asking(MENU))
+
+    assert front.answer(sinch.pie(type="hangup")) == {"action": {"name": "hangup"}}
+    assert front.line.fields["outcome"] == "hung-up"
+    assert not front.telemetry.counts["CallsLostAfterMenu"]
+
+
+def test_a_menu_that_was_not_played_here_is_let_go_on() -> None:
+    front = Front.of(profile(rule()))
+
+    assert front.answer(sinch.pie("support")) == {"action": {"name": "continue"}}
+    assert front.line.fields["outcome"] == "continued"
+
+
+@pytest.mark.parametrize("to", [("number", CALLEE), ("username", "alice")])
+@pytest.mark.parametrize("type_", ["return", "timeout"])
+def test_a_menu_ends_in_a_connect_although_the_profile_has_broken(to: tuple[str, str], type_: str) -> None:
+    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": to[0]}, consent=MENU | {"usernameByConference": True})))
+    asked = ask(front, sinch.ice(*to))
+    front.applications = Applications(application("{"))
+
+    answer = after_menu(front, asked, "1" if type_ == "return" else "")
+
+    assert answer["action"]["name"] == {"number": "connectPstn", "username": "connectConf"}[to[0]]
+    assert not captures(answer)
+    assert front.telemetry.lines[-1].fields["outcome"] == "degraded"
+
+
+@given(st.binary(max_size=60).map(packed) | st.text(max_size=40).map(lambda text: f"key.1.{text}"))
 def test_no_made_up_ticket_records_or_breaks(made_up: str) -> None:
     front = Front.of(asking(MENU))
 
-    assert not captures(after_menu(front, made_up))
+    assert not captures(front.answer(sinch.pie(made_up)))
     assert not front.facts.sent
+
+
+@pytest.mark.parametrize(("rule_name", "question"), [("other", None), ("asked", "00000000")])
+def test_a_foreign_ticket_records_nobody(rule_name: str, question: str | None) -> None:
+    written = profile(
+        rule("asked", when=FROM_PHONE | {"toType": "number"}, consent=MENU),
+        rule("other", when=FROM_PHONE | {"toType": "sip"}, consent=MENU | {"prompt": {"text": "Press 1 to refuse."}}),
+    )
+    front = Front.of(written)
+    ticket = MenuTicket.of(returned(ask(front)["action"]["menus"][0]["options"][1]["action"][7:-1]))
+    assert ticket is not None
+    forged = replace(ticket, rule=rule_name, question=question or ticket.question)
+
+    assert not captures(front.answer(sinch.pie(forged.value("1"))))
 
 
 def changed(front: Front, **menu: Any) -> None:
@@ -338,27 +446,27 @@ def changed(front: Front, **menu: Any) -> None:
 @pytest.mark.parametrize("key", ["1", "2"])
 def test_a_key_agrees_to_the_question_that_was_asked_and_to_no_later_one(menu: dict[str, Any], key: str) -> None:
     front = Front.of(asking(MENU))
-    played = menu_id(front)
+    asked = ask(front)
     changed(front, **menu)
 
-    assert after_menu(front, played, key) == {"action": {"name": "connectPstn", "number": CALLEE}}
+    assert after_menu(front, asked, key) == {"action": {"name": "connectPstn", "number": CALLEE}}
 
 
 def test_what_does_not_change_the_question_may_change() -> None:
     front = Front.of(asking(MENU))
-    played = menu_id(front)
+    asked = ask(front)
     changed(front, repeats=3, timeoutMills=9000)
 
-    assert captures(after_menu(front, played))
+    assert captures(after_menu(front, asked))
 
 
 @pytest.mark.parametrize("now", [profile(), asking(ANNOUNCEMENT), asking(HEADER), profile(rule("other"))])
 def test_a_rule_that_no_longer_asks_by_a_menu_records_nobody_whom_it_asked(now: dict[str, Any]) -> None:
     front = Front.of(asking(MENU))
-    played = menu_id(front)
+    asked = ask(front)
     front.applications = Applications(application(now))
 
-    assert after_menu(front, played) == {"action": {"name": "connectPstn", "number": CALLEE}}
+    assert after_menu(front, asked) == {"action": {"name": "connectPstn", "number": CALLEE}}
 
 
 @pytest.mark.parametrize(
@@ -367,13 +475,13 @@ def test_a_rule_that_no_longer_asks_by_a_menu_records_nobody_whom_it_asked(now: 
 def test_a_call_whose_route_is_gone_is_hung_up_after_its_menu_and_is_no_recording(
     routes: list[dict[str, Any]], outcome: str
 ) -> None:
-    asked = rule(when=FROM_PHONE | {"toType": "did"}, consent=MENU)
-    front = Front.of(profile(asked, routes=[{"to": "*", "action": PSTN_ACTION}]))
-    played = menu_id(front, sinch.ice("did", DIALLED))
+    by_menu = rule(when=FROM_PHONE | {"toType": "did"}, consent=MENU)
+    front = Front.of(profile(by_menu, routes=[{"to": "*", "action": PSTN_ACTION}]))
+    asked = ask(front, sinch.ice("did", DIALLED))
     sent = len(front.facts.sent)
-    front.applications = Applications(application(profile(asked, routes=routes)))
+    front.applications = Applications(application(profile(by_menu, routes=routes)))
 
-    assert after_menu(front, played) == {"action": {"name": "hangup"}}
+    assert after_menu(front, asked) == {"action": {"name": "hangup"}}
     assert front.telemetry.lines[-1].fields["outcome"] == outcome
     assert len(front.facts.sent) == sent
 
@@ -406,7 +514,7 @@ def test_the_proof_is_on_the_item_and_in_the_event(kind: str, executor: ThreadPo
     answer = front.answer(ICE | {"callHeaders": AGREED})
     if kind == "menu":
         front.clock.advance(20)
-        pressed = sinch.pie(answer["action"]["mainMenu"], key)
+        pressed = sinch.after(answer, key, first_menu=first_menu)
         at = sinch.stamp(front.clock.now)
         assert front(sinch.signed(pressed, timestamp=at))["statusCode"] == 200
     else:
@@ -435,7 +543,7 @@ def test_a_refusal_is_kept_and_found_by_application_and_day_and_no_event_tells_o
 ) -> None:
     front = Front.of(asking(consent))
     if consent is MENU:
-        after_menu(front, menu_id(front), "2", **({} if outcome == "declined" else {"type": outcome}))
+        after_menu(front, ask(front), "2", **({} if outcome == "declined" else {"type": outcome}))
     else:
         front.answer(ICE)
 
@@ -456,24 +564,13 @@ def test_no_log_line_shows_the_numbers_of_a_call_that_was_asked() -> None:
         for start in ("connect", "answer"):
             front = Front.of(asking(consent, start=start))
             asked = front.answer(ICE)
-            for played in (asked["action"].get("mainMenu"), "main", None):
-                after_menu(front, played)
-                after_menu(front, played, "2")
+            for key in ("1", "2", "", "hangup") if consent is MENU else ():
+                after_menu(front, asked, key)
+            for value in ("key.1", "main", None):
+                front.answer(sinch.pie(value))
             front.calls.down = True
             front.answer(sinch.ace())
             front.answer(sinch.pie())
             shown = repr(front.telemetry.lines)
             assert CALLEE.removeprefix("+") not in shown
             assert "46700000001" not in shown
-
-
-def test_what_is_known_of_a_call_agrees_to_its_own_rule_only() -> None:
-    front = Front.of(asking(HEADER, start="answer"))
-    front.answer(ICE | {"callHeaders": AGREED})
-    known = front.calls.find(sinch.APPLICATION, sinch.CALL)
-    recorder = application(profile(rule("asked", consent=ANNOUNCEMENT), rule("other", consent=ANNOUNCEMENT))).recorder
-    assert known is not None
-    assert recorder is not None
-
-    assert not any(known.agreed_to(each) for each in recorder.profile.rules)
-    assert KnownCall(None, None).agreed_to(recorder.profile.rules[0]) is False

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from call_recorder.recording import recording as recording_module
 from call_recorder.recording.events import due
 from call_recorder.recording.facts import (
     AnswerRefused,
+    CallDecided,
     CallEnd,
     CallEnded,
     CallingError,
@@ -22,6 +24,7 @@ from call_recorder.recording.facts import (
     write,
 )
 from call_recorder.recording.files import StoredFile
+from call_recorder.recording.known_call import KnownCall
 from call_recorder.recording.outbox import Claim
 from call_recorder.recording.recording import ForeignFact, Recording
 from tests import sinch
@@ -35,7 +38,7 @@ def _limits(request: pytest.FixtureRequest) -> Iterator[None]:
     """Check the laws again where there is always more than is kept."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "limits that bite":
-            for limit in ("MOST_CALLS", "MOST_FILES", "MOST_NOTIFICATIONS", "MAX_CALLING_ERRORS"):
+            for limit in ("MOST_CALLS", "MAX_AWAITED", "MOST_FILES", "MOST_NOTIFICATIONS", "MAX_CALLING_ERRORS"):
                 patch.setattr(recording_module, limit, 1)
         yield
 
@@ -62,6 +65,26 @@ def test_any_order_with_any_repeats_makes_the_same_recording(facts: list[Fact], 
     shuffled = data.draw(st.permutations(facts + repeats))
 
     assert empty(facts[0]).merge_all(shuffled) == empty(facts[0]).merge_all(facts)
+
+
+@given(st.lists(facts_about(conference=False), min_size=1), st.data())
+def test_memory_and_table_come_to_the_same_decision(facts: list[Fact], data: st.DataObject) -> None:
+    """A function remembers some decisions, the table has some, and both may have the same; that makes no difference."""
+    decisions = [fact for fact in facts if isinstance(fact, CallDecided)]
+    merged = empty(facts[0]).merge_all(facts)
+    split = [data.draw(st.sampled_from(["memory", "table", "both"])) for _ in decisions]
+
+    known = KnownCall()
+    for place in ("memory", "table"):
+        here = [decision for decision, where in zip(decisions, split, strict=True) if where in (place, "both")]
+        known = known.joined(reduce(KnownCall.joined, map(KnownCall.of, data.draw(st.permutations(here))), KnownCall()))
+
+    assert known == KnownCall(
+        start=merged.calls.get(sinch.CALL),
+        asked=merged.asked.get(sinch.CALL),
+        decided=merged.awaited.get(sinch.CALL),
+        withdrawn_at=merged.withdrawn.get(sinch.CALL),
+    )
 
 
 @given(fact_lists(), st.data())

@@ -94,7 +94,8 @@ def test_a_recording_comes_back_from_its_item_as_it_was(recording: Recording) ->
 def test_index_keys_are_there_exactly_when_their_index_should_show_the_item(recording: Recording) -> None:
     item = to_item(recording, RETENTION, PATIENCE)
     call = recording.first_call
-    shown = bool(recording.requests or recording.files or recording.finished_at)
+    heard = recording.files or recording.finished_at
+    shown = bool(recording.requests or recording.consents or recording.answers_missed or heard)
 
     assert ("applicationDay" in item) == ("requestedAt" in item) == shown
     assert ("caller" in item) == (shown and bool(call and call.from_))

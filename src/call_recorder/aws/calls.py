@@ -1,18 +1,21 @@
 """What is known of a call from its ICE, when a later callback needs it.
 
-An ACE says neither where its call goes nor which rule it is under, and a PIE may come without the ticket that
-its menu carried. Both are on the call's item by then, unless the callee or the caller was quicker than the
-queue; for that, the function that answered the ICE remembers the call too.
+An ACE says neither where its call goes nor which rule it is under, and the PIE of a menu that ended without a key
+not where either. Both are on the call's item by then, unless the callee or the caller was quicker than the queue;
+for that, the function that answered the ICE remembers the call too.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from call_recorder.aws.operations import Operations
-from call_recorder.recording.facts import CallDecided, conference_of_its_own
-from call_recorder.recording.policy import KnownCall
+from call_recorder.recording.facts import AwaitedAnswer, CallDecided, conference_of_its_own
+from call_recorder.recording.known_call import KnownCall
+
+if TYPE_CHECKING:
+    from call_recorder.recording.recording import Recording
 
 MOST_REMEMBERED = 1000
 """Calls remembered in memory at once; the oldest goes first and is read from the table."""
@@ -41,30 +44,59 @@ class Calls:
 
     def remember(self, fact: CallDecided) -> None:
         """Remember what was decided on a call, for as long as this function's memory lasts."""
-        self._remembered[fact.application_key, fact.call_id] = KnownCall(fact.call, fact.awaited, fact.consent)
+        name = (fact.application_key, fact.call_id)
+        known = self._remembered.get(name)
+        self._remembered[name] = known.joined(KnownCall.of(fact)) if known else KnownCall.of(fact)
+        if fact.of_known_calls_only and not known:
+            # Whatever strangers send must not push out what is known.
+            self._remembered.move_to_end(name, last=False)
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None:
-        """Return what is known of a call, or ``None``.
+        """Return where a call goes and what was asked in it, or ``None`` if nobody knows.
 
         Raises:
             TableUnavailable: it is not remembered here and the table cannot be read.
         """
         remembered = self._remembered.get((application_key, call_id))
-        if remembered is not None:
-            return remembered
+        return remembered if remembered and remembered.start else self.find_latest(application_key, call_id)
+
+    def find_latest(self, application_key: str, call_id: str) -> KnownCall | None:
+        """Return what was last decided on a call, here or by another function, or ``None`` if nobody knows.
+
+        Raises:
+            TableUnavailable: the table cannot be read, so that nobody knows what was decided elsewhere.
+        """
         # An ICE has no need of what reads items, and a caller waits while it is imported.
-        from call_recorder.aws.items import readable, stored
+        from call_recorder.aws.items import from_item, stored
         from call_recorder.recording.names import names_of
         from call_recorder.recording.recording import Recording
 
         ids = (call_id, conference_of_its_own(call_id))
         names = [name for each in ids for name in names_of(each, application_key)]
         found = stored(self._dynamodb, {self._table: [{"recordingId": {"S": name}} for name in names]})
-        for recording in readable(Recording, found.get(self._table, ())):
-            if recording.application_key == application_key and call_id in recording.decided_calls:
-                return KnownCall(
-                    recording.calls.get(call_id), recording.awaited.get(call_id), recording.consents.get(call_id)
-                )
-        return None
+        known = self._remembered.get((application_key, call_id))
+        for item in found.get(self._table, ()):
+            recording = from_item(Recording, item)
+            if recording.application_key == application_key:
+                read = _known(recording, call_id)
+                known = known.joined(read) if known else read
+        return known
+
+
+def _known(recording: Recording, call_id: str) -> KnownCall:
+    return KnownCall(
+        start=recording.calls.get(call_id),
+        asked=recording.asked.get(call_id),
+        decided=_with_proof(recording, call_id),
+        withdrawn_at=recording.withdrawn.get(call_id),
+    )
+
+
+def _with_proof(recording: Recording, call_id: str) -> AwaitedAnswer | None:
+    """Return the awaited answer. The former version kept its proof of consent beside it, of the same time."""
+    awaited, beside = recording.awaited.get(call_id), recording.consents.get(call_id)
+    if awaited is None or awaited.consent or beside is None or beside.at != awaited.at:
+        return awaited
+    return awaited.model_copy(update={"consent": beside})

@@ -21,7 +21,15 @@ from call_recorder.recording.errors import (
     UnknownApplication,
 )
 from call_recorder.recording.facts import AnswerRefused, CallDecided, Fact, Notified, fact_of, is_recordable
-from call_recorder.recording.policy import Answer, KnownCall, Policy, answer_continue, answer_degraded
+from call_recorder.recording.known_call import KnownCall
+from call_recorder.recording.policy import (
+    Answer,
+    Policy,
+    answer_continue,
+    answer_degraded,
+    needs_known_call,
+    taking_back,
+)
 from call_recorder.sinch.callbacks import (
     AceCallback,
     Callback,
@@ -60,6 +68,8 @@ class _Calls(Protocol):
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None: ...
 
+    def find_latest(self, application_key: str, call_id: str) -> KnownCall | None: ...
+
 
 class _Upstream(Protocol):
     def forward(
@@ -78,6 +88,7 @@ class _Trail:
     rule: str | None = None
     to: str | None = None
     problem: str | None = None
+    remembered: bool = False
     calling_error: str | None = None
     started: float = field(default_factory=monotonic)
 
@@ -137,7 +148,7 @@ class FrontDoor:
         try:
             application = self._applications.get(claimed.application_key)
         except ParametersUnavailable as error:
-            return self._answer_unverified(request, trail, error)
+            return self._answer_unverified(request, signed_at, trail, error)
         verify(request, claimed.signature, application.secrets)
         callback = parse(request.body)
         _note(callback, trail)
@@ -165,9 +176,11 @@ class FrontDoor:
     ) -> Answer:
         if application.recorder is None:
             trail.problem = application.problem
-            if isinstance(callback, IceCallback):
-                return answer_degraded(callback, self._settings.degraded_answer)
-            return answer_continue()
+            if isinstance(callback, AceCallback):
+                return answer_continue()
+            known = self._before(callback, application, trail) if isinstance(callback, PieCallback) else None
+            answer = answer_degraded(callback, known, self._settings.degraded_answer)
+            return taking_back(answer, application.key, callback.call_id, signed_at, verified=True)
         policy = Policy(application.key, application.recorder, signed_at)
         match callback:
             case IceCallback():
@@ -177,16 +190,35 @@ class FrontDoor:
             case _ if upstream is not None:
                 return Answer(upstream, "continued")
             case PieCallback():
-                return policy.pie(callback, self._known(callback, application, trail))
+                return policy.pie(callback, self._before(callback, application, trail))
             case AceCallback():
-                return policy.ace(callback, self._known(callback, application, trail))
+                return policy.ace(callback, self._awaited(callback, application, trail))
 
-    def _known(self, callback: AceCallback | PieCallback, application: Application, trail: _Trail) -> KnownCall | None:
+    def _before(self, pie: PieCallback, application: Application, trail: _Trail) -> KnownCall | None:
+        """Return what is known of a call before its menu, if the PIE itself does not say."""
         recorder = application.recorder
-        if recorder is None or not recorder.profile.goes_on_after_ice or not is_recordable(callback.call_id):
+        if not needs_known_call(pie) or (recorder and recorder.profile.upstream):
+            return None
+        return self._found(self._calls.find, pie, application, trail)
+
+    def _awaited(self, ace: AceCallback, application: Application, trail: _Trail) -> KnownCall | None:
+        """Return what was last decided on an answered call, if a rule can await its answer."""
+        recorder = application.recorder
+        if recorder is None or not recorder.profile.records_on_answer:
+            return None
+        return self._found(self._calls.find_latest, ace, application, trail)
+
+    def _found(
+        self,
+        find: Callable[[str, str], KnownCall | None],
+        callback: AceCallback | PieCallback,
+        application: Application,
+        trail: _Trail,
+    ) -> KnownCall | None:
+        if not is_recordable(callback.call_id):
             return None
         try:
-            return self._calls.find(application.key, callback.call_id)
+            return find(application.key, callback.call_id)
         except TableUnavailable as error:
             trail.problem = str(error)
             return None
@@ -221,21 +253,28 @@ class FrontDoor:
         trail.problem = f"upstream: {error}"
         self._telemetry.count("UpstreamFailures")
 
-    def _answer_unverified(self, request: SignedRequest, trail: _Trail, error: ParametersUnavailable) -> str:
+    def _answer_unverified(
+        self, request: SignedRequest, signed_at: datetime, trail: _Trail, error: ParametersUnavailable
+    ) -> str:
         """Connect a call that cannot be verified for want of its parameters; the answer holds nothing secret."""
         callback = parse(request.body)
         _note(callback, trail)
         if not isinstance(callback, IceCallback):
             raise error
         trail.problem = str(error)
-        return self._decided(answer_degraded(callback, self._settings.degraded_answer), trail)
+        return self._decided(self._degraded(callback, signed_at, trail), trail)
+
+    def _degraded(self, ice: IceCallback, at: datetime, trail: _Trail) -> Answer:
+        """Answer an ICE that may be anybody's."""
+        answer = answer_degraded(ice, None, self._settings.degraded_answer)
+        return taking_back(answer, trail.application_key or "", ice.call_id, at, verified=False)
 
     def _decided(self, answer: Answer, trail: _Trail) -> str:
         trail.outcome, trail.rule = answer.outcome, answer.rule
         fact = answer.fact
         if fact is not None:
-            trail.recording_id = fact.recording_id
-            if answer.outcome in ("consent-asked", "answer-awaited"):
+            trail.recording_id, trail.remembered = fact.recording_id, True
+            if fact.asked or fact.awaited or fact.withdrawn:
                 self._calls.remember(fact)
             try:
                 self._facts.send(fact)
@@ -280,7 +319,12 @@ class FrontDoor:
         _note(callback, trail)
         if not isinstance(callback, IceCallback):
             return 500, ""
-        return 200, self._decided(answer_degraded(callback, self._settings.degraded_answer), trail)
+        answer = self._degraded(callback, self._clock(), trail)
+        if trail.remembered:
+            # What broke may be what an answer is remembered by, and it would break again.
+            trail.outcome = answer.outcome
+            return 200, answer.svaml.to_json()
+        return 200, self._decided(answer, trail)
 
     def _request(self, event: Mapping[str, Any]) -> SignedRequest:
         headers = event.get("headers") or {}
@@ -296,6 +340,8 @@ class FrontDoor:
             self._telemetry.count("DegradedAnswers")
         elif trail.outcome == "no-route":
             self._telemetry.count("CallsWithoutRoute")
+        elif trail.outcome == "lost-after-menu":
+            self._telemetry.count("CallsLostAfterMenu")
         self._telemetry.count("Callbacks")
         if trail.event == "ice":
             self._telemetry.measure("IceMilliseconds", monotonic() - trail.started)

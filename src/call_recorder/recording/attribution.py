@@ -79,7 +79,7 @@ class Attribution:
     """
 
     def __init__(self, facts: Collection[Fact], stored: Mapping[str, Recording], patience: Patience) -> None:
-        decisions = [fact for fact in facts if isinstance(fact, CallDecided)]
+        decisions = [fact for fact in facts if isinstance(fact, CallDecided) and fact.decides]
         self._stored = stored
         self._items: dict[tuple[str, str], Recording] = {}
         self._patience = patience
@@ -97,8 +97,10 @@ class Attribution:
                 known = (conference_id, fact.application_key) in self._conferences
                 yield self._to(_of_conference(fact, conference_id) if known else fact)
             case CallDecided():
-                yield from self._taken_along(fact)
-                yield self._to(fact)
+                yield from self._taken_back(fact)
+                if fact.decides or fact.conference_id is None:
+                    yield from self._taken_along(fact)
+                    yield self._to(fact.model_copy(update={"withdrawn": None}) if fact.conference_id else fact)
             case RecordingFact(call_id=str(call_id), conference_id=str(conference_id), recording_id=named) if (
                 call_id != conference_id == named
             ):
@@ -135,6 +137,15 @@ class Attribution:
             or (conference_id, application_key) in self._requested
             or (conference_id, application_key, call_id) in self._decided
         )
+
+    def _taken_back(self, decision: CallDecided) -> Iterator[Attributed]:
+        """Yield that a call's answer is not awaited any more.
+
+        It was under the call's own id, if it was at all: nobody awaits the answer of a conference.
+        """
+        if decision.withdrawn and decision.conference_id:
+            key, call_id = decision.application_key, decision.call_id
+            yield self._to(CallDecided.taking_back(key, call_id, decision.withdrawn))
 
     def _taken_along(self, decision: CallDecided) -> Iterator[Attributed]:
         """Yield what is kept with a call that turns out to be a part of its conference's recording."""

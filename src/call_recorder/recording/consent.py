@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from call_recorder.recording.facts import Consent, ConsentOutcome
 from call_recorder.recording.patterns import Pattern, matches
-from call_recorder.sinch.callbacks import CallHeader, MenuResult, is_text
+from call_recorder.sinch.callbacks import MAX_TEXT, CallHeader, MenuResult, is_text
 from call_recorder.sinch.locales import voice_locale, voice_locales
 from call_recorder.sinch.strict import Listed, Strict
 from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, RunMenu, Say
@@ -27,7 +27,8 @@ from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, 
 KEYS = "0123456789*#"
 
 _MAIN = "main"
-_KEY_PRESSED = "key."
+_KEY = "key"
+_LONGEST_HEADER_VALUE = 256
 
 
 class Prompt(Strict):
@@ -103,22 +104,18 @@ class ConsentMenu(Strict):
 
     def action(self, ticket: MenuTicket) -> RunMenu:
         """Return the menu for one call; every key ends it, so that no key is asked for twice."""
-        options = tuple(MenuOption(dtmf=key, action=f"return({_KEY_PRESSED}{key})") for key in KEYS)
+        options = tuple(MenuOption(dtmf=key, action=f"return({ticket.value(key)})") for key in KEYS)
         prompt = self.prompt.in_menu()
-        menus = tuple(
-            Menu(
-                id=name,
-                main_prompt=prompt,
-                repeat_prompt=prompt,
-                repeats=self.repeats,
-                max_digits=1,
-                timeout_mills=self.timeout_mills,
-                options=options,
-            )
-            # The vendor wants a menu named main among them; the one that is played carries the ticket.
-            for name in (ticket.menu_id(), _MAIN)
+        menu = Menu(
+            id=_MAIN,
+            main_prompt=prompt,
+            repeat_prompt=prompt,
+            repeats=self.repeats,
+            max_digits=1,
+            timeout_mills=self.timeout_mills,
+            options=options,
         )
-        return RunMenu(barge=True, locale=self.prompt.locale, main_menu=menus[0].id, enable_voice=False, menus=menus)
+        return RunMenu(barge=True, locale=self.prompt.locale, main_menu=_MAIN, enable_voice=False, menus=(menu,))
 
 
 class HeaderConsent(Strict):
@@ -153,21 +150,41 @@ def by_header(rule: str, consent: HeaderConsent, headers: tuple[CallHeader, ...]
         rule=rule,
         outcome="accepted" if given else "declined",
         header=consent.header,
-        header_value=value[:256] if value is not None else None,
+        header_value=value[:_LONGEST_HEADER_VALUE] if value is not None else None,
     )
 
 
 def by_menu(rule: str, menu: ConsentMenu, result: MenuResult, at: datetime) -> Consent:
-    """Return the proof of how a menu ended."""
+    """Return the proof of how a menu ended. A key without its ticket agrees to nothing: what was asked is not sure."""
     return Consent(
         at=at, kind="menu", rule=rule, outcome=_ended(menu, result), prompt=menu.prompt.said, key=_key(result)
     )
 
 
+def agrees(proof: Consent | None, rule: str, consent: ConsentRule | None) -> bool:
+    """Tell whether a proof is of the consent that a rule asks for."""
+    if consent is None:
+        return True
+    if proof is None or not proof.given or (proof.rule, proof.kind) != (rule, consent.kind):
+        return False
+    match consent:
+        case HeaderConsent(header=header, value=pattern):
+            value = proof.header_value
+            # One that was cut may have said something else.
+            whole = value is not None and len(value) < _LONGEST_HEADER_VALUE
+            return whole and (proof.header or "").lower() == header.lower() and matches(pattern, value or "")
+        case ConsentMenu(accept=accept, prompt=prompt):
+            return (proof.prompt, proof.key) == (prompt.said, accept)
+        case Announcement(prompt=prompt):
+            return proof.prompt == prompt.said
+
+
 def _ended(menu: ConsentMenu, result: MenuResult) -> ConsentOutcome:
     match result.type:
         case "return":
-            return "accepted" if _key(result) == menu.accept else "declined"
+            if _key(result) != menu.accept:
+                return "declined"
+            return "accepted" if MenuTicket.of(result) else "error"
         case "timeout" | "hangup" | "invalidinput" as ended:
             return ended
         case _:
@@ -175,13 +192,15 @@ def _ended(menu: ConsentMenu, result: MenuResult) -> ConsentOutcome:
 
 
 def _key(result: MenuResult) -> str | None:
-    key = (result.value or "").removeprefix(_KEY_PRESSED)
-    return key if result.type == "return" and len(key) == 1 and key in KEYS else None
+    name, _, rest = (result.value or "").partition(".")
+    key = rest.partition(".")[0]
+    pressed = result.type == "return" and name == _KEY and len(key) == 1 and key in KEYS
+    return key if pressed else None
 
 
 @dataclass(frozen=True, slots=True)
 class MenuTicket:
-    """What is needed to go on after a menu. A PIE carries no destination, so this travels in the menu's id.
+    """What is needed to go on after a menu. A PIE carries no destination, so this travels in the value of each key.
 
     ``question`` is that of the menu which was played: a key agrees to what was asked, not to what a profile that
     changed meanwhile would ask.
@@ -192,17 +211,23 @@ class MenuTicket:
     to_type: str
     endpoint: str
 
-    def menu_id(self) -> str:
-        """Return the id of the menu that carries this ticket."""
+    def value(self, key: str) -> str:
+        """Return what the menu returns when the caller presses a key."""
         fields = [self.rule, self.question, self.to_type, self.endpoint]
         packed = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-        return f"{_MAIN}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+        return f"{_KEY}.{key}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+
+    @property
+    def fits(self) -> bool:
+        """Whether the ticket comes back whole: longer values are read only in part."""
+        return len(self.value(KEYS[0])) <= MAX_TEXT
 
     @classmethod
-    def of(cls, menu_id: str | None) -> MenuTicket | None:
-        """Read a ticket back from a menu's id; ``None`` if it carries none."""
-        name, _, packed = (menu_id or "").partition(".")
-        if name != _MAIN:
+    def of(cls, result: MenuResult) -> MenuTicket | None:
+        """Read a ticket back from what a menu ended with; ``None`` if it carries none."""
+        name, _, rest = (result.value or "").partition(".")
+        packed = rest.partition(".")[2]
+        if name != _KEY:
             return None
         try:
             fields = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))

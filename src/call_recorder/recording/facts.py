@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeGuard, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -45,11 +46,15 @@ else:
 LONGEST_ID = 128
 """Longest call or conference id, in bytes of JSON, that is recorded under. Sinch's own take 36 to 64."""
 
+MAX_HEADER_BYTES = 1024
+"""Most of a call's headers that is kept, in bytes of JSON. Sinch's own limit for all headers of a call is 1024."""
+
 _OWN_CONFERENCE = "recorder-call-"
 _LATEST_END = timedelta(days=1)
 _LONGEST_WORD = 64
 _LONGEST_NAME = 256
 _LONGEST_TEXT = 1024  # the vendor's own limit for custom
+_LONGEST_CHARACTER = 6  # a control character, in bytes of JSON
 _LONGEST_URL = 1300  # a key takes 1024 bytes, Google's bucket 222
 
 
@@ -128,6 +133,35 @@ Key = Annotated[str, Field(min_length=1), _within(_LONGEST_URL)]
 """What an item is stored under. DynamoDB takes 2,048 bytes."""
 
 
+class Timed(Protocol):
+    """What is said of a time."""
+
+    @property
+    def at(self) -> datetime:
+        """Return the time."""
+
+    def model_dump_json(self) -> str:
+        """Return all that is said."""
+
+
+_TimedT = TypeVar("_TimedT", bound=Timed)
+
+
+def order(value: Timed) -> tuple[datetime, str]:
+    """Return what tells two values of one time apart, too: a choice by it does not depend on which came first."""
+    return value.at, value.model_dump_json()
+
+
+def earlier(one: _TimedT, other: _TimedT) -> _TimedT:
+    """Return the earlier of two."""
+    return min(one, other, key=order)
+
+
+def later(one: _TimedT, other: _TimedT) -> _TimedT:
+    """Return the later of two."""
+    return max(one, other, key=order)
+
+
 class CallStart(Model):
     """A call as its ICE describes it. Numbers, usernames and addresses as Sinch gives them."""
 
@@ -152,6 +186,19 @@ class CallStart(Model):
             origination_type=_clipped(ice.origination_type, _LONGEST_WORD),
             custom=_clipped(ice.custom, _LONGEST_TEXT),
         )
+
+    @property
+    def perhaps_clipped(self) -> frozenset[str]:
+        """The fields that may lack their end, as conditions name them."""
+        kept = {
+            "from": (self.from_, _LONGEST_NAME),
+            "to": (self.to, _LONGEST_NAME),
+            "toType": (self.to_type, _LONGEST_WORD),
+            "domain": (self.domain, _LONGEST_WORD),
+            "originationType": (self.origination_type, _LONGEST_WORD),
+            "custom": (self.custom, _LONGEST_TEXT),
+        }
+        return frozenset(name for name, (text, longest) in kept.items() if text and _perhaps_clipped(text, longest))
 
 
 class CallEnd(Model):
@@ -207,11 +254,99 @@ class Consent(Model):
         return self.outcome in ("announced", "accepted")
 
 
-class AwaitedAnswer(Model):
-    """A call that is to be recorded from the moment it is answered, by which rule."""
+class KeptHeader(Model):
+    """A call header that a profile's conditions name, with every value that the ICE gave it: none if it was absent."""
+
+    name: Name
+    values: tuple[Name, ...] = ()
+
+
+def _bounded(headers: tuple[KeptHeader, ...]) -> tuple[KeptHeader, ...]:
+    if sum(map(_header_bytes, headers)) > MAX_HEADER_BYTES:
+        raise ValueError("too long")
+    return headers
+
+
+KeptHeaders = Annotated[tuple[KeptHeader, ...], AfterValidator(_bounded)]
+"""The headers that a later decision needs. One that is not among them is not known to be absent."""
+
+
+def keep_headers(ice: IceCallback, names: Iterable[str]) -> tuple[KeptHeader, ...]:
+    """Return the headers of these names that fit whole into what is kept; the case of a name does not count."""
+    kept: list[KeptHeader] = []
+    left = MAX_HEADER_BYTES
+    for name in sorted({name.lower() for name in names}):
+        values = tuple(each.value or "" for each in ice.call_headers if (each.key or "").lower() == name)
+        if not all(_fits(text, _LONGEST_NAME) for text in (name, *values)):
+            continue
+        header = KeptHeader(name=name, values=values)
+        if _header_bytes(header) <= left:
+            left -= _header_bytes(header)
+            kept.append(header)
+    return tuple(kept)
+
+
+def _header_bytes(header: KeptHeader) -> int:
+    return len(header.model_dump_json())
+
+
+class AskedConsent(Model):
+    """A call whose caller is asked by a menu: by which rule, and the fingerprint of the question.
+
+    A menu that ends without a key says neither; see ``ConsentMenu.question``.
+    """
 
     at: Time
     rule: Word
+    question: Word
+    headers: KeptHeaders = ()
+
+
+class AwaitedAnswer(Model):
+    """A call that is to be recorded from the moment it is answered: by which rule, and with what proof of consent.
+
+    The proof counts only if this decision stands when the call is answered. ``contested``: two callbacks of the
+    same time await by different decisions, so that nobody can tell which answer Sinch obeyed.
+    """
+
+    at: Time
+    rule: Word
+    consent: Consent | None = None
+    headers: KeptHeaders = ()
+    contested: bool = False
+
+    def joined(self, other: AwaitedAnswer) -> AwaitedAnswer:
+        """Return the later decision of the two. The choice depends on them alone and not on which came first."""
+        if self.at != other.at:
+            return max(self, other, key=lambda awaited: awaited.at)
+        one, two = (each.model_copy(update={"contested": False}) for each in (self, other))
+        contested = self.contested or other.contested or one != two
+        return min(one, two, key=lambda each: each.model_dump_json()).model_copy(update={"contested": contested})
+
+    def stands(self, asked: AskedConsent | None, withdrawn_at: datetime | None) -> bool:
+        """Tell whether this is what Sinch was last answered, as far as is known; in doubt it is not.
+
+        Args:
+            asked: the latest menu in the same call.
+            withdrawn_at: when an answer that awaits nothing was last given in it.
+        """
+        if self.contested or (withdrawn_at is not None and self.at <= withdrawn_at):
+            return False
+        if asked is None or self.at > asked.at:
+            return True
+        # Times are whole seconds. The end of a menu can have the time of the menu itself, and always comes after it.
+        return self.at == asked.at and self.consent is not None and self.consent.kind == "menu"
+
+
+class WithdrawnAnswer(Model):
+    """An answer was given to an ICE or PIE that awaits nothing: what was decided before is taken back.
+
+    ``verified``: the callback's signature was. One that could not be verified may be anybody's, so it only counts
+    against a call that is known.
+    """
+
+    at: Time
+    verified: bool
 
 
 class RecordingRequest(Model):
@@ -267,15 +402,45 @@ class CallDecided(_CallFact):
 
     fact: Literal["call-decided"] = "call-decided"
     call: CallStart | None = None
+    asked: AskedConsent | None = None
     consent: Consent | None = None
     awaited: AwaitedAnswer | None = None
+    withdrawn: WithdrawnAnswer | None = None
     request: RecordingRequest | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not (self.call or self.consent or self.awaited or self.request):
+        if not (self.withdrawn or self.decides):
             raise ValueError("nothing was decided")
         return self
+
+    @classmethod
+    def taking_back(cls, application_key: str, call_id: str, withdrawn: WithdrawnAnswer) -> Self:
+        """Return a decision that says of a call only that what was decided before is taken back."""
+        return cls(recording_id=call_id, application_key=application_key, call_id=call_id, withdrawn=withdrawn)
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says more than that what was decided before is taken back."""
+        return any((self.call, self.asked, self.consent, self.awaited, self.request))
+
+    @property
+    def awaits(self) -> AwaitedAnswer | None:
+        """The answer that is awaited. The former version put its proof of consent beside it."""
+        awaited = self.awaited
+        if awaited is None or awaited.consent is not None or self.request is not None:
+            return awaited
+        return awaited.model_copy(update={"consent": self.consent})
+
+    @property
+    def proves(self) -> Consent | None:
+        """The proof of consent that holds whatever comes after: not that of an answer that is still awaited."""
+        return self.consent if self.awaited is None or self.request is not None else None
+
+    @property
+    def of_known_calls_only(self) -> bool:
+        """Whether this counts for nothing unless the call is known: all that it says may be anybody's."""
+        return self.withdrawn is not None and not self.withdrawn.verified and not self.decides
 
 
 class CallEnded(_CallFact):
@@ -517,6 +682,11 @@ def _clipped(text: str | None, longest: int) -> str | None:
     if text is None or _fits(text, longest):
         return text
     return text[: sum(size <= longest for size in accumulate(map(_json_bytes, text)))]
+
+
+def _perhaps_clipped(text: str, longest: int) -> bool:
+    # No character takes more than _LONGEST_CHARACTER, so what was cut ends within that of the limit.
+    return not _fits(text, longest - _LONGEST_CHARACTER)
 
 
 def _fits(text: str, longest: int) -> bool:

@@ -229,7 +229,7 @@ class Ledger:
 
         def merged(stored: Recording | None) -> Recording | None:
             recording = _own(part.item, stored)
-            if recording.revision == 0 and not others:
+            if recording.revision == 0 and all(_of_a_known_call_only(attributed.fact) for attributed in others):
                 return None
             for attributed in others:
                 match attributed.does:
@@ -318,6 +318,11 @@ class Ledger:
 
 class AlreadyUnderWay(Exception):
     """The same queue message is being worked on elsewhere."""
+
+
+def _of_a_known_call_only(fact: Fact) -> bool:
+    """Tell whether a fact makes no item of its own: it may be anybody's."""
+    return isinstance(fact, CallDecided) and fact.of_known_calls_only
 
 
 def _facts(messages: Sequence[Message], places: Sequence[_Entry]) -> list[_About]:

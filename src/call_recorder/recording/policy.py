@@ -15,6 +15,7 @@ from call_recorder.recording.consent import (
     ConsentMenu,
     HeaderConsent,
     MenuTicket,
+    agrees,
     announced,
     by_header,
     by_menu,
@@ -22,15 +23,20 @@ from call_recorder.recording.consent import (
 from call_recorder.recording.decision import Decision, decide
 from call_recorder.recording.destinations import DestinationRefused
 from call_recorder.recording.facts import (
+    AskedConsent,
     AwaitedAnswer,
     CallDecided,
     CallStart,
     Consent,
+    KeptHeader,
     RecordingRequest,
+    WithdrawnAnswer,
     conference_of_its_own,
     is_conference_of_its_own,
     is_recordable,
+    keep_headers,
 )
+from call_recorder.recording.known_call import KnownCall
 from call_recorder.recording.profile import Rule
 from call_recorder.sinch import svaml
 from call_recorder.sinch.callbacks import AceCallback, IceCallback, MenuResult, PieCallback, To
@@ -59,6 +65,7 @@ Outcome = Literal[
     "continued",
     "no-route",
     "hung-up",
+    "lost-after-menu",
     "untraceable",
     "degraded",
 ]
@@ -84,22 +91,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownCall:
-    """What an ICE left behind of its call, for the callbacks that follow."""
-
-    start: CallStart | None
-    awaited: AwaitedAnswer | None
-    consent: Consent | None = None
-
-    def agreed_to(self, rule: Rule) -> bool:
-        """Tell whether the consent is in that a rule asks for, as it stands now."""
-        if rule.consent is None:
-            return True
-        proof = self.consent
-        return proof is not None and proof.given and (proof.rule, proof.kind) == (rule.name, rule.consent.kind)
-
-
-@dataclass(frozen=True, slots=True)
 class _Call:
     """A call that a rule records, consent permitting. ``connect`` is its answer without recording."""
 
@@ -108,21 +99,53 @@ class _Call:
     rule: Rule
     at: datetime
     start: CallStart | None = None
+    headers: tuple[KeptHeader, ...] = ()
 
     @property
     def recording_id(self) -> str:
         return self.connect.conference_id or self.call_id
 
 
-def answer_degraded(ice: IceCallback, degraded: DegradedAnswer) -> Answer:
-    """Answer an ICE without its application's profile: connect the call unrecorded, or hang up."""
-    action = _connect(ice.to) if degraded == "connect" else None
+def answer_degraded(callback: IceCallback | PieCallback, known: KnownCall | None, degraded: DegradedAnswer) -> Answer:
+    """Answer an ICE or PIE without its application's profile: connect the call unrecorded, or hang up."""
+    to = callback.to if isinstance(callback, IceCallback) else _destination(callback, known)
+    if to is None and isinstance(callback, PieCallback):
+        return _lost(callback)
+    action: Connect | Hangup | None = _connect(to) if degraded == "connect" else None
+    if isinstance(callback, PieCallback):
+        action = _after_menu(action, callback.call_id)
     return Answer(Svaml(action=action or Hangup()), "degraded")
 
 
 def answer_continue() -> Answer:
     """Let a call go on as it is."""
     return Answer(Svaml(action=Continue()), "continued")
+
+
+def needs_known_call(pie: PieCallback) -> bool:
+    """Tell whether the menu ended without the ticket that its keys carry."""
+    return MenuTicket.of(pie.menu_result or MenuResult()) is None
+
+
+def taking_back(answer: Answer, application_key: str, call_id: str | None, at: datetime, *, verified: bool) -> Answer:
+    """Return the answer to an ICE or PIE with word that it awaits nothing, whatever was decided on the call before.
+
+    An answer that awaits or asks says by itself what holds from now on.
+
+    Args:
+        answer: what Sinch is told.
+        application_key: whose call it is.
+        call_id: the call, as far as it has an id.
+        at: when Sinch signed the callback.
+        verified: whether its signature was found to be right.
+    """
+    fact = answer.fact
+    if not is_recordable(call_id) or not is_recordable(application_key) or (fact and (fact.awaited or fact.asked)):
+        return answer
+    withdrawn = WithdrawnAnswer(at=at, verified=verified)
+    if fact:
+        return replace(answer, fact=fact.model_copy(update={"withdrawn": withdrawn}))
+    return replace(answer, fact=CallDecided.taking_back(application_key, call_id, withdrawn))
 
 
 class Policy:
@@ -145,6 +168,9 @@ class Policy:
         It goes where the upstream's answer says if there is one, else where its ``to`` or the profile's route
         says, else it is hung up.
         """
+        return self._taking_back(ice, self._ice(ice, upstream))
+
+    def _ice(self, ice: IceCallback, upstream: ForeignSvaml | None) -> Answer:
         action = self._action(ice.to)
         if upstream is None and not isinstance(action, _CONNECTS):
             return _nowhere(action)
@@ -162,51 +188,66 @@ class Policy:
         if not is_recordable(ice.call_id) or not is_recordable(connect.conference_id or ice.call_id):
             return Answer(connect, "untraceable", rule.name, decision=decision)
         at = ice.timestamp or self._at
-        call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at))
+        headers = keep_headers(ice, self._recorder.profile.header_names)
+        call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at), headers)
         return replace(self._by_rule(call, ice), decision=decision)
 
     def pie(self, pie: PieCallback, known: KnownCall | None) -> Answer:
         """Go on after a consent menu: the key that its rule names records, all else connects unrecorded.
 
-        Without the ticket that the menu carried nothing is recorded; what is known of the call says where it goes.
+        A key carries a ticket. Without one nothing is recorded; what is known of the call says where it goes.
         """
-        result = pie.menu_result or MenuResult()
-        ticket = MenuTicket.of(result.menu_id)
-        if ticket is None:
-            if known is None or known.start is None:
-                return answer_continue()
-            to = To(type=known.start.to_type, endpoint=known.start.to)
-            return Answer(self._after_menu(to, pie.call_id), "no-consent")
-        to = To(type=ticket.to_type, endpoint=ticket.endpoint)
+        return self._taking_back(pie, self._pie(pie, known))
+
+    def _pie(self, pie: PieCallback, known: KnownCall | None) -> Answer:
+        to = _destination(pie, known)
+        if to is None:
+            # Where nobody is asked here, the menu was somebody else's, who may want the call to go on.
+            return _lost(pie) if self._recorder.profile.asks_by_menu else answer_continue()
         action = self._action(to)
         if not isinstance(action, _CONNECTS):
             return _nowhere(action)
-        connect = self._after_menu(to, pie.call_id)
-        rule = self._recorder.profile.rule(ticket.rule)
+        connect = Svaml(action=_after_menu(action, pie.call_id) or Hangup())
+        result = pie.menu_result or MenuResult()
+        asked = MenuTicket.of(result) or (known.asked if known else None)
+        rule = self._recorder.profile.rule(asked.rule) if asked else None
         menu = rule.consent if rule else None
-        if rule is None or not isinstance(menu, ConsentMenu) or menu.question != ticket.question:
-            return Answer(connect, "no-consent", ticket.rule)
+        if asked is None or rule is None or not isinstance(menu, ConsentMenu) or menu.question != asked.question:
+            return Answer(connect, "no-consent", asked.rule if asked else None)
         if not is_recordable(pie.call_id):
             return Answer(connect, "untraceable", rule.name)
         call = _Call(pie.call_id, connect, rule, pie.timestamp or self._at)
         return self._capture(call, by_menu(rule.name, menu, result, self._at))
 
     def ace(self, ace: AceCallback, known: KnownCall | None) -> Answer:
-        """Start recording an answered call if a rule awaits its answer, else let it go on."""
+        """Start recording an answered call if a rule awaits its answer and would decide the same again."""
         awaited = known.awaited if known else None
-        rule = self._recorder.profile.rule(awaited.rule) if awaited else None
-        if known is None or rule is None or rule.start != "answer" or not is_recordable(ace.call_id):
+        if known is None or awaited is None or not is_recordable(ace.call_id):
             return answer_continue()
-        if not known.agreed_to(rule):
-            # The rule asks more than it did when the call came in.
+        decision = known.decide(ace.call_id, self._recorder.profile)
+        rule = decision.rule if decision and decision.record else None
+        if rule is None or rule.name != awaited.rule or rule.start != "answer":
+            return answer_continue()
+        if not agrees(awaited.consent, rule.name, rule.consent):
+            # The rule asks for something else than it did when the call came in.
             return Answer(Svaml(action=Continue()), "no-consent", rule.name)
-        call = _Call(ace.call_id, Svaml(action=Continue()), rule, ace.timestamp or self._at)
+        return self.start_recording(ace, rule, awaited.consent)
+
+    def start_recording(self, ace: AceCallback, rule: Rule, consent: Consent | None) -> Answer:
+        """Record a call from its answer, under a rule and with the proof of consent that it asks for."""
+        call = _Call(ace.call_id or "", Svaml(action=Continue()), rule, ace.timestamp or self._at)
         try:
             options = self._options(call)
         except DestinationRefused:
             return Answer(call.connect, "untraceable", rule.name)
         answer = call.connect.adding((StartRecording(options=options),), None)
-        return Answer(answer, "recorded", rule.name, self._fact(call, request=self._request(rule, options)))
+        fact = self._fact(call, consent=consent, request=self._request(rule, options))
+        return Answer(answer, "recorded", rule.name, fact)
+
+    def _taking_back(self, callback: IceCallback | PieCallback, answer: Answer) -> Answer:
+        if not self._recorder.profile.records_on_answer:
+            return answer
+        return taking_back(answer, self._key, callback.call_id, self._at, verified=True)
 
     def _by_rule(self, call: _Call, ice: IceCallback) -> Answer:
         consent = call.rule.consent
@@ -233,9 +274,13 @@ class Policy:
         ticket = MenuTicket(
             rule=call.rule.name, question=menu.question, to_type=to.type or "", endpoint=to.endpoint or ""
         )
+        if not ticket.fits:
+            # The key would come back without the end of the ticket: nobody is asked what cannot be heeded.
+            return Answer(call.connect, "no-consent", call.rule.name)
         ask = Svaml(instructions=(svaml.Answer(),), action=menu.action(ticket))
-        then = replace(call, connect=self._after_menu(to, call.call_id))
-        return Answer(ask, "consent-asked", call.rule.name, self._fact(then))
+        then = replace(call, connect=Svaml(action=_after_menu(self._action(to), call.call_id) or Hangup()))
+        asked = AskedConsent(at=self._at, rule=call.rule.name, question=menu.question, headers=call.headers)
+        return Answer(ask, "consent-asked", call.rule.name, self._fact(then, asked=asked))
 
     def _capture(self, call: _Call, proof: Consent | None, before: tuple[Instruction, ...] = ()) -> Answer:
         """Connect a call, recorded if consent is in; ``before`` is carried out ahead of the connect."""
@@ -243,8 +288,9 @@ class Policy:
         if proof is not None and not proof.given:
             return Answer(call.connect, "no-consent", rule.name, self._fact(call, consent=proof))
         if rule.start == "answer":
-            awaited = AwaitedAnswer(at=self._at, rule=rule.name)
-            fact = self._fact(call, consent=proof, awaited=awaited)
+            # The proof is one of a recording only if this answer is the one that Sinch obeys.
+            awaited = AwaitedAnswer(at=self._at, rule=rule.name, consent=proof, headers=call.headers)
+            fact = self._fact(call, awaited=awaited)
             return Answer(call.connect.adding(before, None), "answer-awaited", rule.name, fact)
         try:
             options = self._options(call)
@@ -280,6 +326,7 @@ class Policy:
         self,
         call: _Call,
         *,
+        asked: AskedConsent | None = None,
         consent: Consent | None = None,
         awaited: AwaitedAnswer | None = None,
         request: RecordingRequest | None = None,
@@ -290,6 +337,7 @@ class Policy:
             call_id=call.call_id,
             conference_id=call.connect.conference_id,
             call=call.start,
+            asked=asked,
             consent=consent,
             awaited=awaited,
             request=request,
@@ -302,12 +350,27 @@ class Policy:
             return route.action if route else None
         return _connect(to)
 
-    def _after_menu(self, to: To, call_id: str | None) -> Svaml:
-        """Return the connect for a PIE, which may not go to an app user: that goes by a conference of its own."""
-        action = self._action(to)
-        if isinstance(action, ConnectMxp):
-            return Svaml(action=ConnectConf(conference_id=conference_of_its_own(call_id or "")))
-        return Svaml(action=action or Hangup())
+
+def _destination(pie: PieCallback, known: KnownCall | None) -> To | None:
+    """Return where a call was going before its menu: by the ticket, else by what is known of it."""
+    ticket = MenuTicket.of(pie.menu_result or MenuResult())
+    if ticket:
+        return To(type=ticket.to_type, endpoint=ticket.endpoint)
+    start = known.start if known else None
+    if start is None or start.perhaps_clipped & {"to", "toType"}:
+        return None
+    return To(type=start.to_type, endpoint=start.to)
+
+
+def _after_menu(action: Connect | Hangup | None, call_id: str | None) -> Connect | Hangup | None:
+    """Return the action for a PIE, which may not connect to an app user: that goes by a conference of its own."""
+    return ConnectConf(conference_id=conference_of_its_own(call_id or "")) if isinstance(action, ConnectMxp) else action
+
+
+def _lost(pie: PieCallback) -> Answer:
+    """Hang up a call of which nothing says where it was going. That is none to be missed if the caller hung up."""
+    hung_up = pie.menu_result is not None and pie.menu_result.type == "hangup"
+    return Answer(Svaml(action=Hangup()), "hung-up" if hung_up else "lost-after-menu")
 
 
 def _nowhere(action: Hangup | None) -> Answer:

@@ -139,6 +139,12 @@ class When(Strict):
         }
         return next((condition for condition, holds in held.items() if not holds), None)
 
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The names of the conditions that are made."""
+        fields = type(self).model_fields
+        return frozenset(fields[name].alias or name for name in fields if getattr(self, name) is not None)
+
     @staticmethod
     def _has(ice: IceCallback, key: str, pattern: str) -> bool:
         values = (each.value or "" for each in ice.call_headers if (each.key or "").lower() == key.lower())
@@ -329,9 +335,24 @@ class RecordingProfile(Strict):
         return next((route for route in self.routes if route.matches(endpoint)), None)
 
     @property
+    def asks_by_menu(self) -> bool:
+        """Whether any rule asks by a menu, so that a PIE is about a question that was asked here."""
+        return any(isinstance(rule.consent, ConsentMenu) for rule in self.rules)
+
+    @property
+    def records_on_answer(self) -> bool:
+        """Whether any rule starts with the answer, so that an ACE needs to know the call."""
+        return any(rule.start == "answer" for rule in self.rules)
+
+    @property
     def goes_on_after_ice(self) -> bool:
-        """Whether any rule asks by a menu or starts with the answer, so that PIE or ACE needs to know the call."""
-        return any(rule.start == "answer" or isinstance(rule.consent, ConsentMenu) for rule in self.rules)
+        """Whether a PIE or an ACE may need to know the call."""
+        return self.asks_by_menu or self.records_on_answer
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The call headers that conditions name."""
+        return frozenset(name for rule in self.rules for name in rule.when.call_headers or ())
 
     def rule(self, name: str) -> Rule | None:
         """Return the rule of this name, or ``None``."""

@@ -7,15 +7,16 @@ often, and wherever a crash cuts in, the same facts make the same recording.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import AwareDatetime, Field
 
 from call_recorder.recording.destinations import is_transcript
 from call_recorder.recording.facts import (
     AnswerRefused,
+    AskedConsent,
     AwaitedAnswer,
     CallDecided,
     CallEnd,
@@ -34,7 +35,11 @@ from call_recorder.recording.facts import (
     RecordingFact,
     RecordingFinished,
     RecordingRequest,
+    Timed,
     TranscriptionAvailable,
+    earlier,
+    later,
+    order,
     read,
     write,
 )
@@ -55,6 +60,10 @@ Witness = Literal["notification", "storage"]
 # notification 2.5 KB, a calling error 1 KB, so that these stay below it together.
 MOST_CALLS = 30
 """Calls of one conference that are kept, those with the smallest ids."""
+
+MAX_AWAITED = 2
+"""Calls of one item whose menu, awaited answer and withdrawal are kept. An item of more is a conference's, and nobody
+reports that a conference was answered."""
 
 MOST_FILES = 25
 """Files, and transcripts, of one recording that are kept. More than one only where a conference id recurs."""
@@ -109,8 +118,10 @@ class Recording(Outbox):
     conference_id: str | None = None
     calls: dict[str, CallStart] = Field(default_factory=dict)
     ends: dict[str, CallEnd] = Field(default_factory=dict)
+    asked: dict[str, AskedConsent] = Field(default_factory=dict)
     consents: dict[str, Consent] = Field(default_factory=dict)
     awaited: dict[str, AwaitedAnswer] = Field(default_factory=dict)
+    withdrawn: dict[str, AwareDatetime] = Field(default_factory=dict)
     requests: dict[str, RecordingRequest] = Field(default_factory=dict)
     finished_at: AwareDatetime | None = None
     files: dict[str, StoredFile] = Field(default_factory=dict)
@@ -145,12 +156,12 @@ class Recording(Outbox):
     @property
     def first_call(self) -> CallStart | None:
         """The call, or of a conference the participant, that came first."""
-        return min(self.calls.values(), key=_order, default=None)
+        return min(self.calls.values(), key=order, default=None)
 
     @property
     def first_request(self) -> RecordingRequest | None:
         """The request that came first; a conference has one per participant."""
-        return min(self.requests.values(), key=_order, default=None)
+        return min(self.requests.values(), key=order, default=None)
 
     @property
     def decided_calls(self) -> Set[str]:
@@ -307,29 +318,33 @@ class Recording(Outbox):
         return {
             call_id: awaited
             for call_id, awaited in self.awaited.items()
-            if call_id not in self.requests and call_id in self.ends and self.ends[call_id].result == "ANSWERED"
+            if awaited.stands(self.asked.get(call_id), self.withdrawn.get(call_id))
+            and call_id not in self.requests
+            and call_id in self.ends
+            and self.ends[call_id].result == "ANSWERED"
         }
 
     @property
     def first_consent(self) -> Consent | None:
         """The proof of consent that came first; a conference has one per participant."""
-        return min(self.consents.values(), key=_order, default=None)
+        return min(self.consents.values(), key=order, default=None)
 
     def expires_at(self, retention: timedelta) -> datetime:
         """Return when the item may go: some time after the latest that is known of the recording.
 
         That time is the rule's own if it has one, else ``retention``.
         """
-        known: list[_Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
+        known: list[Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
         known += [*self.files.values(), *self.transcripts.values(), *self.answers_missed.values()]
         known += [*self.missing.values(), *self.calling_errors.values()]
         times = [each.at for each in known]
         if self.finished_at:
             times.append(self.finished_at)
         if not times:
-            passing: list[_Timed] = [*self.calls.values(), *self.awaited.values(), *self.ends.values()]
-            passed = [each.at for each in passing] + ([self.held_since] if self.held_since else [])
-            return max(passed) + UNREQUESTED_KEPT
+            passing: list[Timed] = [*self.calls.values(), *self.asked.values(), *self.awaited.values()]
+            passing += self.ends.values()
+            passed = [*(each.at for each in passing), *self.withdrawn.values()]
+            return max(passed + ([self.held_since] if self.held_since else [])) + UNREQUESTED_KEPT
         days = [request.retention_days for request in self.requests.values() if request.retention_days]
         return max(times) + (timedelta(days=max(days)) if days else retention)
 
@@ -360,12 +375,10 @@ class Recording(Outbox):
         of_a_call = fact.call_id is not None and fact.conference_id is None
         match fact:
             case CallDecided():
-                news["calls"] = _joined(self.calls, fact.call_id, fact.call, MOST_CALLS)
-                news["consents"] = _joined(self.consents, fact.call_id, fact.consent, MOST_CALLS)
-                news["awaited"] = _joined(self.awaited, fact.call_id, fact.awaited, MOST_CALLS)
-                news["requests"] = _joined(self.requests, fact.call_id, fact.request, MOST_CALLS)
+                news["calls"] = _joined(self.calls, fact.call_id, fact.call, MOST_CALLS, earlier)
+                news |= self._decided(fact)
             case CallEnded():
-                news["ends"] = _joined(self.ends, fact.call_id, fact.end, MOST_CALLS)
+                news["ends"] = _joined(self.ends, fact.call_id, fact.end, MOST_CALLS, earlier)
             case RecordingFinished():
                 news["finished_at"] = min(filter(None, (self.finished_at, fact.at)))
             case RecordingAvailable():
@@ -384,41 +397,37 @@ class Recording(Outbox):
                 news |= self._with_notice(fact)
         return news
 
+    def _decided(self, fact: CallDecided) -> dict[str, object]:
+        """Return what a decision changes. Of two for one call the later counts, which is the one that Sinch obeyed."""
+        call_id, withdrawn_at = fact.call_id, fact.withdrawn.at if fact.withdrawn else None
+        return {
+            "asked": _joined(self.asked, call_id, fact.asked, MAX_AWAITED, later),
+            "consents": _joined(self.consents, call_id, fact.proves, MOST_CALLS, later),
+            "awaited": _joined(self.awaited, call_id, fact.awaits, MAX_AWAITED, AwaitedAnswer.joined),
+            "withdrawn": _joined(self.withdrawn, call_id, withdrawn_at, MAX_AWAITED, max),
+            "requests": _joined(self.requests, call_id, fact.request, MOST_CALLS, later),
+        }
+
     def _with_notice(self, fact: AnswerRefused | Notified) -> dict[str, object]:
         if isinstance(fact, Notified):
             key = _fingerprint(fact.notification)
-            return {"notifications": _joined(self.notifications, key, fact.notification, MOST_NOTIFICATIONS)}
+            return {"notifications": _joined(self.notifications, key, fact.notification, MOST_NOTIFICATIONS, earlier)}
         # A call that an answer was refused of fails, so one error of each is all there is.
         key = fact.call_id or fact.recording_id
-        return {"calling_errors": _joined(self.calling_errors, key, fact.error, MAX_CALLING_ERRORS)}
+        return {"calling_errors": _joined(self.calling_errors, key, fact.error, MAX_CALLING_ERRORS, earlier)}
 
 
-class _Timed(Protocol):
-    @property
-    def at(self) -> datetime: ...
-
-    def model_dump_json(self) -> str: ...
+_T = TypeVar("_T")
 
 
-_T = TypeVar("_T", bound=_Timed)
-_V = TypeVar("_V")
-
-
-def _order(value: _Timed) -> tuple[datetime, str]:
-    return value.at, value.model_dump_json()
-
-
-def _joined(known: dict[str, _T], key: str, value: _T | None, most: int) -> dict[str, _T]:
-    """Join one entry in: of two under one key the earlier stays, of too many keys the smallest stay.
-
-    Both choices depend on the entries alone and not on who came first, so the join keeps its laws.
-    """
+def _joined(known: dict[str, _T], key: str, value: _T | None, most: int, join: Callable[[_T, _T], _T]) -> dict[str, _T]:
+    """Join one entry in; of too many keys the smallest stay, which depends on the keys alone too."""
     if value is None:
         return known
-    return _smallest({**known, key: min(known.get(key, value), value, key=_order)}, most)
+    return _smallest({**known, key: join(known[key], value) if key in known else value}, most)
 
 
-def _smallest(joined: dict[str, _V], most: int) -> dict[str, _V]:
+def _smallest(joined: dict[str, _T], most: int) -> dict[str, _T]:
     return joined if len(joined) <= most else {kept: joined[kept] for kept in sorted(joined)[:most]}
 
 

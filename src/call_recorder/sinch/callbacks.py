@@ -20,7 +20,7 @@ from call_recorder.sinch.timestamps import parse_timestamp
 
 # Longest values that are kept, in characters; the vendor documents 1024 bytes for custom and for each header.
 _SHORT = 256
-_LONG = 2048
+MAX_TEXT = 2048
 
 MAX_CONFERENCE_ID: Final = 64
 """Longest conference id that Sinch takes, in characters."""
@@ -47,7 +47,7 @@ def _text(value: Any) -> str | None:
         text.encode()
     except ValueError:  # a lone surrogate, or an integer too long to print
         return None
-    return text[:_LONG] or None
+    return text[:MAX_TEXT] or None
 
 
 def _word(value: Any) -> str | None:

@@ -109,13 +109,13 @@ def test_the_answer_is_shown_with_its_credentials_masked_and_what_is_stored(
 def test_a_menu_can_be_followed_by_hand() -> None:
     written = asking(MENU)
     asked = said(written, ICE)
-    menu = answer_in(asked)["action"]["mainMenu"]
+    menu = answer_in(asked)
 
     assert "Outcome: consent-asked." in asked
-    agreed = said(written, sinch.pie(menu))
+    agreed = said(written, sinch.after(menu))
     assert answer_in(agreed)["action"]["record"] is True
     assert stored_in(agreed)["consent"]["key"] == "1"
-    declined = said(written, sinch.pie(menu, "2"))
+    declined = said(written, sinch.after(menu, "2"))
     assert answer_in(declined) == {"action": {"name": "connectPstn", "number": "+46700000002"}}
     assert stored_in(declined)["consent"]["outcome"] == "declined"
 
