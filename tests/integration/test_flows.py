@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from call_recorder.recording.parameters import CREDENTIALS
 from local import demo
 from local.commands import main
 from local.emulator import ROOT
-from local.flows import EVENTS, FLOWS, Flow, hold, play, wait_until_settled
+from local.flows import EVENTS, FLOWS, MENU_FLOWS, Flow, hold, play, wait_until_settled
 from local.progress import Progress
 from local.simulator import NOTIFICATIONS, Disturbance, HttpTransport, app_to_conference, dropped, phone_to_number
 from local.simulator.calls import CALLER_NUMBER, End
@@ -31,6 +32,8 @@ from tests.integration.conftest import COLD_START_SECONDS, parameter, queued, ro
 if TYPE_CHECKING:
     from local.backend import Backend
     from local.simulator import IncomingCall, PlayedCall, Simulator
+    from local.simulator.calls import Body
+    from local.simulator.menu import FirstMenu
     from local.stack import LocalStack
     from local.subscriber import Subscriber
 
@@ -69,15 +72,44 @@ def test_what_the_bus_refuses_is_on_the_item_and_not_marked_as_published(
     assert "published" not in (stack.item(held_back.call.call_id) or {})
 
 
-@pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_a_flow_goes_as_it_should(flow: Flow, stack: LocalStack, subscriber: Subscriber) -> None:
-    played = play(flow, stack)
+EITHER_WAY: list[tuple[Flow, FirstMenu]] = [
+    *((flow, "mainMenu") for flow in FLOWS.values()),
+    *((flow, "main") for flow in MENU_FLOWS.values()),
+]
+"""Every flow, and those with a menu whichever menu Sinch plays first: nobody has tried which it is."""
+
+
+@pytest.mark.parametrize(
+    ("flow", "first_menu"), EITHER_WAY, ids=[f"{flow.name}, {first}" for flow, first in EITHER_WAY]
+)
+def test_a_flow_goes_as_it_should(flow: Flow, first_menu: FirstMenu, stack: LocalStack, subscriber: Subscriber) -> None:
+    played = play(flow, stack, first_menu=first_menu)
 
     hold(flow, played, stack, subscriber, Progress(), within=WITHIN)
 
     log = "\n".join(stack.function_log())
     assert played.call.call_id in log
     assert [secret for secret in secrets(stack, flow, played) if secret in log] == []
+
+
+def test_a_later_answer_of_the_same_call_takes_back_that_its_answer_is_awaited(stack: LocalStack) -> None:
+    """Sinch asks again when an answer was lost, and obeys what it is told then."""
+    simulator, call = stack.simulator(), phone_to_number(demo.ON_ANSWER_NUMBER)
+    unrecorded = replace(call, to_type="conference", to_endpoint="recorder-call-of-another")
+
+    def answer(body: Body) -> str:
+        response = simulator.post(body)
+        assert response.status == HTTPStatus.OK
+        return response.body.decode()
+
+    assert "recordingOptions" not in answer(call.ice(demo.DEMO, datetime.now(UTC)))
+    assert "recordingOptions" not in answer(unrecorded.ice(demo.DEMO, datetime.now(UTC)))
+    assert "startRecording" not in answer(call.ace(demo.DEMO, datetime.now(UTC)))
+    until(
+        "the item says that it is taken back",
+        lambda: call.call_id in (stack.item(call.call_id) or {}).get("withdrawn", {}),
+        within=WITHIN,
+    )
 
 
 def secrets(stack: LocalStack, flow: Flow, played: PlayedCall) -> list[str]:

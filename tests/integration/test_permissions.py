@@ -22,6 +22,7 @@ from call_recorder.aws.uploader import NEWEST
 from call_recorder.recording.facts import (
     AwaitedAnswer,
     CallDecided,
+    CallStart,
     Fact,
     RecordingAvailable,
     RecordingRequest,
@@ -104,8 +105,13 @@ def notification_is_taken(stack: LocalStack) -> bool:
 def awaited_answer_is_recorded(stack: LocalStack) -> bool:
     """Answer a call that only the table knows of; tell whether its recording is started."""
     call, now = phone_to_number(demo.ON_ANSWER_NUMBER), datetime.now(UTC)
+    start = CallStart(
+        at=now, from_=call.cli, to=call.to_endpoint, to_type="did", domain="pstn", origination_type="pstn"
+    )
     awaited = AwaitedAnswer(at=now, rule="on answer")
-    fact = CallDecided(recording_id=call.call_id, application_key=demo.DEMO, call_id=call.call_id, awaited=awaited)
+    fact = CallDecided(
+        recording_id=call.call_id, application_key=demo.DEMO, call_id=call.call_id, call=start, awaited=awaited
+    )
     assert is_taken(stack, fact)
     return b"startRecording" in stack.simulator().post(call.ace(demo.DEMO, now)).body
 

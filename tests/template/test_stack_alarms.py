@@ -65,6 +65,7 @@ WATCHES = {
     "StaleParametersAlarm": Watch("CallRecorder/StaleParameters", SERVICE, 5, 0),
     "CallsWithoutRouteAlarm": Watch("CallRecorder/CallsWithoutRoute", SERVICE, 5, 0),
     "CallingErrorsAlarm": Watch("CallRecorder/CallingErrors", SERVICE, 1, 0),
+    "CallsLostAfterMenuAlarm": Watch("CallRecorder/CallsLostAfterMenu", SERVICE, 1, 0),
     "FactsNotQueuedAlarm": Watch("CallRecorder/FactsNotQueued", SERVICE, 1, 0),
     "RecordingQueueAgeAlarm": Watch(
         "AWS/SQS/ApproximateAgeOfOldestMessage", queue("RecordingQueue"), 1, 300, "Maximum"
