@@ -408,7 +408,7 @@ class Books:
                 # The one part is the call's own, the other the conference's.
                 taken_back = CallDecided.taking_back(fact.application_key, fact.call_id, fact.withdrawn)
                 rest = [fact.model_copy(update={"withdrawn": None})] if fact.decides else []
-                return all(map(self._taken, [taken_back, *rest]))
+                return all(self._taken(each, stored) for each in [taken_back, *rest])
             case _:
                 known = [stored.recordings[name] for name in names_to_load(fact) if name in stored.recordings]
                 own = [recording for recording in known if recording.application_key == fact.application_key]
