@@ -223,6 +223,18 @@ def test_a_conference_that_is_named_like_its_call_is_one_item(books: Books) -> N
     assert books.announced_once() == KINDS
 
 
+def test_what_is_held_of_a_call_is_passed_on_though_a_conference_has_its_name(books: Books) -> None:
+    namesake = CALL | {"recording_id": sinch.CALL, "call_id": None, "conference_id": sinch.CALL}
+    books.take(Notified(**namesake, notification=Notification(at=later(1), type="amd")))
+    books.take(*heard(ELSEWHERE))
+
+    books.drain(books.watch(after=PATIENCE.grace / 2))
+
+    assert books.recordings() == {CONFERENCE}
+    assert books.announced_once() == ["Recording Available", "Recording Finished", "Transcription Available"]
+    assert books.watch(after=timedelta(days=9)) == []
+
+
 def test_an_unknown_notification_with_both_ids_is_kept_with_the_recording(books: Books) -> None:
     unknown = Notified(**IN_CONFERENCE, notification=Notification(at=sinch.NOW, type="amd"))
     books.take(unknown)

@@ -255,6 +255,20 @@ def test_a_message_that_is_no_fact_is_told_by_its_fields_and_not_repeated(messag
     assert "secret" not in str(malformed.value)
 
 
+KNOWN = '"fact":"recording-finished","recordingId":"r","applicationKey":"a","at":"2026-11-23T09:30:00Z"'
+
+
+@pytest.mark.parametrize("field", ['"":1', '"" \n:1', '"later":{"":1}', '"later":[{"a":1,"":{}}]'])
+def test_a_field_without_a_name_is_not_kept(field: str) -> None:
+    with pytest.raises(MalformedFact, match="a field without a name"):
+        read(f"{{{KNOWN},{field}}}")
+
+
+@pytest.mark.parametrize("field", ['"later":""', '"\\"\\"":1', '"later":"\\"\\":"', '"a\\"":1', '"later":{}', '" ":1'])
+def test_a_field_with_an_odd_name_or_an_empty_value_is_kept(field: str) -> None:
+    assert json.loads(write(read(f"{{{KNOWN},{field}}}"))).items() >= json.loads(f"{{{field}}}").items()
+
+
 LONG = "\U0001f4de"
 PATH = "x" * (1024 - len("{callId}") - len(".mp3")) + "{callId}.mp3"
 AT_THEIR_LONGEST: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {

@@ -160,11 +160,11 @@ class Attribution:
         item = self._stored.get(overdue.recording_id)
         if item is None or item.application_key != overdue.application_key:
             return
-        held_until, conference_id = item.held_until(self._patience), item.held_beside
-        if held_until and conference_id and item.call_id:
-            known = self._records(conference_id, item.call_id, item.application_key)
+        held_until, call_id, conference_id = item.held_until(self._patience), item.held_of, item.held_beside
+        if held_until and call_id and conference_id:
+            known = self._records(conference_id, call_id, item.application_key)
             if known or item.passed_on_at or held_until <= overdue.at:
-                yield from self._passed_on(item, item.call_id, conference_id, overdue)
+                yield from self._passed_on(item, call_id, conference_id, overdue)
         yield Attributed(item, overdue, "look")
 
     def _passed_on(self, call: Recording, call_id: str, conference_id: str, because: Fact) -> Iterator[Attributed]:

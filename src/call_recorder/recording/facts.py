@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -557,12 +558,18 @@ _QUEUED: TypeAdapter[QueuedFact] = TypeAdapter(
 )
 
 
+_FIELD_WITHOUT_NAME = re.compile(r'(?<!\\)""[ \t\r\n]*:')
+"""In JSON, a field whose name is empty. What is not known here is kept, and DynamoDB does not keep that."""
+
+
 def read(message: str) -> QueuedFact:
     """Read a queue message's body.
 
     Raises:
         MalformedFact: it is no fact; the text names the fields at fault and quotes none of their values.
     """
+    if _FIELD_WITHOUT_NAME.search(message):
+        raise MalformedFact("not a call fact: a field without a name")
     try:
         return _QUEUED.validate_json(message)
     except ValidationError as error:

@@ -179,6 +179,11 @@ class Recording(Outbox):
         return min((fact.conference_id for fact in self.held_facts.values() if fact.conference_id), default=None)
 
     @property
+    def held_of(self) -> str | None:
+        """The call whose facts are held here, if there are any. A conference may be known by the same id."""
+        return min((fact.call_id for fact in self.held_facts.values() if fact.call_id), default=None)
+
+    @property
     def available(self) -> dict[str, StoredFile]:
         """The files that there is something in."""
         return {name: file for name, file in self.files.items() if not file.empty}
