@@ -48,6 +48,12 @@ def existing_stacks(aws: Aws) -> dict[str, str]:
     return {name: status for name, status in found.items() if status != "DELETE_COMPLETE"}
 
 
+def delete_at_once(aws: Aws, name: str) -> None:
+    """Delete a stack without `sam delete`, which asks only twice a minute whether it is done."""
+    aws.cloudformation.delete_stack(StackName=name)
+    until("the stack is deleted", lambda: name not in existing_stacks(aws), within=WITHIN)
+
+
 def play(stack: LocalStack) -> str:
     """Play a call that is recorded into the stack's own bucket; return the access key that its file was stored with."""
     uploads = Uploads(Storage(StorageEndpoints(s3=stack.aws_endpoint)))
@@ -93,7 +99,7 @@ def wait_until_every_cache_has_expired() -> None:
 
 
 def test_two_stacks_go_through_two_rotations_and_no_upload_fails(
-    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+    stack: LocalStack, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     neighbour = another(stack, "neighbour")
     hand_out_key(neighbour, [neighbour.application_key])
@@ -117,6 +123,8 @@ def test_two_stacks_go_through_two_rotations_and_no_upload_fails(
         assert all(keys(each.stack) == {each.newest: "Active"} for each in both)
         assert not set(before) & {each.newest for each in both}
 
+    delete_at_once(aws, "neighbour")
+
 
 def test_a_stack_with_the_prefix_of_another_reports_it_and_changes_nothing(stack: LocalStack, aws: Aws) -> None:
     prefix = stack.outputs["ParameterPrefix"]
@@ -132,9 +140,7 @@ def test_a_stack_with_the_prefix_of_another_reports_it_and_changes_nothing(stack
     assert parameters(aws, prefix) == before
     assert keys(lodger) == {}
 
-    # `sam delete` looks twice a minute only, whether it is done.
-    aws.cloudformation.delete_stack(StackName="lodger")
-    until("the stack is deleted", lambda: "lodger" not in existing_stacks(aws), within=WITHIN)
+    delete_at_once(aws, "lodger")
 
     assert parameters(aws, prefix) == before
     aws.ssm.delete_parameters(Names=[f"/{prefix}/{lodger.application_key}/{name}" for name in (SECRETS, PROFILE)])
