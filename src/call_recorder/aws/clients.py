@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import botocore
 import botocore.session
 from botocore import xform_name
 from botocore.config import Config
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_ssm import SSMClient
+
+_USER_AGENT = f"call-recorder Botocore/{botocore.__version__}"
+"""What CloudTrail shows. Botocore would make up its own, a longer one, twice a call."""
 
 
 class ThroughBoto3:
@@ -116,5 +120,7 @@ def _config(within: limits.SdkLimits) -> Config:
         read_timeout=within.read,
         retries={"mode": "standard", "total_max_attempts": within.attempts},
         max_pool_connections=limits.PARALLEL_CALLS,
-        parameter_validation=False,  # a fifth of what a PutItem costs; the services check what they are sent
+        # Both together are 30 % of the processor's time that a PutItem takes. The services check what they are sent.
+        parameter_validation=False,
+        user_agent=_USER_AGENT,
     )
