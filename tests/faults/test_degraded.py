@@ -142,7 +142,7 @@ def test_a_made_up_key_is_refused_in_a_flood_while_the_parameters_cannot_be_read
 
     assert done.answer is not None
     assert done.answer["statusCode"] == 401
-    assert done.calls == {"GetParameters": MAX_MISSES, "DescribeParameters": 1}
+    assert (done.calls["GetParameters"], done.calls["DescribeParameters"]) == (MAX_MISSES, 1)
 
 
 @pytest.mark.parametrize("fault", [Fault.HANGS, Fault.THROTTLE, Fault.ERROR])
