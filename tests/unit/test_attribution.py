@@ -223,9 +223,14 @@ def test_a_conference_that_is_named_like_its_call_is_one_item(books: Books) -> N
     assert books.announced_once() == KINDS
 
 
+def named_like_the_call() -> Fact:
+    """Return a fact about a conference that has the call's id for its name."""
+    about = CALL | {"recording_id": sinch.CALL, "call_id": None, "conference_id": sinch.CALL}
+    return Notified(**about, notification=Notification(at=later(1), type="amd"))
+
+
 def test_what_is_held_of_a_call_is_passed_on_though_a_conference_has_its_name(books: Books) -> None:
-    namesake = CALL | {"recording_id": sinch.CALL, "call_id": None, "conference_id": sinch.CALL}
-    books.take(Notified(**namesake, notification=Notification(at=later(1), type="amd")))
+    books.take(named_like_the_call())
     books.take(*heard(ELSEWHERE))
 
     books.drain(books.watch(after=PATIENCE.grace / 2))
@@ -233,6 +238,17 @@ def test_what_is_held_of_a_call_is_passed_on_though_a_conference_has_its_name(bo
     assert books.recordings() == {CONFERENCE}
     assert books.announced_once() == ["Recording Available", "Recording Finished", "Transcription Available"]
     assert books.watch(after=timedelta(days=9)) == []
+
+
+def test_what_is_held_of_a_call_leaves_the_conference_of_its_name_as_it_is(books: Books) -> None:
+    books.take(named_like_the_call())
+    [finished, *_] = heard(ELSEWHERE)
+
+    books.take(finished)
+
+    item = books.table.recording(sinch.CALL)
+    assert item.held
+    assert item.merge(named_like_the_call()) == item
 
 
 def test_an_unknown_notification_with_both_ids_is_kept_with_the_recording(books: Books) -> None:

@@ -263,7 +263,7 @@ class Recording(Outbox):
         if held == self.held:
             return self
         since = at if self.passed_on_at or self.held_since is None else self.held_since
-        call_id = self.call_id or fact.call_id
+        call_id = None if self.conference_id else self.call_id or fact.call_id
         return self.model_copy(
             update={"call_id": call_id, "held": held, "held_since": since, "passed_on_at": None},
         )
