@@ -120,6 +120,8 @@ def precompile(part: Path, folder: Path, python: str = sys.executable) -> None:
     """Compile ``part`` of ``folder`` by ``python``, so that functions on the same version need not at every start.
 
     Unchecked, because the files' times do not survive the way into the function, and without the path of ``folder``.
+    Without docstrings, which nobody reads in a function and which take a twentieth of its memory; Lambda's Python looks
+    for code that is named as if it had them.
     The same sources give the same bytes: one process compiles all of them in the order of their names, because what
     Python writes depends on what else it holds in memory.
 
@@ -127,12 +129,14 @@ def precompile(part: Path, folder: Path, python: str = sys.executable) -> None:
         BuildError: something cannot be compiled; Python has said what.
     """
     command = [
-        *(python, "-S", "-P", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
+        *(python, "-S", "-P", "-m", "compileall", "-q", "-o", "2", "--invalidation-mode", "unchecked-hash"),
         *("-s", str(folder), str(part)),
     ]
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     if subprocess.run(command, env=own | {"PYTHONHASHSEED": "0"}, check=False).returncode:
         raise BuildError(f"{part.name} could not be compiled: {python}'s message is above.")
+    for compiled in part.rglob("*.opt-2.pyc"):
+        compiled.rename(compiled.with_name(compiled.name.replace(".opt-2", "")))
 
 
 def add_machine_code(other: Path, folder: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -250,6 +251,19 @@ def test_what_is_compiled_depends_neither_on_the_place_nor_on_the_environment(
 
     assert content(folders[0]) == content(folders[1])
     assert any(name.endswith(".pyc") for name in content(folders[0]))
+
+
+def test_what_is_compiled_has_no_docstrings_and_is_found_by_an_ordinary_python(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text('"""Says what it is."""\n\n\ndef function():\n    """Say it again."""\n')
+    build.precompile(tmp_path, tmp_path)
+    script = "import module; print(module.__cached__, module.__doc__, module.function.__doc__)"
+
+    said = subprocess.run(  # noqa: S603 - this Python, by a fixed list of arguments
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    [compiled] = tmp_path.rglob("*.pyc")
+    assert said.stdout.split() == [str(compiled), "None", "None"]
 
 
 def test_what_cannot_be_compiled_fails_the_build(tmp_path: Path) -> None:

@@ -95,6 +95,6 @@ CLEANUP: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
 ANSWER: Final = SdkLimits(connect=0.5, read=4.5, attempts=3)
 """The answer of CleanupFunction to CloudFormation. It pauses a second between two attempts."""
 
-PARALLEL_CALLS: Final = 8
-"""Calls of one batch at once, and the connections that boto3 keeps for them. A PutItem takes 0.8 ms of processor and
-about 5 ms in all, so that more threads bring no more; each of them takes 0.1 MB."""
+PARALLEL_CALLS: Final = 10
+"""Calls of one batch at once, and the connections that boto3 keeps for them: one for each message. Each of them takes
+0.1 MB."""
