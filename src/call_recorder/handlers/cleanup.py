@@ -8,7 +8,7 @@ update back that brought it, or goes back to a version without it, and the uploa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Protocol
 
@@ -35,8 +35,11 @@ class CleanupSettings(Settings):
     recordings_bus: Annotated[str, Field(min_length=1)]
 
 
-class _Context(Protocol):
-    def get_remaining_time_in_millis(self) -> int: ...
+class Context(Protocol):
+    """What Lambda tells of an invocation, as far as this function asks."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return how long the invocation may still take, in milliseconds."""
 
 
 class CleanupHandler:
@@ -68,12 +71,12 @@ class CleanupHandler:
             self._telemetry.info("cleanup", **asdict(self._cleanup.removed))
 
 
-def compose(environment: Mapping[str, str], *, time_left: Callable[[], float], telemetry: Telemetry) -> CleanupHandler:
+def compose(environment: Mapping[str, str], context: Context, telemetry: Telemetry) -> CleanupHandler:
     """Build the function from its environment.
 
     Args:
-        environment: the environment.
-        time_left: seconds that the invocation may still take.
+        environment: the function's.
+        context: tells how much time the invocation has left.
         telemetry: the log.
 
     Raises:
@@ -88,11 +91,11 @@ def compose(environment: Mapping[str, str], *, time_left: Callable[[], float], t
         kms_key="",
     )
     rules = BusRules(clients.rules(), settings.recordings_bus)
-    cleanup = Cleanup(keys, rules, lambda: time_left() > RESERVED_SECONDS)
+    cleanup = Cleanup(keys, rules, lambda: context.get_remaining_time_in_millis() > 1000 * RESERVED_SECONDS)
     return CleanupHandler(Stacks(clients.stacks()), cleanup, telemetry)
 
 
-def handler(event: Mapping[str, Any], context: _Context) -> None:
+def handler(event: Mapping[str, Any], context: Context) -> None:
     """Lambda entry point: do what CloudFormation asks for, and answer it whatever happens.
 
     Nothing is composed before, since a start that fails could not answer.
@@ -101,8 +104,7 @@ def handler(event: Mapping[str, Any], context: _Context) -> None:
     failure = ""
     try:
         if event["RequestType"] == "Delete":
-            time_left = lambda: context.get_remaining_time_in_millis() / 1000  # noqa: E731 - shorter than a function
-            compose(os.environ, time_left=time_left, telemetry=telemetry)(event)
+            compose(os.environ, context, telemetry)(event)
     except (CallRecorderError, SettingsRefused) as error:
         failure = str(error)
         telemetry.warning("cleanup failed; delete the stack again", problem=failure)

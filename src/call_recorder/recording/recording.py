@@ -272,7 +272,7 @@ class Recording(Outbox):
         """Return the call's recording with what it holds known to its conference. It is kept in case that fails."""
         return self if self.passed_on_at or not self.held else self.model_copy(update={"passed_on_at": at})
 
-    def _released(self) -> Self:
+    def release(self) -> Self:
         """Return the call's recording with what it held merged."""
         facts = self.held_facts
         rest = {key: message for key, message in self.held.items() if key not in facts}
@@ -363,7 +363,7 @@ class Recording(Outbox):
             raise ForeignFact("the recording is another application's")
         merged = self.model_copy(update=self._merged(fact))
         if merged.held_since and merged.decided_calls:
-            merged = merged._released()  # noqa: SLF001 - it is one of ours
+            merged = merged.release()
         return self if merged == self else merged
 
     def merge_all(self, facts: Iterable[Fact]) -> Self:
