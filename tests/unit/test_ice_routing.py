@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.recording.destinations import escape
-from call_recorder.recording.facts import CallDecided
+from call_recorder.recording.facts import CallDecided, is_recordable
 from call_recorder.sinch.callbacks import IceCallback
 from call_recorder.sinch.svaml import RecordingOptions, Svaml
 from tests import sinch
@@ -137,7 +137,19 @@ def test_a_call_goes_where_sinch_says_however_odd_that_looks(to_type: str, endpo
     action = front.action(sinch.ice(to_type, endpoint))
 
     assert endpoint in (action.get("number"), action.get("conferenceId"), action.get("destination", {}).get("endpoint"))
-    assert action.get("record", False) is recorded
+    # A conference is recorded under its id, so one whose id is too long for that is only connected.
+    traceable = to_type != "conference" or is_recordable(endpoint)
+    assert action.get("record", False) is (recorded and traceable)
+
+
+def test_a_conference_whose_id_is_too_long_to_record_under_is_connected_unrecorded() -> None:
+    front = Front.of(RECORD_ALL, credentials=STORAGE_CREDENTIALS)
+
+    assert front.action(sinch.ice("conference", "\U0001d400" * 33)) == {
+        "name": "connectConf",
+        "conferenceId": "\U0001d400" * 33,
+    }
+    assert front.line.fields["outcome"] == "untraceable"
 
 
 def test_without_a_rule_nothing_is_recorded() -> None:
