@@ -10,10 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from call_recorder.recording.application import Application
-from call_recorder.recording.facts import Fact, fact_of, write
-from call_recorder.recording.policy import Policy
-from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
+from call_recorder.answering.application import Application
+from call_recorder.answering.policy import Policy
+from call_recorder.facts.facts import Fact
+from call_recorder.facts.from_callbacks import fact_from_callback
+from call_recorder.facts.messages import write_message
+from call_recorder.sinch.callbacks import (
+    DiceCallback,
+    IceCallback,
+    NotifyCallback,
+    parse,
+)
 from local import sample_events
 from local.sample_events import APPLICATION, BUCKET, PUBLIC_PATH
 from local.simulator.calls import Body, End, IncomingCall, app_to_phone, encoded
@@ -83,7 +90,7 @@ def _history(call: IncomingCall, at: datetime) -> list[str]:
         call.notify("recording_available", destination=f"{file}.mp3"),
         call.notify("transcription_available", destination=f"{file}-transcript.json"),
     ]
-    return [write(_fact(encoded(body), at)) for body in bodies]
+    return [write_message(_fact(encoded(body), at)) for body in bodies]
 
 
 def _fact(content: bytes, at: datetime) -> Fact:
@@ -93,7 +100,7 @@ def _fact(content: bytes, at: datetime) -> Fact:
             known = Application.from_parameters(APPLICATION.key, sample_events.PARAMETERS, own_bucket=BUCKET)
             fact = Policy(APPLICATION.key, known.recorder, at).ice(ice).fact if known.recorder else None
         case (DiceCallback() | NotifyCallback()) as callback:
-            fact = fact_of(callback, application_key=APPLICATION.key, at=at, body=content)
+            fact = fact_from_callback(callback, application_key=APPLICATION.key, at=at, body=content)
         case _:
             pass
     if fact is None:

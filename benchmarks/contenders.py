@@ -127,7 +127,7 @@ def contenders() -> list[Contender]:
     shutil.rmtree(WORK / "packages", ignore_errors=True)
     ours = _folder("ours")
     build.build(ours, "host", VERSION, WORK / "cache")
-    entries = ("call_recorder.handlers.callback.handler", "call_recorder.handlers.notify.handler")
+    entries = ("call_recorder.functions.callback.handler", "call_recorder.functions.notify.handler")
     known = {"PREFETCHED_APPLICATION_KEY": APPLICATION.key}
     floor = _folder("floor")
     shutil.copy(_TWINS / "floor.py", floor)

@@ -6,15 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.contenders import FLOOR, OURS, PACKAGED, USUAL
-from benchmarks.results import (
-    CALLBACK_MEMORY,
-    COLD_ICE,
-    EMULATED_ICE,
-    NOTIFY_MEMORY,
-    WARM_BATCH,
-    WARM_ICE,
-    Results,
-)
+from benchmarks.results import CALLBACK_MEMORY, COLD_ICE, EMULATED_ICE, NOTIFY_MEMORY, WARM_BATCH, WARM_ICE, Results
 
 COLD_CALLS, WARM_CALLS, BATCH_CALLS = "cold ICE", "warm ICE", "batch of 10"
 """What AWS calls are counted for. Of warm ICEs the counts are of one."""

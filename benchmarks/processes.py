@@ -33,14 +33,14 @@ _RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
 _RIE = {"x86_64": "aws-lambda-rie-x86_64", "aarch64": "aws-lambda-rie-arm64"}
 _INIT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)")
 _ANSWERED_WITHIN = 60.0
-_LONGEST_SAID = 3000
+_MAX_SAID = 3000
 
 
 class Broken(Exception):
     """A measured function failed, so that there is nothing to measure; the text ends with what its log says."""
 
     def __init__(self, problem: str, log: Path | None = None) -> None:
-        said = log.read_text("utf-8", "replace")[-_LONGEST_SAID:] if log and log.exists() else ""
+        said = log.read_text("utf-8", "replace")[-_MAX_SAID:] if log and log.exists() else ""
         super().__init__(f"{problem}\n{said}" if said else problem)
 
 

@@ -24,7 +24,7 @@ from benchmarks.results import (
     Spread,
 )
 
-MOST_IMPORTS = 25
+MAX_IMPORTS = 25
 
 _NAMES = (OURS, PREFETCHING, FLOOR, USUAL, COMPILED, PACKAGED)
 _COMPARED = (USUAL, COMPILED, PACKAGED, FLOOR)
@@ -71,11 +71,11 @@ def _document(found: Results, plot: str) -> Iterator[str]:
     yield from _rows(["", *_NAMES], _call_rows(found))
     yield "\n## Zipped packages, MB\n"
     yield from _rows(["", *_NAMES], _size_rows(found))
-    yield f"\n## What our cold start imports\n\nThe {MOST_IMPORTS} modules that take the most themselves, of"
+    yield f"\n## What our cold start imports\n\nThe {MAX_IMPORTS} modules that take the most themselves, of"
     imports = read_imports(found.imports)
     whole = sum(each.own_us for each in imports) / 1000
     yield f"{len(imports)} that take {whole:.0f} ms together, by `python -X importtime`, which slows them down.\n"
-    longest = sorted(imports, key=lambda each: -each.own_us)[:MOST_IMPORTS]
+    longest = sorted(imports, key=lambda each: -each.own_us)[:MAX_IMPORTS]
     rows = [[each.module, f"{each.own_us / 1000:.1f}", f"{each.whole_us / 1000:.1f}"] for each in longest]
     yield from _rows(["module", "itself, ms", "with what it imports, ms"], rows)
 

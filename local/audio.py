@@ -18,12 +18,12 @@ _HEADER: Final = bytes((0xFF, 0xFB, 0x18, 0xC0))
 _FRAME: Final = _HEADER.ljust(FRAME_BYTES, b"\0")
 
 _SHORTEST_FRAMES: Final = 28
-_MOST_FURTHER_FRAMES: Final = 500
+_MAX_FURTHER_FRAMES: Final = 500
 
 
 def frames_for(call_id: str) -> int:
     """Return how many frames the recording of a call has: 1 to 19 s, and always the same for one call."""
-    return _SHORTEST_FRAMES + zlib.crc32(call_id.encode()) % _MOST_FURTHER_FRAMES
+    return _SHORTEST_FRAMES + zlib.crc32(call_id.encode()) % _MAX_FURTHER_FRAMES
 
 
 def seconds(frames: int) -> int:

@@ -25,7 +25,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, decode_secret, verify
+from call_recorder.sinch.signature import (
+    Authorization,
+    SignatureError,
+    SignedRequest,
+    decode_secret,
+    verify,
+)
 from local.demo import BACKEND_NUMBER, LATE_BACKEND_NUMBER, WITH_BACKEND, new_application
 
 if TYPE_CHECKING:
@@ -52,7 +58,7 @@ SVAML: Mapping[str, Mapping[str, Any]] = {
 
 _HOST = "127.0.0.1"
 _PATH = "/sinch/callbacks"
-_LONGEST_HANG = 10.0
+_MAX_HANG = 10.0
 _CERTIFICATE_LASTS = timedelta(days=7)
 
 
@@ -171,7 +177,7 @@ class _Callback(BaseHTTPRequestHandler):
         callback = json.loads(body)
         if callback["event"] == "ice" and callback["to"]["endpoint"] == LATE_BACKEND_NUMBER:
             self._note(body, None)
-            self.server.closing.wait(_LONGEST_HANG)
+            self.server.closing.wait(_MAX_HANG)
             return
         self._note(body, HTTPStatus.OK)
         svaml = SVAML.get(callback["event"])

@@ -18,13 +18,29 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from call_recorder.recording.application import Application, Recorder
-from call_recorder.recording.decision import Decision
-from call_recorder.recording.destinations import Destination
-from call_recorder.recording.facts import Consent, ConsentOutcome, fact_of
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.recording.policy import Answer, Policy
-from call_recorder.recording.profile import ProfileRefused, RecordingProfile, Rule
+from call_recorder.answering.answer import Answer
+from call_recorder.answering.application import (
+    Application,
+    Recorder,
+)
+from call_recorder.answering.destinations import Destination
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.answering.policy import Policy
+from call_recorder.answering.profile import (
+    ProfileRefused,
+    RecordingProfile,
+    Rule,
+)
+from call_recorder.answering.rules import Decision
+from call_recorder.facts.call_details import (
+    Consent,
+    ConsentOutcome,
+)
+from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.sinch.callbacks import (
     AceCallback,
     IceCallback,
@@ -85,7 +101,7 @@ def explain(profile: str, body: bytes | None, *, at: datetime) -> list[str]:
         case AceCallback():
             return _explained_ace(callback, policy, recorder, at)
         case _:
-            fact = fact_of(callback, application_key=application.key, at=at, body=body)
+            fact = fact_from_callback(callback, application_key=application.key, at=at, body=body)
             return ["Sinch gets an empty answer.", "Stored:", _json(fact.model_dump(mode="json", exclude_none=True))]
 
 

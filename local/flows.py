@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from call_recorder.recording.decision import in_sample
+from call_recorder.answering.rules import is_in_sample
 from local import audio, backend, demo
 from local.simulator import (
     UNDISTURBED,
@@ -43,7 +43,7 @@ MISSING = "Recording Missing"
 ANSWERED_WITHIN = 4.0
 """Seconds in which every callback is answered, whatever is behind the recorder."""
 
-_MOST_TRIES = 1000
+_MAX_TRIES = 1000
 _CALLED_USER = "alice"
 _TO_CALLEE: Mapping[str, Any] = {"name": "connectPstn", "number": demo.CALLEE}
 _ANNOUNCED: Mapping[str, str] = {"kind": "announcement", "outcome": "announced", "prompt": demo.ANNOUNCEMENT}
@@ -114,8 +114,8 @@ def _in_sample(wanted: bool) -> Callable[[], IncomingCall]:
     """Return what makes calls until one has an id that is in the sample, or is not."""
 
     def call() -> IncomingCall:
-        calls = (phone_to_number(demo.SAMPLED_NUMBER) for _ in range(_MOST_TRIES))
-        return next(call for call in calls if in_sample(call.call_id, demo.SAMPLE) is wanted)
+        calls = (phone_to_number(demo.SAMPLED_NUMBER) for _ in range(_MAX_TRIES))
+        return next(call for call in calls if is_in_sample(call.call_id, demo.SAMPLE) is wanted)
 
     return call
 

@@ -17,9 +17,12 @@ from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
-from call_recorder.recording.destinations import Destination
-from call_recorder.recording.patterns import matches, overlap
-from call_recorder.recording.profile import (
+from call_recorder.answering.destinations import Destination
+from call_recorder.answering.patterns import (
+    matches,
+    overlap,
+)
+from call_recorder.answering.profile import (
     ProfileProblem,
     RecordingProfile,
     Route,

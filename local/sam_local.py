@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from call_recorder.aws.waiting import INDEX
+from call_recorder.adapters.dynamodb_waiting_index import INDEX
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION, LocalError, emulator, free_port
 from local.relay import reachable_from_containers
@@ -29,9 +29,9 @@ from local.sample_events import APPLICATION, EVENTS, NAMES, PARAMETERS, Event, s
 
 _STATE = EVENTS.parent / ".local" / "sam-local"
 _FUNCTIONS = {
-    "callback": ("CallbackFunction", "call_recorder.handlers.callback"),
-    "notify": ("NotifyFunction", "call_recorder.handlers.notify"),
-    "watchdog": ("WatchdogFunction", "call_recorder.handlers.watchdog"),
+    "callback": ("CallbackFunction", "call_recorder.functions.callback"),
+    "notify": ("NotifyFunction", "call_recorder.functions.notify"),
+    "watchdog": ("WatchdogFunction", "call_recorder.functions.watchdog"),
 }
 _INVOKED_WITHIN = 120
 

@@ -21,11 +21,23 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import SecretStr
 
-from call_recorder.recording import application as recorder
-from call_recorder.recording.facts import Fact, Overdue, fact_of, write
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.recording.policy import Policy
-from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
+from call_recorder.answering import application as recorder
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.answering.policy import Policy
+from call_recorder.facts.commands import CheckRecording
+from call_recorder.facts.facts import Fact
+from call_recorder.facts.from_callbacks import fact_from_callback
+from call_recorder.facts.messages import write_message
+from call_recorder.sinch.callbacks import (
+    DiceCallback,
+    IceCallback,
+    NotifyCallback,
+    parse,
+)
 from local.simulator.calls import (
     Application,
     Body,
@@ -200,12 +212,12 @@ def _fact(body: Body, at: datetime) -> str:
             known = recorder.Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
             fact = Policy(APPLICATION.key, known.recorder, at).ice(callback).fact if known.recorder else None
         case DiceCallback() | NotifyCallback():
-            fact = fact_of(callback, application_key=APPLICATION.key, at=at, body=content)
+            fact = fact_from_callback(callback, application_key=APPLICATION.key, at=at, body=content)
         case _:
             pass
     if fact is None:
         raise ValueError("nothing of this callback goes on the queue")
-    return write(fact)
+    return write_message(fact)
 
 
 def _recorded(at: datetime) -> list[str]:
@@ -235,7 +247,7 @@ def _object_created(url: str, at: datetime) -> str:
 
 
 def _overdue(call: IncomingCall, at: datetime) -> str:
-    return write(Overdue(recording_id=call.call_id, application_key=APPLICATION.key, call_id=call.call_id, at=at))
+    return write_message(CheckRecording(recording_id=call.call_id, application_key=APPLICATION.key, at=at))
 
 
 def _bridged(source: str, detail_type: str, resource: str, detail: Mapping[str, Any], at: datetime) -> Event:

@@ -15,27 +15,29 @@ from typing import Any, Final
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import NullableSchema
 
-from call_recorder.recording import events
-from call_recorder.recording.destinations import place_of
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.answering.profile import RecordingProfile
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
     CallStart,
     Consent,
-    Fact,
-    FileStored,
-    ObjectStored,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
-    UploaderKeyChanged,
 )
-from call_recorder.recording.outbox import Patience
-from call_recorder.recording.places import Place
-from call_recorder.recording.profile import RecordingProfile
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    FileStoredFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.storage_urls import location_of
+from call_recorder.tracking import published_events
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.outbox_item import Deadlines
+from call_recorder.tracking.recording import Recording
 
 SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
 """Where the files are."""
@@ -45,7 +47,7 @@ _APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
 _BUCKET: Final = "example-recordings"
 _URL: Final = f"s3://{_BUCKET}/recordings/{_APPLICATION}/2026/11/23/{_CALL}.mp3"
 _TRANSCRIPT_URL: Final = re.sub(r"\.mp3$", "-transcript.json", _URL)
-_PATIENCE: Final = Patience(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
+_PATIENCE: Final = Deadlines(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
 _ABOUT: Final[dict[str, Any]] = {"recording_id": _CALL, "application_key": _APPLICATION, "call_id": _CALL}
 
 
@@ -74,7 +76,7 @@ def files() -> dict[str, str]:
     texts: dict[str, str] = {}
     for event in _samples():
         words = event.detail_type.lower().replace(" ", "-")
-        stem = f"{words}.v{events.SCHEMA_VERSION}"
+        stem = f"{words}.v{published_events.SCHEMA_VERSION}"
         texts[f"{stem}.schema.json"] = _text(_schema(type(event)))
         texts[f"{stem}.sample.json"] = _text(_envelope(event))
     texts["recording-profile.schema.json"] = _text(_profile_schema())
@@ -95,13 +97,13 @@ def _profile_schema() -> JsonSchemaValue:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recording profile"} | schema
 
 
-def _schema(event: type[events.Event]) -> JsonSchemaValue:
+def _schema(event: type[published_events.Event]) -> JsonSchemaValue:
     detail = event.model_json_schema(mode="serialization", schema_generator=_PublishedSchema)
     definitions = detail.pop("$defs")
     for each in (detail, *definitions.values()):
         del each["additionalProperties"]
     metadata = definitions["Metadata"]
-    metadata["properties"]["schemaVersion"] = {"const": events.SCHEMA_VERSION}
+    metadata["properties"]["schemaVersion"] = {"const": published_events.SCHEMA_VERSION}
     metadata["required"].append("schemaVersion")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -109,7 +111,7 @@ def _schema(event: type[events.Event]) -> JsonSchemaValue:
         "description": event.__doc__,
         "type": "object",
         "properties": {
-            "source": {"const": events.SOURCE},
+            "source": {"const": published_events.SOURCE},
             "detail-type": {"const": event.detail_type},
             "detail": {key: value for key, value in detail.items() if key not in ("title", "description")},
         },
@@ -118,26 +120,36 @@ def _schema(event: type[events.Event]) -> JsonSchemaValue:
     }
 
 
-def _samples() -> list[events.Event]:
+def _samples() -> list[published_events.Event]:
     requested = Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_facts())
-    samples = events.due(requested.merge_all(_files()))
-    samples += (each for each in events.due(_missed(requested)) if isinstance(each, events.RecordingMissing))
-    samples += events.due(_unattributed())
-    change = UploaderKeyChanged(at=_at(3, 15, 0), user="call-recorder-Uploader-1H6ZQ0", key="…7QMD", step="handed-out")
-    return [*samples, events.of_key_change(change)]
+    samples = published_events.due_events(requested.merge_all(_files()))
+    samples += (
+        each
+        for each in published_events.due_events(_missed(requested))
+        if isinstance(each, published_events.RecordingMissingEvent)
+    )
+    samples += published_events.due_events(_unattributed())
+    change = UploaderKeyChangedFact(
+        at=_at(3, 15, 0), user="call-recorder-Uploader-1H6ZQ0", key="…7QMD", step="handed-out"
+    )
+    return [*samples, published_events.key_change_event(change)]
 
 
 def _missed(requested: Recording) -> Recording:
-    return requested.given_up(_at(10, 5, 0), _PATIENCE, _BUCKET)
+    return requested.mark_missing(_at(10, 5, 0), _PATIENCE, _BUCKET)
 
 
-def _stored() -> ObjectStored:
-    return ObjectStored(at=_at(9, 34, 19), url=_URL, size=1_983_264, checksum="e2b1c0f5a4d39788c6b5a4f3e2d1c0b9")
+def _stored() -> ObjectStoredFact:
+    return ObjectStoredFact(at=_at(9, 34, 19), url=_URL, size=1_983_264, checksum="e2b1c0f5a4d39788c6b5a4f3e2d1c0b9")
 
 
-def _unattributed() -> Place:
+def _unattributed() -> ObjectLocation:
     stored = _stored()
-    return Place(place=place_of(stored.url)).holding(stored, stored.at).given_up(_at(10, 5, 0), _PATIENCE)
+    return (
+        ObjectLocation(location=location_of(stored.url))
+        .with_object(stored, stored.at)
+        .mark_unattributed(_at(10, 5, 0), _PATIENCE)
+    )
 
 
 def _facts() -> list[Fact]:
@@ -169,21 +181,21 @@ def _facts() -> list[Fact]:
         key="1",
     )
     return [
-        CallDecided(**_ABOUT, call=call, consent=consent, request=request),
-        RecordingFinished(**_ABOUT, at=_at(9, 34, 12)),
-        CallEnded(**_ABOUT, end=CallEnd(at=_at(9, 34, 12), result="ANSWERED", reason="CALLERHANGUP", duration=248)),
+        CallDecidedFact(**_ABOUT, call=call, consent=consent, request=request),
+        RecordingFinishedFact(**_ABOUT, at=_at(9, 34, 12)),
+        CallEndedFact(**_ABOUT, end=CallEnd(at=_at(9, 34, 12), result="ANSWERED", reason="CALLERHANGUP", duration=248)),
     ]
 
 
 def _files() -> list[Fact]:
-    transcript = ObjectStored(
+    transcript = ObjectStoredFact(
         at=_at(9, 36, 44), url=_TRANSCRIPT_URL, size=5_316, checksum="0f9e8d7c6b5a49382716f5e4d3c2b1a0"
     )
     return [
-        FileStored(**_ABOUT, stored=_stored()),
-        RecordingAvailable(**_ABOUT, at=_at(9, 34, 20), destination=_URL),
-        FileStored(**_ABOUT, stored=transcript),
-        TranscriptionAvailable(**_ABOUT, at=_at(9, 36, 45), destination=_TRANSCRIPT_URL),
+        FileStoredFact(**_ABOUT, stored=_stored()),
+        RecordingAvailableFact(**_ABOUT, at=_at(9, 34, 20), destination=_URL),
+        FileStoredFact(**_ABOUT, stored=transcript),
+        TranscriptionAvailableFact(**_ABOUT, at=_at(9, 36, 45), destination=_TRANSCRIPT_URL),
     ]
 
 
@@ -191,12 +203,12 @@ def _at(hour: int, minute: int, second: int) -> datetime:
     return datetime(2026, 11, 23, hour, minute, second, tzinfo=UTC)
 
 
-def _envelope(event: events.Event) -> dict[str, Any]:
+def _envelope(event: published_events.Event) -> dict[str, Any]:
     return {
         "version": "0",
         "id": "0e1a7b3c-93d5-4c07-8f2b-6a4d1e9c5b70",
         "detail-type": event.detail_type,
-        "source": events.SOURCE,
+        "source": published_events.SOURCE,
         "account": "123456789012",
         "time": f"{event.metadata.occurred_at:%Y-%m-%dT%H:%M:%SZ}",
         "region": "eu-west-1",
@@ -215,7 +227,7 @@ def main() -> None:
     SCHEMAS.mkdir(exist_ok=True)
     changed = 0
     for path in SCHEMAS.glob("*.json"):
-        if path.name not in texts and f".v{events.SCHEMA_VERSION}." in path.name:
+        if path.name not in texts and f".v{published_events.SCHEMA_VERSION}." in path.name:
             path.unlink()
             changed += 1
     for name, text in texts.items():

@@ -14,20 +14,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 from pydantic.alias_generators import to_camel
 
-from call_recorder.aws.uploader import NEWEST
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
+from call_recorder.adapters.iam_keys import NEWEST
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
 from local import gaps
 from local.aws import Aws
-from local.emulator import (
-    ADMINISTRATOR,
-    ENVIRONMENTS,
-    REGION,
-    ROOT,
-    LocalError,
-    answers,
-    endpoint_of,
-    port_from,
-)
+from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError, answers, endpoint_of, port_from
 from local.simulator import Application, Simulator, StorageEndpoints, Transport
 from local.waiting import until
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from call_recorder.aws import clients
-from call_recorder.aws.endpoint import Endpoint
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.aws_api.client import ServiceClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-class ThroughBoto3(clients.ThroughBoto3):
+class ThroughBoto3(boto_clients.BotoService):
     """Calls operations through a client of boto3. That an endpoint speaks as a client does, its own tests show."""
 
     def __init__(self, client: Any) -> None:
@@ -29,8 +29,8 @@ class ThroughBoto3(clients.ThroughBoto3):
 def stand_in_for_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every endpoint that a function composes call through boto3, and so come before moto."""
 
-    def call(endpoint: Endpoint, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def call(endpoint: ServiceClient, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return ThroughBoto3(boto3.client(endpoint.service.name)).call(operation, parameters)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Endpoint, "call", call)
-    monkeypatch.setattr(Endpoint, "open_ahead", lambda _: None)
+    monkeypatch.setattr(ServiceClient, "call", call)
+    monkeypatch.setattr(ServiceClient, "open_ahead", lambda _: None)

@@ -11,28 +11,52 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
-from call_recorder.aws.items import from_item, sortable, to_item
-from call_recorder.handlers.front_door import FrontDoor
-from call_recorder.handlers.settings import CallbackSettings
-from call_recorder.handlers.telemetry import Telemetry
-from call_recorder.recording import facts
-from call_recorder.recording.application import Application
-from call_recorder.recording.errors import (
+from call_recorder.adapters.dynamodb_items import (
+    from_item,
+    iso_utc,
+    to_item,
+)
+from call_recorder.answering.application import Application
+from call_recorder.answering.known_call import KnownCall
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.facts import messages
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
+)
+from call_recorder.facts.errors import (
     BusUnavailable,
     ParametersUnavailable,
     QueueUnavailable,
     TableUnavailable,
     UnknownApplication,
+    UpstreamFailed,
 )
-from call_recorder.recording.events import Event
-from call_recorder.recording.facts import CallDecided, Fact, Overdue, PlaceOverdue, QueuedFact
-from call_recorder.recording.known_call import KnownCall
-from call_recorder.recording.ledger import Conflict, Ledger, Stored, Tables
-from call_recorder.recording.outbox import Outbox, Patience
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.recording.places import Place
-from call_recorder.recording.recording import Recording
-from call_recorder.sinch.upstream import UpstreamFailed
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    Fact,
+)
+from call_recorder.facts.messages import QueueMessage
+from call_recorder.functions.callback_handler import CallbackHandler
+from call_recorder.functions.settings import CallbackSettings
+from call_recorder.functions.telemetry import Telemetry
+from call_recorder.tracking.fact_processor import (
+    Conflict,
+    FactProcessor,
+    StoredItems,
+    Tables,
+)
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.outbox_item import (
+    Deadlines,
+    OutboxItem,
+)
+from call_recorder.tracking.published_events import Event
+from call_recorder.tracking.recording import Recording
 from tests import sinch
 
 BUCKET: Final = "own-bucket"
@@ -40,12 +64,12 @@ STORAGE_KEY: Final = "AKIDOFTHEUPLOADER"
 STORAGE_SECRET: Final = "storage/secret+value"
 STORAGE_CREDENTIALS: Final = f"{STORAGE_KEY}:{STORAGE_SECRET}:eu-west-1"
 RETENTION: Final = timedelta(days=30)
-PATIENCE: Final = Patience(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
+PATIENCE: Final = Deadlines(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
 
 RECORD_ALL: Final[dict[str, Any]] = {"rules": [{"name": "everything", "record": True}]}
 
 
-ItemT = TypeVar("ItemT", bound=Outbox)
+ItemT = TypeVar("ItemT", bound=OutboxItem)
 
 
 class Crash(BaseException):
@@ -78,13 +102,15 @@ class InMemoryTables:
         self.after_save: Callable[[int], None] = lambda write: None
         self._lock = threading.Lock()
 
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+    def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
         if self.down:
             raise TableUnavailable("BatchGetItem: InternalServerError")
         with self._lock:
-            return Stored(
+            return StoredItems(
                 recordings={id_: from_item(Recording, self.items[id_]) for id_ in recording_ids if id_ in self.items},
-                places={place: from_item(Place, self.places[place]) for place in places if place in self.places},
+                locations={
+                    name: from_item(ObjectLocation, self.places[name]) for name in locations if name in self.places
+                },
             )
 
     def save(self, item: ItemT) -> ItemT:
@@ -107,21 +133,21 @@ class InMemoryTables:
     def recording(self, recording_id: str = sinch.CALL) -> Recording:
         return from_item(Recording, self.items[recording_id])
 
-    def place(self, place: str) -> Place:
-        return from_item(Place, self.places[place])
+    def place(self, place: str) -> ObjectLocation:
+        return from_item(ObjectLocation, self.places[place])
 
-    def due(self, at: datetime) -> list[Overdue | PlaceOverdue]:
+    def due(self, at: datetime) -> list[CheckRecording | CheckLocation]:
         """Return what the watchdog finds at a time: of every item only what is in its sparse index."""
         waiting = [item for item in (*self.items.values(), *self.places.values()) if "dueAt" in item]
-        found: list[Overdue | PlaceOverdue] = []
+        found: list[CheckRecording | CheckLocation] = []
         for item in waiting:
-            if item["dueAt"]["S"] > sortable(at):
+            if item["dueAt"]["S"] > iso_utc(at):
                 continue
             if "place" in item:
-                found.append(PlaceOverdue(place=item["place"]["S"], at=at))
+                found.append(CheckLocation(location=item["place"]["S"], at=at))
             else:
                 recording_id, key = item["recordingId"]["S"], item["applicationKey"]["S"]
-                found.append(Overdue(recording_id=recording_id, application_key=key, at=at))
+                found.append(CheckRecording(recording_id=recording_id, application_key=key, at=at))
         return found
 
 
@@ -159,16 +185,27 @@ class Queue:
         self.sent: list[Fact] = []
         self.down = False
 
-    def send(self, fact: QueuedFact) -> None:
+    def send(self, fact: QueueMessage, *, urgent: bool = False) -> None:
         if self.down:
             raise QueueUnavailable("SendMessage: ReadTimeoutError")
-        self.sent.append(cast("Fact", facts.read(facts.write(fact))))
+        self.sent.append(cast("Fact", messages.read_message(messages.write_message(fact))))
 
-    def send_all(self, several: Iterable[QueuedFact]) -> int:
+    def send_all(self, several: Iterable[QueueMessage]) -> int:
         before = len(self.sent)
         for fact in several:
             self.send(fact)
         return len(self.sent) - before
+
+
+@dataclass
+class Queues:
+    """One queue: what was sent while a caller waited, and the rest."""
+
+    urgent: Queue
+    other: Queue
+
+    def send(self, fact: QueueMessage, *, urgent: bool) -> None:
+        (self.urgent if urgent else self.other).send(fact)
 
 
 class Calls:
@@ -182,9 +219,9 @@ class Calls:
     def open_ahead(self) -> None:
         self.opened_ahead += 1
 
-    def remember(self, fact: CallDecided) -> None:
+    def remember(self, fact: CallDecidedFact) -> None:
         name = (fact.application_key, fact.call_id)
-        self.known[name] = self.known.get(name, KnownCall()).joined(KnownCall.of(fact))
+        self.known[name] = self.known.get(name, KnownCall()).join(KnownCall.of(fact))
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None:
         if self.down:
@@ -307,12 +344,15 @@ class Front:
         """Return it with one application of this profile."""
         return cls(applications=Applications(application(profile, credentials=credentials)))
 
+    @property
+    def queue(self) -> Queues:
+        return Queues(self.facts, self.notifications)
+
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        door = FrontDoor(
+        door = CallbackHandler(
             self.settings,
             applications=self.applications,
-            facts=self.facts,
-            notifications=self.notifications,
+            queue=self.queue,
             calls=self.calls,
             upstream=self.upstream,
             telemetry=self.telemetry,
@@ -347,8 +387,10 @@ class Front:
         return line
 
 
-def new_ledger(tables: Tables, bus: Bus, executor: Executor, clock: Callable[[], datetime] | None = None) -> Ledger:
-    """Return a ledger of the stack whose bucket is ``BUCKET``."""
-    return Ledger(
-        tables=tables, bus=bus, executor=executor, clock=clock or Clock(), patience=PATIENCE, own_bucket=BUCKET
+def new_processor(
+    tables: Tables, bus: Bus, executor: Executor, clock: Callable[[], datetime] | None = None
+) -> FactProcessor:
+    """Return a processor of the stack whose bucket is ``BUCKET``."""
+    return FactProcessor(
+        tables=tables, bus=bus, executor=executor, clock=clock or Clock(), deadlines=PATIENCE, own_bucket=BUCKET
     )

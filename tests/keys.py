@@ -11,10 +11,18 @@ from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
-from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable, QueueUnavailable
-from call_recorder.recording.facts import UploaderKeyChanged, read, write
-from call_recorder.recording.rotation import (
-    MOST_KEYS,
+from call_recorder.facts.errors import (
+    AccessKeysUnavailable,
+    ParametersUnavailable,
+    QueueUnavailable,
+)
+from call_recorder.facts.facts import UploaderKeyChangedFact
+from call_recorder.facts.messages import (
+    read_message,
+    write_message,
+)
+from call_recorder.uploader_key.plan import (
+    MAX_KEYS,
     SETTLE,
     AccessKey,
     Holder,
@@ -22,9 +30,11 @@ from call_recorder.recording.rotation import (
     NewKey,
     Observation,
     Parameter,
-    Report,
-    Rotation,
     RotationPolicy,
+)
+from call_recorder.uploader_key.rotation import (
+    Rotation,
+    RotationReport,
 )
 from tests.fakes import BUCKET, RECORD_ALL, Clock
 
@@ -79,7 +89,7 @@ class Account:
     prefix: Prefix = field(default_factory=Prefix)
     keys: dict[str, AccessKey] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    announced: list[UploaderKeyChanged] = field(default_factory=list)
+    announced: list[UploaderKeyChangedFact] = field(default_factory=list)
     uploads: list[Upload] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda call: None
@@ -108,7 +118,7 @@ class Account:
 
     def create(self) -> NewKey:
         def made() -> NewKey:
-            if len(self.keys) == MOST_KEYS:
+            if len(self.keys) == MAX_KEYS:
                 raise AccessKeysUnavailable("CreateAccessKey: LimitExceeded")
             return self.hand_made_key()
 
@@ -147,10 +157,10 @@ class Account:
 
         self._call("forget", forgotten)
 
-    def send(self, fact: UploaderKeyChanged) -> None:
+    def send(self, fact: UploaderKeyChangedFact) -> None:
         def queued() -> None:
-            sent = read(write(fact))
-            assert isinstance(sent, UploaderKeyChanged)
+            sent = read_message(write_message(fact))
+            assert isinstance(sent, UploaderKeyChangedFact)
             self.announced.append(sent)
 
         self._call("send", queued)
@@ -207,7 +217,7 @@ class Account:
     def credentials(self, key_id: str) -> str:
         return f"{key_id}:{self.secrets[key_id]}:{REGION}"
 
-    def run(self, *, order: bool = False) -> Report:
+    def run(self, *, order: bool = False) -> RotationReport:
         return Rotation(self, self, self.policy, self.clock).run(order=order)
 
     def advance(self, time: timedelta) -> None:
@@ -218,7 +228,7 @@ class Account:
             assert upload.key in self.keys, f"{upload.key} is gone when a file is to be stored"
             assert self.keys[upload.key].active, f"{upload.key} is off when a file is to be stored"
 
-    def run_for(self, time: timedelta, every: timedelta = timedelta(hours=1)) -> list[Report]:
+    def run_for(self, time: timedelta, every: timedelta = timedelta(hours=1)) -> list[RotationReport]:
         """Run as the schedule does."""
         reports = []
         until = self.clock() + time

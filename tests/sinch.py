@@ -7,7 +7,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from call_recorder.sinch.signature import authorization, sign
+from call_recorder.sinch.signature import (
+    authorization,
+    sign,
+)
 from local.simulator import svaml
 from local.simulator.menu import FirstMenu, run
 

@@ -7,32 +7,37 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import strategies as st
 
-from call_recorder.recording.destinations import ObjectPointer
-from call_recorder.recording.facts import (
-    AnswerRefused,
+from call_recorder.facts.call_details import (
     AskedConsent,
     AwaitedAnswer,
-    CallDecided,
     CallEnd,
-    CallEnded,
     CallingError,
     CallStart,
     Consent,
-    Fact,
-    FileStored,
     KeptHeader,
-    Model,
     Notification,
-    Notified,
-    ObjectStored,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
     WithdrawnAnswer,
 )
-from call_recorder.recording.places import Owner, Place
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.facts import (
+    AnswerRefusedFact,
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    FileStoredFact,
+    NotifiedFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+)
+from call_recorder.facts.model import Model
+from call_recorder.facts.storage_urls import ObjectPointer
+from call_recorder.tracking.object_locations import (
+    ObjectLocation,
+    Owner,
+)
+from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import PATIENCE
 
@@ -116,7 +121,7 @@ _calling_errors = _made(
 )
 
 objects = _made(
-    ObjectStored,
+    ObjectStoredFact,
     at=times,
     url=st.sampled_from([f"s3://bucket/{name}{end}" for name in "ab" for end in (".mp3", "-transcript.json", "")]),
     size=st.sampled_from([0, 1, 50]),
@@ -154,7 +159,7 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool 
     kinds = ["requested", "decided", "ended", "finished", "available", "stored", "transcribed", "refused", "notified"]
     match draw(st.sampled_from(kinds)):
         case "requested":
-            return CallDecided(**about, call=draw(_call_starts), request=draw(_requests))
+            return CallDecidedFact(**about, call=draw(_call_starts), request=draw(_requests))
         case "decided":
             parts: dict[str, Any] = {
                 "consent": draw(st.none() | _consents),
@@ -163,21 +168,25 @@ def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool 
                 # Of a conference it is brought to the call's own item.
                 "withdrawn": None if in_conference else draw(st.none() | _withdrawn),
             }
-            return CallDecided(**about, **parts) if any(parts.values()) else CallDecided(**about, asked=draw(_asked))
+            return (
+                CallDecidedFact(**about, **parts)
+                if any(parts.values())
+                else CallDecidedFact(**about, asked=draw(_asked))
+            )
         case "ended":
-            return CallEnded(**about, end=draw(_ends))
+            return CallEndedFact(**about, end=draw(_ends))
         case "finished":
-            return RecordingFinished(**about_notification, at=draw(times))
+            return RecordingFinishedFact(**about_notification, at=draw(times))
         case "available":
-            return RecordingAvailable(**about_notification, at=draw(times), destination=draw(destinations))
+            return RecordingAvailableFact(**about_notification, at=draw(times), destination=draw(destinations))
         case "stored":
-            return FileStored(**about_notification, stored=draw(objects))
+            return FileStoredFact(**about_notification, stored=draw(objects))
         case "transcribed":
-            return TranscriptionAvailable(**about_notification, at=draw(times), destination=draw(destinations))
+            return TranscriptionAvailableFact(**about_notification, at=draw(times), destination=draw(destinations))
         case "refused":
-            return AnswerRefused(**about_notification, error=draw(_calling_errors))
+            return AnswerRefusedFact(**about_notification, error=draw(_calling_errors))
         case _:
-            return Notified(**about_notification, notification=draw(_notifications))
+            return NotifiedFact(**about_notification, notification=draw(_notifications))
 
 
 @st.composite
@@ -195,11 +204,11 @@ recordings = fact_lists().map(lambda facts: empty(facts[0]).merge_all(facts))
 
 
 @st.composite
-def places(draw: st.DrawFn) -> Place:
+def places(draw: st.DrawFn) -> ObjectLocation:
     """Return a place after something has happened there."""
-    place = Place(place="s3://bucket/a")
+    place = ObjectLocation(location="s3://bucket/a")
     for stored in draw(st.lists(objects, max_size=3)):
-        place = place.holding(stored, draw(times))
+        place = place.with_object(stored, draw(times))
     for owner in draw(st.lists(owners, min_size=0 if place.objects else 1, max_size=2)):
-        place = place.owned(owner)
-    return place.given_up(draw(times) + draw(st.sampled_from([timedelta(), timedelta(hours=1)])), PATIENCE)
+        place = place.with_owner(owner)
+    return place.mark_unattributed(draw(times) + draw(st.sampled_from([timedelta(), timedelta(hours=1)])), PATIENCE)

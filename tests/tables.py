@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from call_recorder.aws.table import Tables
+from call_recorder.adapters.dynamodb_tables import DynamoDbTables
 from tests.aws import ThroughBoto3
 from tests.fakes import PATIENCE, RETENTION
 
@@ -38,6 +38,8 @@ def create(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str 
         )
 
 
-def tables(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> Tables:
+def tables(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> DynamoDbTables:
     """Return the tables as NotifyFunction uses them."""
-    return Tables(ThroughBoto3(client), recordings=recordings, places=places, retention=RETENTION, patience=PATIENCE)
+    return DynamoDbTables(
+        ThroughBoto3(client), recordings=recordings, places=places, retention=RETENTION, deadlines=PATIENCE
+    )

@@ -24,9 +24,17 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic.alias_generators import to_camel
 
-from call_recorder.handlers.telemetry import traced
-from call_recorder.recording import facts
-from call_recorder.recording.facts import MalformedFact, ObjectStored, PlaceOverdue, QueuedFact, UploaderKeyChanged
+from call_recorder.facts import messages
+from call_recorder.facts.commands import CheckLocation
+from call_recorder.facts.facts import (
+    ObjectStoredFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import (
+    MalformedFact,
+    QueueMessage,
+)
+from call_recorder.functions.telemetry import masked_id
 from tools.stack import NO_REGION, Refused, read_outputs
 
 if TYPE_CHECKING:
@@ -42,9 +50,9 @@ NOT_FOUND = "not found in the log of NotifyFunction"
 NO_FACT = "no fact"
 
 _PATIENCE_SECONDS = 2  # to wait at all makes SQS ask all its servers, so that nothing means that nothing is there
-_MOST_MESSAGES = 10  # of one request to SQS
-_MOST_BYTES = 256 * 1024  # of the bodies in one request to SQS
-_MOST_SOUGHT = 16  # so many ids keep a filter pattern below its 1024 characters
+_MAX_MESSAGES = 10  # of one request to SQS
+_MAX_BYTES = 256 * 1024  # of the bodies in one request to SQS
+_MAX_SOUGHT = 16  # so many ids keep a filter pattern below its 1024 characters
 
 T = TypeVar("T")
 
@@ -153,7 +161,7 @@ def _received(sqs: SQSClient, url: str) -> Iterator[list[MessageTypeDef]]:
     while True:
         batch = sqs.receive_message(
             QueueUrl=url,
-            MaxNumberOfMessages=_MOST_MESSAGES,
+            MaxNumberOfMessages=_MAX_MESSAGES,
             VisibilityTimeout=HIDDEN_SECONDS,
             WaitTimeSeconds=_PATIENCE_SECONDS,
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
@@ -168,7 +176,7 @@ def _received(sqs: SQSClient, url: str) -> Iterator[list[MessageTypeDef]]:
 
 def _show_again(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) -> None:
     """End the hiding of messages. One that is past it already is none the worse."""
-    for part in _slices(messages, _MOST_MESSAGES):
+    for part in _slices(messages, _MAX_MESSAGES):
         sqs.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[
@@ -213,7 +221,7 @@ def _parts(messages: Iterable[MessageTypeDef]) -> Iterator[list[MessageTypeDef]]
     size = 0
     for message in messages:
         more = len(message["Body"].encode())
-        if part and size + more > _MOST_BYTES:
+        if part and size + more > _MAX_BYTES:
             yield part
             part, size = [], 0
         part.append(message)
@@ -230,7 +238,7 @@ def _problems(logs: CloudWatchLogsClient, log_group: str, messages: Sequence[Mes
     """Return the last problem that the function logged of each message, by the message's id."""
     problems: dict[str, tuple[int, str]] = {}
     pages = logs.get_paginator("filter_log_events")
-    for part in _slices(messages, _MOST_SOUGHT):
+    for part in _slices(messages, _MAX_SOUGHT):
         ids = {message["MessageId"] for message in part}
         pattern = " || ".join(f'($.messageId = "{message_id}")' for message_id in sorted(ids))
         since = min(map(_first_sent, part))
@@ -258,23 +266,23 @@ def _dead_letter(message: MessageTypeDef, problem: str | None) -> DeadLetter:
 def _told(body: str) -> tuple[str, str, str | None]:
     """Return what kind of fact a message is, what it is about, and what keeps it from being one."""
     try:
-        fact = facts.read(body)
+        fact = messages.read_message(body)
     except MalformedFact as error:
         url = _stored_object(body)
-        return ("object-stored", traced(url) or "", None) if url else (NO_FACT, "", str(error))
+        return ("object-stored", masked_id(url) or "", None) if url else (NO_FACT, "", str(error))
     return fact.fact, _about(fact), None
 
 
-def _about(fact: QueuedFact) -> str:
+def _about(fact: QueueMessage) -> str:
     match fact:
-        case ObjectStored():
-            return traced(fact.url) or ""
-        case PlaceOverdue():
-            return traced(fact.place) or ""
-        case UploaderKeyChanged():
+        case ObjectStoredFact():
+            return masked_id(fact.url) or ""
+        case CheckLocation():
+            return masked_id(fact.location) or ""
+        case UploaderKeyChangedFact():
             return f"{fact.key} of {fact.user}"
         case _:
-            return traced(fact.recording_id) or ""
+            return masked_id(fact.recording_id) or ""
 
 
 def _stored_object(body: str) -> str | None:

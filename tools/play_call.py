@@ -21,7 +21,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import SecretStr
 
-from call_recorder.recording.parameters import SECRETS
+from call_recorder.answering.parameter_names import SECRETS
 from local.flows import recording_id
 from local.simulator import Application, HttpTransport, IncomingCall, PlayedCall, Simulator, StorageEndpoints
 from local.simulator.calls import parse_destination

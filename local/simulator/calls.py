@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from call_recorder.sinch.signature import authorization, sign
+from call_recorder.sinch.signature import (
+    authorization,
+    sign,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

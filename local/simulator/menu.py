@@ -19,14 +19,14 @@ FIRST_MENUS: tuple[FirstMenu, ...] = get_args(FirstMenu)
 MenuResult = dict[str, str]
 """PIE's ``menuResult``. Without input it has neither ``value`` nor ``inputMethod``, as far as is known."""
 
-_MOST_MENUS = 20
+_MAX_MENUS = 20
 
 
 def run(action: RunMenu, entries: Iterator[str], first: FirstMenu = "mainMenu") -> MenuResult:
     """Play the menus to a caller who enters ``entries``, one for each; when they run out, nothing."""
     menus = {menu.id: menu for menu in action.menus}
     menu = menus["main"] if first == "main" else menus.get(action.main_menu, menus["main"])
-    for _ in range(_MOST_MENUS):
+    for _ in range(_MAX_MENUS):
         entry = next(entries, "")
         if entry in {"", "hangup"}:
             return {"menuId": menu.id, "type": entry or "timeout"}

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ILLEGAL_SVAML = 40001
 """The ``errorCode`` of the ``callingerror`` notification about an answer that is not allowed."""
 
-_MOST_ANSWERS = 20
+_MAX_ANSWERS = 20
 _FAILED = End("FAILED", "CALLBACKERROR")
 _TALKED = End("ANSWERED", "CALLERHANGUP")
 
@@ -234,7 +234,7 @@ class _Playing:
         self._played.steps.append(Step(name, outcome, held, status))
 
     def _ask(self, event: str, body: Body) -> Svaml:
-        if len(self._played.answers) >= _MOST_ANSWERS:
+        if len(self._played.answers) >= _MAX_ANSWERS:
             self._step(event, "the answers go round in circles", held=False)
             raise _CallFailed
         asked = time.monotonic()

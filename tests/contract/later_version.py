@@ -12,28 +12,32 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from call_recorder.aws.items import from_item
-from call_recorder.recording.facts import (
+from call_recorder.adapters.dynamodb_items import from_item
+from call_recorder.facts.call_details import (
     AwaitedAnswer,
-    CallDecided,
     CallEnd,
-    CallEnded,
     CallStart,
     Consent,
-    Model,
     Notification,
-    Notified,
-    ObjectStored,
-    QueuedFact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
-    UploaderKeyChanged,
-    write,
 )
-from call_recorder.recording.places import Place
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    NotifiedFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import (
+    QueueMessage,
+    write_message,
+)
+from call_recorder.facts.model import Model
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE
 from tests.unit.books import Books, InTurn, messages
@@ -52,7 +56,7 @@ def about(call_id: str, conference_id: str | None = None) -> dict[str, Any]:
     }
 
 
-def decided(call_id: str, conference_id: str | None = None, *, own_bucket: bool = True) -> CallDecided:
+def decided(call_id: str, conference_id: str | None = None, *, own_bucket: bool = True) -> CallDecidedFact:
     bucket = BUCKET if own_bucket else "elsewhere"
     request = RecordingRequest(
         at=AT,
@@ -65,22 +69,22 @@ def decided(call_id: str, conference_id: str | None = None, *, own_bucket: bool 
     proof = Consent(at=AT, kind="announcement", rule="all", outcome="announced", prompt="Recorded.")
     call = CallStart(at=AT, from_="+46700000001", to="alice", to_type="username")
     awaited = AwaitedAnswer(at=AT, rule="all")
-    return CallDecided(**about(call_id, conference_id), call=call, consent=proof, awaited=awaited, request=request)
+    return CallDecidedFact(**about(call_id, conference_id), call=call, consent=proof, awaited=awaited, request=request)
 
 
-def stored(call_id: str) -> ObjectStored:
-    return ObjectStored(at=LATER, url=f"s3://{BUCKET}/recordings/{call_id}.mp3", size=50, checksum="etag")
+def stored(call_id: str) -> ObjectStoredFact:
+    return ObjectStoredFact(at=LATER, url=f"s3://{BUCKET}/recordings/{call_id}.mp3", size=50, checksum="etag")
 
 
-def heard(call_id: str, conference_id: str | None = None, *, own_bucket: bool = True) -> list[QueuedFact]:
+def heard(call_id: str, conference_id: str | None = None, *, own_bucket: bool = True) -> list[QueueMessage]:
     named = about(call_id, conference_id)
     url = f"s3://{BUCKET if own_bucket else 'elsewhere'}/recordings/{call_id}.mp3"
     return [
-        CallEnded(**named, end=CallEnd(at=LATER, result="ANSWERED", duration=540)),
-        RecordingFinished(**named, at=LATER),
-        RecordingAvailable(**named, at=LATER, destination=url),
-        TranscriptionAvailable(**named, at=LATER, destination=url.replace(".mp3", "-transcript.json")),
-        Notified(**named, notification=Notification(at=LATER, type="amd")),
+        CallEndedFact(**named, end=CallEnd(at=LATER, result="ANSWERED", duration=540)),
+        RecordingFinishedFact(**named, at=LATER),
+        RecordingAvailableFact(**named, at=LATER, destination=url),
+        TranscriptionAvailableFact(**named, at=LATER, destination=url.replace(".mp3", "-transcript.json")),
+        NotifiedFact(**named, notification=Notification(at=LATER, type="amd")),
     ]
 
 
@@ -97,7 +101,7 @@ def written() -> dict[str, Any]:
     books.take(*heard("late-of-a-conference", "retro", own_bucket=False))
     books.bus.down = True
     books.record(decided("claimed"))
-    to_come: list[QueuedFact] = [
+    to_come: list[QueueMessage] = [
         *heard("asked"),
         stored("asked"),
         *heard("one", "standup"),
@@ -112,12 +116,12 @@ def written() -> dict[str, Any]:
         decided("new"),
         *heard("new"),
         stored("another"),
-        UploaderKeyChanged(at=AT, user="uploader", key="…ABCD", step="created"),
+        UploaderKeyChangedFact(at=AT, user="uploader", key="…ABCD", step="created"),
     ]
     return {
         "items": books.table.items,
         "places": books.table.places,
-        "messages": [write(message.fact) for message in messages(to_come)],
+        "messages": [write_message(message.message) for message in messages(to_come)],
         "now": books.clock().isoformat(),
     }
 
@@ -137,7 +141,7 @@ def notes(value: object, path: str) -> Iterator[tuple[str, str]]:
 def read(stored: dict[str, Any]) -> dict[str, str]:
     """Return the values of the new field in items, by path."""
     found: dict[str, str] = {}
-    for kind, items in ((Recording, stored["items"]), (Place, stored["places"])):
+    for kind, items in ((Recording, stored["items"]), (ObjectLocation, stored["places"])):
         for name, item in items.items():
             found |= notes(from_item(kind, item), name)
     return found

@@ -16,9 +16,17 @@ from typing import Any
 import pytest
 
 from benchmarks import aws
-from call_recorder.aws.registered_applications import MAX_MISSES
-from call_recorder.recording import facts
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.answering.registered_applications import MAX_MISSES
+from call_recorder.facts import (
+    call_details,
+    facts,
+    messages,
+)
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
 
@@ -68,7 +76,7 @@ class Function:
 
     def __init__(self, name: str, endpoint: aws.Endpoint, *, script: str = RUN, **more: str) -> None:
         environment = ENVIRONMENT | dict(endpoint.environment) | {"RECORDING_QUEUE_URL": endpoint.queue_url} | more
-        command = [sys.executable, "-c", script, f"call_recorder.handlers.{name}"]
+        command = [sys.executable, "-c", script, f"call_recorder.functions.{name}"]
         self._process = subprocess.Popen(  # noqa: S603 - the script above
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -129,7 +137,7 @@ def test_a_cold_ice_asks_ssm_once_and_a_warm_one_sends_its_fact_and_no_more(
         for number in range(3):
             assert function(ice(f"call-{number}"))["statusCode"] == 200
         assert endpoint.counts() == {"SendMessage": 3}
-        assert [facts.read(message).fact for message in endpoint.kept().messages] == ["call-decided"] * 3
+        assert [messages.read_message(message).fact for message in endpoint.kept().messages] == ["call-decided"] * 3
     finally:
         function.close()
 
@@ -144,7 +152,7 @@ class Spy:
             print("THREADS", names, flush=True)
 
 sys.meta_path.insert(0, Spy())
-import call_recorder.handlers.callback
+import call_recorder.functions.callback
 import gc
 print("COLLECTS", gc.isenabled(), gc.get_freeze_count() > 0)
 """
@@ -152,7 +160,7 @@ SNAPSHOT = """
 import sys, types
 restored = []
 sys.modules["snapshot_restore_py"] = types.SimpleNamespace(register_after_restore=restored.append)
-import call_recorder.handlers.callback as function
+import call_recorder.functions.callback as function
 import threading
 print("THREADS", sorted(thread.name for thread in threading.enumerate()), flush=True)
 sys.stdin.readline()
@@ -242,7 +250,7 @@ def test_a_flood_of_made_up_keys_costs_a_bounded_number_of_calls_and_no_applicat
 
 def requested(call_id: str) -> str:
     at = sinch.NOW
-    request = facts.RecordingRequest(
+    request = call_details.RecordingRequest(
         at=at,
         rule="everything",
         destination_url=f"s3://{BUCKET}/recordings/{call_id}.mp3",
@@ -250,10 +258,14 @@ def requested(call_id: str) -> str:
         notification_events=True,
         transcription=False,
     )
-    fact = facts.CallDecided(
-        recording_id=call_id, application_key="app", call_id=call_id, call=facts.CallStart(at=at), request=request
+    fact = facts.CallDecidedFact(
+        recording_id=call_id,
+        application_key="app",
+        call_id=call_id,
+        call=call_details.CallStart(at=at),
+        request=request,
     )
-    return facts.write(fact)
+    return messages.write_message(fact)
 
 
 def batch(*bodies: str) -> dict[str, Any]:

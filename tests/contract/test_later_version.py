@@ -18,12 +18,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from call_recorder.aws.items import from_item, to_item
-from call_recorder.recording.facts import CallEnd, CallEnded, Model, read
-from call_recorder.recording.files import StoredFile
-from call_recorder.recording.outbox import Outbox
-from call_recorder.recording.places import Place
-from call_recorder.recording.recording import Recording
+from call_recorder.adapters.dynamodb_items import (
+    from_item,
+    to_item,
+)
+from call_recorder.facts.call_details import CallEnd
+from call_recorder.facts.facts import CallEndedFact
+from call_recorder.facts.messages import read_message
+from call_recorder.facts.model import Model
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.outbox_item import OutboxItem
+from call_recorder.tracking.recording import Recording
+from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.contract.test_published_events import assert_fits
 from tests.fakes import PATIENCE, RETENTION
@@ -40,7 +46,7 @@ class LaterVersion:
 
     def __init__(self, at: Path) -> None:
         shutil.copytree(ROOT / "src" / "call_recorder", at / "call_recorder")
-        facts = at / "call_recorder" / "recording" / "facts.py"
+        facts = at / "call_recorder" / "facts" / "model.py"
         code = facts.read_text()
         assert code.count(CONFIGURED) == 1
         facts.write_text(code.replace(CONFIGURED, ONE_MORE_FIELD + CONFIGURED))
@@ -107,7 +113,7 @@ def test_what_a_later_version_wrote_is_merged_and_announced_and_is_still_there_w
     before = later.notes(books)
     assert set(before.values()) == {KEPT}
 
-    books.drain(messages([read(message) for message in written["messages"]]))
+    books.drain(messages([read_message(message) for message in written["messages"]]))
     books.drain(books.watch(after=PATIENCE.longest_call + PATIENCE.grace))
 
     assert {name: books.table.recording(name).status for name in books.recordings()} == {
@@ -129,7 +135,7 @@ def test_what_a_later_version_wrote_is_merged_and_announced_and_is_still_there_w
 
 def test_a_message_of_a_later_version_is_written_again_as_it_was(written: Any) -> None:
     for message in written["messages"]:
-        assert json.loads(read(message).model_dump_json(exclude_none=True)) == json.loads(message)
+        assert json.loads(read_message(message).model_dump_json(exclude_none=True)) == json.loads(message)
 
 
 SET = {"SS": ["a", "b"]}
@@ -137,8 +143,8 @@ BINARY = {"B": "AAECAw=="}
 DECIMAL = {"N": "1.10"}
 
 
-@pytest.mark.parametrize("kind", [Recording, Place])
-def test_attributes_of_a_later_version_stay_as_they_are_stored(written: Any, kind: type[Outbox]) -> None:
+@pytest.mark.parametrize("kind", [Recording, ObjectLocation])
+def test_attributes_of_a_later_version_stay_as_they_are_stored(written: Any, kind: type[OutboxItem]) -> None:
     [item, *_] = (written["items"] if kind is Recording else written["places"]).values()
     later = {"aSet": SET, "aBinary": BINARY, "aNumber": DECIMAL, "unknown": {"S": "a field may be named so"}}
 
@@ -153,7 +159,9 @@ def test_an_attribute_that_is_derived_goes_when_what_it_is_made_of_goes(written:
     item = written["items"]["asked"]
     assert {"dueAt", "waitingShard"} <= item.keys()
     known = from_item(Recording, item)
-    about: list[Any] = [fact for fact in map(read, written["messages"]) if getattr(fact, "call_id", "") == "asked"]
+    about: list[Any] = [
+        fact for fact in map(read_message, written["messages"]) if getattr(fact, "call_id", "") == "asked"
+    ]
 
     done = known.merge_all(about)
 
@@ -181,7 +189,7 @@ def test_what_a_later_version_says_of_a_file_is_joined_alike_in_either_order(tur
         for number, name in ((1, "first"), (2, "second"))
     )
 
-    joined = other.joined(one) if turned else one.joined(other)
+    joined = other.join(one) if turned else one.join(other)
 
     assert joined.model_extra == {"channels": 1, "first": "x", "second": "x"}
 
@@ -204,6 +212,6 @@ def test_a_slip_in_our_own_code_is_refused_by_its_name() -> None:
 def test_a_fact_whose_parts_a_later_version_made_may_be_made_here() -> None:
     end = CallEnd.model_validate({"at": sinch.NOW, "quality": 4})
 
-    ended = CallEnded(recording_id="a", application_key="app", call_id="a", end=end)
+    ended = CallEndedFact(recording_id="a", application_key="app", call_id="a", end=end)
 
     assert ended.end.model_extra == {"quality": 4}

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from moto.events.models import EventPattern
 
-from call_recorder.recording.events import (
+from call_recorder.facts.facts import UploaderKeyChangedFact
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.published_events import (
     PUBLISHED,
     SCHEMA_VERSION,
     SOURCE,
     Event,
-    RecordingMissing,
-    due,
-    of_key_change,
+    RecordingMissingEvent,
+    due_events,
+    key_change_event,
 )
-from call_recorder.recording.facts import UploaderKeyChanged
-from call_recorder.recording.places import Place
-from call_recorder.recording.recording import Recording
+from call_recorder.tracking.recording import Recording
 from local import schemas
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE
@@ -165,23 +165,23 @@ def test_a_schema_demands_what_a_consumer_cannot_do_without(stem: str, without: 
 
 @given(recordings)
 def test_whatever_goes_out_fits_its_schema_and_has_no_field_that_it_does_not_know(recording: Recording) -> None:
-    for event in due(recording):
+    for event in due_events(recording):
         assert_fits(event)
 
 
 @given(recordings, st.sampled_from([BUCKET, "bucket"]))
 def test_whatever_is_said_of_a_missing_recording_fits_its_schema(recording: Recording, own_bucket: str) -> None:
-    given_up = recording.given_up(sinch.NOW + timedelta(days=1), PATIENCE, own_bucket)
+    given_up = recording.mark_missing(sinch.NOW + timedelta(days=1), PATIENCE, own_bucket)
 
-    for event in due(given_up):
+    for event in due_events(given_up):
         assert_fits(event)
-    named = [event.data.reason for event in due(given_up) if isinstance(event, RecordingMissing)]
+    named = [event.data.reason for event in due_events(given_up) if isinstance(event, RecordingMissingEvent)]
     assert named == [missing.reason for missing in given_up.missing.values()]
 
 
 @given(places())
-def test_whatever_is_said_of_a_file_that_is_nobodys_fits_its_schema(place: Place) -> None:
-    for event in due(place):
+def test_whatever_is_said_of_a_file_that_is_nobodys_fits_its_schema(place: ObjectLocation) -> None:
+    for event in due_events(place):
         assert_fits(event)
 
 
@@ -189,12 +189,12 @@ def test_whatever_is_said_of_a_file_that_is_nobodys_fits_its_schema(place: Place
 def test_every_step_of_a_keys_life_fits_its_schema(
     step: Literal["created", "handed-out", "deactivated", "deleted"],
 ) -> None:
-    assert_fits(of_key_change(UploaderKeyChanged(at=sinch.NOW, user="uploader", key="…ABCD", step=step)))
+    assert_fits(key_change_event(UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step=step)))
 
 
 @given(recordings)
 def test_times_are_utc_to_the_second(recording: Recording) -> None:
-    for event in due(recording.given_up(sinch.NOW + timedelta(days=1), PATIENCE, BUCKET)):
+    for event in due_events(recording.mark_missing(sinch.NOW + timedelta(days=1), PATIENCE, BUCKET)):
         detail = json.loads(event.detail())
         stamps = [detail["metadata"]["occurredAt"]]
         stamps += [value for name, value in detail["data"].items() if name.endswith(("At", "Since"))]

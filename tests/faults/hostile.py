@@ -15,32 +15,38 @@ from datetime import timedelta
 from random import Random
 from typing import Any, Final
 
-from call_recorder.recording.destinations import place_of
-from call_recorder.recording.facts import (
-    AnswerRefused,
+from call_recorder.facts.call_details import (
     AskedConsent,
     AwaitedAnswer,
-    CallDecided,
     CallEnd,
-    CallEnded,
     CallingError,
     CallStart,
     Consent,
-    FileStored,
     Notification,
-    Notified,
-    ObjectStored,
-    Overdue,
-    PlaceOverdue,
-    QueuedFact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
-    UploaderKeyChanged,
     WithdrawnAnswer,
-    write,
 )
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
+)
+from call_recorder.facts.facts import (
+    AnswerRefusedFact,
+    CallDecidedFact,
+    CallEndedFact,
+    FileStoredFact,
+    NotifiedFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import (
+    QueueMessage,
+    write_message,
+)
+from call_recorder.facts.storage_urls import location_of
 from tests import sinch
 from tests.fakes import BUCKET
 
@@ -525,7 +531,7 @@ class Letter:
     id: str
     kind: str
     body: str
-    fact: QueuedFact | None = None
+    fact: QueueMessage | None = None
 
 
 class Letters:
@@ -553,9 +559,9 @@ class Letters:
     def _good(self) -> Letter:
         number = self._number()
         fact = self._fact(f"good-{number}")
-        if isinstance(fact, ObjectStored):
+        if isinstance(fact, ObjectStoredFact):
             return Letter(f"good-{number}", "event of the bucket", json.dumps(object_created(fact)), fact)
-        return Letter(f"good-{number}", fact.fact, write(fact), fact)
+        return Letter(f"good-{number}", fact.fact, write_message(fact), fact)
 
     def _hostile(self) -> Letter:
         number = self._number()
@@ -568,14 +574,14 @@ class Letters:
         self._drawn += 1
         return self._drawn
 
-    def _fact(self, recording_id: str) -> QueuedFact:
+    def _fact(self, recording_id: str) -> QueueMessage:
         """Return a good fact about a recording."""
         at = sinch.NOW - timedelta(seconds=self.random.randrange(600))
         url = f"s3://{BUCKET}/recordings/{sinch.APPLICATION}/2026/11/23/{recording_id}.mp3"
         about: Any = {"recording_id": recording_id, "application_key": sinch.APPLICATION, "call_id": recording_id}
         make = self.random.choice(
             (
-                lambda: CallDecided(
+                lambda: CallDecidedFact(
                     **about,
                     call=CallStart(at=at, from_=CALLER, to="alice", to_type="username"),
                     consent=Consent(
@@ -591,30 +597,32 @@ class Letters:
                         retention_days=30,
                     ),
                 ),
-                lambda: CallDecided(**about, awaited=AwaitedAnswer(at=at, rule="everything")),
-                lambda: CallDecided(**about, asked=AskedConsent(at=at, rule="everything", question="00000000")),
-                lambda: CallDecided(**about, withdrawn=WithdrawnAnswer(at=at, verified=self.random.random() < 0.5)),
-                lambda: CallDecided(
+                lambda: CallDecidedFact(**about, awaited=AwaitedAnswer(at=at, rule="everything")),
+                lambda: CallDecidedFact(**about, asked=AskedConsent(at=at, rule="everything", question="00000000")),
+                lambda: CallDecidedFact(**about, withdrawn=WithdrawnAnswer(at=at, verified=self.random.random() < 0.5)),
+                lambda: CallDecidedFact(
                     **about | {"conference_id": f"conference of {recording_id}"},
                     withdrawn=WithdrawnAnswer(at=at, verified=True),
                 ),
-                lambda: CallEnded(**about, end=CallEnd(at=at, result="ANSWERED", duration=42, charge="0.0175")),
-                lambda: RecordingFinished(**about, at=at),
-                lambda: RecordingAvailable(**about, at=at, destination=url),
-                lambda: TranscriptionAvailable(**about, at=at, destination=url.replace(".mp3", "-transcript.json")),
-                lambda: AnswerRefused(**about, error=CallingError(at=at, code="40001", message="Illegal", user="a")),
-                lambda: Notified(**about, notification=Notification(at=at, type="amd", error_code="7")),
-                lambda: ObjectStored(at=at, url=url, size=self.random.randrange(10**9), checksum="0" * 32),
-                lambda: FileStored(**about, stored=ObjectStored(at=at, url=url, size=5, checksum="0" * 32)),
-                lambda: Overdue(**about, at=at),
-                lambda: PlaceOverdue(place=place_of(url), at=at),
-                lambda: UploaderKeyChanged(at=at, user="uploader", key=f"…{recording_id}", step="created"),
+                lambda: CallEndedFact(**about, end=CallEnd(at=at, result="ANSWERED", duration=42, charge="0.0175")),
+                lambda: RecordingFinishedFact(**about, at=at),
+                lambda: RecordingAvailableFact(**about, at=at, destination=url),
+                lambda: TranscriptionAvailableFact(**about, at=at, destination=url.replace(".mp3", "-transcript.json")),
+                lambda: AnswerRefusedFact(
+                    **about, error=CallingError(at=at, code="40001", message="Illegal", user="a")
+                ),
+                lambda: NotifiedFact(**about, notification=Notification(at=at, type="amd", error_code="7")),
+                lambda: ObjectStoredFact(at=at, url=url, size=self.random.randrange(10**9), checksum="0" * 32),
+                lambda: FileStoredFact(**about, stored=ObjectStoredFact(at=at, url=url, size=5, checksum="0" * 32)),
+                lambda: CheckRecording(**about, at=at),
+                lambda: CheckLocation(location=location_of(url), at=at),
+                lambda: UploaderKeyChangedFact(at=at, user="uploader", key=f"…{recording_id}", step="created"),
             )
         )
         return make()
 
     def _written(self, about: str) -> dict[str, Any]:
-        fact: dict[str, Any] = json.loads(write(self._fact(about)))
+        fact: dict[str, Any] = json.loads(write_message(self._fact(about)))
         return fact
 
     def _mutated_fact(self, about: str) -> str:
@@ -625,7 +633,7 @@ class Letters:
 
     def _mutated_event(self, about: str) -> str:
         url = f"s3://{BUCKET}/recordings/{about}.mp3"
-        event = object_created(ObjectStored(at=sinch.NOW, url=url, size=5, checksum="0"))
+        event = object_created(ObjectStoredFact(at=sinch.NOW, url=url, size=5, checksum="0"))
         for _ in range(self.random.randrange(1, 4)):
             self._mutate(event)
         return self._json(event)
@@ -663,7 +671,7 @@ class Letters:
         fact = (
             self._written(about)
             if self.random.random() < 0.5
-            else object_created(ObjectStored(at=sinch.NOW, url="s3://b/k", size=1))
+            else object_created(ObjectStoredFact(at=sinch.NOW, url="s3://b/k", size=1))
         )
         put_somewhere(self.random, fact, "odd")
         return self._json(fact).replace('"odd"', self.random.choice((*_CONSTANTS, *_DIGITS, str(10**40), "-1", "1.5")))
@@ -688,7 +696,7 @@ class Letters:
         return json.dumps(value, ensure_ascii=self.random.random() < 0.5)
 
 
-def object_created(stored: ObjectStored) -> dict[str, Any]:
+def object_created(stored: ObjectStoredFact) -> dict[str, Any]:
     """Return the event with which the bucket says that it has an object, as EventBridge brings it."""
     bucket, _, key = stored.url.removeprefix("s3://").partition("/")
     return {

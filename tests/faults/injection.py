@@ -24,10 +24,14 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
 
-from call_recorder.aws import clients
-from call_recorder.aws.endpoint import Deadline, Endpoint, trusted
-from call_recorder.aws.limits import MAX_IDLE
-from call_recorder.aws.signing import Credentials
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.aws_api.client import (
+    Deadline,
+    ServiceClient,
+    ssl_context,
+)
+from call_recorder.adapters.aws_api.sigv4 import Credentials
+from call_recorder.adapters.limits import MAX_IDLE
 
 KILLED = 137
 
@@ -180,16 +184,16 @@ class Calls:
         return target.fault, target.answer or ERRORS.get(target.fault, (200, ""))
 
     def _watch_endpoints(self) -> None:
-        call, attempt = Endpoint.call, Endpoint._attempt
+        call, attempt = ServiceClient.call, ServiceClient._attempt
 
-        def counted(endpoint: Endpoint, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        def counted(endpoint: ServiceClient, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
             self._begin(operation)
             return call(endpoint, operation, parameters)
 
         def disturbed(
-            endpoint: Endpoint, operation: str, body: bytes, deadline: Deadline, *, fresh: bool
+            endpoint: ServiceClient, operation: str, body: bytes, deadline: Deadline, *, fresh: bool
         ) -> tuple[int, str, bytes]:
-            def undisturbed(endpoint: Endpoint = endpoint) -> tuple[int, str, bytes]:
+            def undisturbed(endpoint: ServiceClient = endpoint) -> tuple[int, str, bytes]:
                 return attempt(endpoint, operation, body, deadline, fresh=fresh)
 
             fault, (status, code) = self._try()
@@ -210,21 +214,21 @@ class Calls:
                     self._drop(endpoint)
             return undisturbed()
 
-        Endpoint.call = counted  # type: ignore[assignment, method-assign]
-        Endpoint._attempt = disturbed  # type: ignore[assignment, method-assign]
+        ServiceClient.call = counted  # type: ignore[assignment, method-assign]
+        ServiceClient._attempt = disturbed  # type: ignore[assignment, method-assign]
 
-    def _elsewhere(self, endpoint: Endpoint, url: str) -> Endpoint:
+    def _elsewhere(self, endpoint: ServiceClient, url: str) -> ServiceClient:
         """Return an endpoint with the same limits at another peer."""
-        return Endpoint(
+        return ServiceClient(
             endpoint.service,
             url,
             region="us-east-1",
             credentials=lambda: Credentials("none", "none"),
             limits=endpoint.limits,
-            tls=trusted(None),
+            tls=ssl_context(None),
         )
 
-    def _drop(self, endpoint: Endpoint) -> None:
+    def _drop(self, endpoint: ServiceClient) -> None:
         """Let the kept connections have been idle for long, and nobody be at their other end who says that it left."""
         host, _, port = self._black_hole.removeprefix("http://").rstrip("/").partition(":")
         endpoint._idle._connections = [
@@ -234,7 +238,7 @@ class Calls:
 
     def _watch_boto3(self) -> None:
         session, wire = _new_session(), URLLib3Session()
-        clients.session = lambda: session  # type: ignore[assignment]
+        boto_clients.session = lambda: session  # type: ignore[assignment]
         events = session.get_component("event_emitter")
 
         def count(model: Any, **_: Any) -> None:

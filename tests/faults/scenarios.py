@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.answering.parameter_names import CREDENTIALS
 from tests import sinch
 from tests.faults.injection import Target
 from tests.faults.world import BUCKET, World

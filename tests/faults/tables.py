@@ -12,13 +12,16 @@ from uuid import uuid4
 import boto3
 from botocore.config import Config
 
-from call_recorder.aws.items import to_item
-from call_recorder.aws.waiting import INDEX, Waiting
-from call_recorder.handlers.watchdog import Watchdog
-from call_recorder.recording.errors import TableUnavailable
-from call_recorder.recording.facts import QueuedFact
-from call_recorder.recording.ledger import Stored
-from call_recorder.recording.recording import Recording
+from call_recorder.adapters.dynamodb_items import to_item
+from call_recorder.adapters.dynamodb_waiting_index import (
+    INDEX,
+    WaitingIndex,
+)
+from call_recorder.facts.errors import TableUnavailable
+from call_recorder.facts.messages import QueueMessage
+from call_recorder.functions.watchdog import Watchdog
+from call_recorder.tracking.fact_processor import StoredItems
+from call_recorder.tracking.recording import Recording
 from local.emulator import ADMINISTRATOR, REGION
 from tests.fakes import PATIENCE, RETENTION, InMemoryTables, ItemT, Queue, RecordedTelemetry
 from tests.tables import tables
@@ -79,7 +82,7 @@ class Shelves(Protocol):
 
     refused: list[str]
 
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored: ...
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems: ...
 
     def save(self, item: ItemT) -> ItemT: ...
 
@@ -89,7 +92,7 @@ class Shelves(Protocol):
     def due(self) -> list[str]:
         """Return when each item is due that the watchdog has to look at."""
 
-    def look(self, at: datetime) -> list[QueuedFact]:
+    def look(self, at: datetime) -> list[QueueMessage]:
         """Return what the watchdog puts on the queue when it looks."""
 
 
@@ -100,7 +103,7 @@ class BoundedTables:
         self.refused: list[str] = []
         self._tables = InMemoryTables()
 
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
         if not all(1 <= len(key.encode()) <= MAX_PARTITION_KEY for key in (*recording_ids, *places)):
             raise self._refusal("BatchGetItem", "a key that is empty or too long")
         return self._tables.load(recording_ids, places)
@@ -117,7 +120,7 @@ class BoundedTables:
     def due(self) -> list[str]:
         return [item["dueAt"]["S"] for item in self.stored() if "dueAt" in item]
 
-    def look(self, at: datetime) -> list[QueuedFact]:
+    def look(self, at: datetime) -> list[QueueMessage]:
         return list(self._tables.due(at))
 
     def _refusal(self, operation: str, reason: str) -> TableUnavailable:
@@ -138,9 +141,9 @@ class RealTables:
         self._names = create_declared(client, f"hostile-{uuid4().hex[:12]}")
         recordings, places = (self._names[table] for table in TABLES)
         self._tables = tables(client, recordings=recordings, places=places)
-        self._waiting = Waiting(client, recordings=recordings, places=places)
+        self._waiting = WaitingIndex(client, recordings=recordings, places=places)
 
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> Stored:
+    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
         with self._noted():
             return self._tables.load(recording_ids, places)
 
@@ -156,7 +159,7 @@ class RealTables:
         names = self._names.values()
         return [item["dueAt"]["S"] for name in names for item in self._scan(TableName=name, IndexName=INDEX)]
 
-    def look(self, at: datetime) -> list[QueuedFact]:
+    def look(self, at: datetime) -> list[QueueMessage]:
         queue = Queue()
         Watchdog(self._waiting, queue, RecordedTelemetry(), lambda: at)()
         return list(queue.sent)

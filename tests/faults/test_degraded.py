@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder.aws.limits import BACK_OFFICE, FACT
-from call_recorder.aws.registered_applications import MAX_MISSES
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.adapters.limits import (
+    BACKGROUND,
+    FACT,
+)
+from call_recorder.answering.parameter_names import CREDENTIALS
+from call_recorder.answering.registered_applications import MAX_MISSES
 from tests import sinch
 from tests.faults.injection import Fault, Target
 from tests.faults.scenarios import ON_ANSWER, SCENARIOS, Run
@@ -301,7 +304,7 @@ def test_a_delivery_whose_table_does_not_answer_ends_before_lambda_ends_it(world
 
     assert done.answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
     assert done.attempts["BatchGetItem"] == ATTEMPTS
-    assert done.seconds < BACK_OFFICE.longest + 1 < Stack().properties("NotifyFunction")["Timeout"]
+    assert done.seconds < BACKGROUND.longest + 1 < Stack().properties("NotifyFunction")["Timeout"]
 
 
 @pytest.mark.parametrize("operation", ["BatchGetItem", "PutItem", "PutEvents"])

@@ -15,26 +15,35 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from call_recorder.aws.bus import RecordingsBus
-from call_recorder.aws.operations import CallFailed
-from call_recorder.handlers.notify import BackOffice
-from call_recorder.handlers.telemetry import Telemetry
-from call_recorder.recording import events
-from call_recorder.recording.attribution import names_to_load
-from call_recorder.recording.consent import MenuTicket
-from call_recorder.recording.destinations import place_of, unescape
-from call_recorder.recording.facts import (
-    CallDecided,
-    Fact,
-    ObjectStored,
-    Overdue,
-    PlaceOverdue,
-    QueuedFact,
-    UploaderKeyChanged,
-    write,
+from call_recorder.adapters.eventbridge import RecordingsBus
+from call_recorder.adapters.operations import CallFailed
+from call_recorder.answering.consent import MenuTicket
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
 )
-from call_recorder.recording.ledger import Stored
-from call_recorder.sinch.callbacks import IceCallback, MalformedCallback, parse
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    Fact,
+    ObjectStoredFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.identifiers import unescape
+from call_recorder.facts.messages import (
+    QueueMessage,
+    write_message,
+)
+from call_recorder.facts.storage_urls import location_of
+from call_recorder.functions.notify import FactBatchHandler
+from call_recorder.functions.telemetry import Telemetry
+from call_recorder.sinch.callbacks import (
+    IceCallback,
+    MalformedCallback,
+    parse,
+)
+from call_recorder.tracking import published_events
+from call_recorder.tracking.attribution import item_names_to_load
+from call_recorder.tracking.fact_processor import StoredItems
 from tests import profiles, sinch
 from tests.fakes import (
     BUCKET,
@@ -49,7 +58,7 @@ from tests.fakes import (
     Line,
     RecordedTelemetry,
     application,
-    new_ledger,
+    new_processor,
 )
 from tests.faults.conftest import FULL, ON_DYNAMODB_LOCAL, SEED
 from tests.faults.hostile import CALLER, PROBE, Attempt, Callbacks, Letter, Letters
@@ -70,7 +79,7 @@ BATCHES: Final = 200 if FULL else 100
 WRITTEN: Final = 5000 if FULL else 300
 """Callbacks of which all is looked at that the function writes."""
 
-LONGEST_SECONDS: Final = 1.5
+MAX_SECONDS: Final = 1.5
 """Processor time that no callback may take: Sinch waits, and an ICE is to be answered within 3 s."""
 
 MAX_LOOKS: Final = 20
@@ -79,10 +88,10 @@ MAX_LOOKS: Final = 20
 END_OF_TIME: Final = datetime(2999, 12, 31, tzinfo=UTC)
 """No fact is later than this year. What an invented message says to be due then, is waited for until then."""
 
-LONGEST_LINE: Final = 64 * 1024
-LONGEST_EVENT: Final = 8 * 1024
-LONGEST_MESSAGE: Final = 256 * 1024
-LONGEST_KEY: Final = 1024
+MAX_LINE: Final = 64 * 1024
+MAX_EVENT: Final = 8 * 1024
+MAX_MESSAGE: Final = 256 * 1024
+MAX_KEY: Final = 1024
 LENGTH_OF_SIGNATURE: Final = 44
 
 AZURE_SECRET: Final = "YXp1cmUgYWNjb3VudCBrZXk="
@@ -213,7 +222,7 @@ class Door:
         started = time.thread_time()
         response = front(attempt.event)
         taken = time.thread_time() - started
-        assert taken < LONGEST_SECONDS, f"took {taken:.1f} s of the processor"
+        assert taken < MAX_SECONDS, f"took {taken:.1f} s of the processor"
         sent = [*front.facts.sent, *front.notifications.sent]
         front.facts.sent.clear()
         front.notifications.sent.clear()
@@ -269,14 +278,14 @@ class Door:
     def _check_sent(self, sent: list[Fact], answer: dict[str, Any] | None) -> None:
         """What is queued holds no secret and says of each file that is asked for whose it is."""
         for fact in sent:
-            message = write(fact)
+            message = write_message(fact)
             assert message.isascii()
-            assert len(message) < LONGEST_MESSAGE
+            assert len(message) < MAX_MESSAGE
             assert not any(secret in message for secret in SECRETS)
-            may_be_anybodys = isinstance(fact, CallDecided) and fact.of_known_calls_only
+            may_be_anybodys = isinstance(fact, CallDecidedFact) and fact.applies_to_known_calls_only
             assert may_be_anybodys or fact.application_key == sinch.APPLICATION
         given = _recording_options(answer) if answer else []
-        decided = [fact for fact in sent if isinstance(fact, CallDecided) and fact.request]
+        decided = [fact for fact in sent if isinstance(fact, CallDecidedFact) and fact.request]
         requests = [fact.request for fact in decided if fact.request]
         assert [each["destinationUrl"] for each in given] == [request.destination_url for request in requests]
         for fact, request in zip(decided, requests, strict=True):
@@ -287,7 +296,7 @@ class Door:
         match = self.pattern.fullmatch(url)
         assert match, "a destination that its template cannot make"
         key = url.partition("://")[2].partition("/")[2]
-        assert len(key.encode()) <= LONGEST_KEY
+        assert len(key.encode()) <= MAX_KEY
         assert ".." not in key
         assert "//" not in key
         assert unescape(match["call"]) == call_id
@@ -349,7 +358,7 @@ class Books:
             Clock(),
         )
         bus = RecordingsBus(self.bus, "recordings")
-        self.office = BackOffice(new_ledger(tables, cast("Any", bus), InTurn(), self.clock), self.telemetry)
+        self.office = FactBatchHandler(new_processor(tables, cast("Any", bus), InTurn(), self.clock), self.telemetry)
 
     def check_all(self, letters: Iterable[Letter]) -> None:
         """Deliver letters, ten at a time, and check every promise."""
@@ -387,30 +396,30 @@ class Books:
         for item in self.tables.stored():
             assert not any(secret in json.dumps(item) for secret in SECRETS)
 
-    def _stored(self, facts: Collection[QueuedFact]) -> Stored:
+    def _stored(self, facts: Collection[QueueMessage]) -> StoredItems:
         """Return the items that facts may be in."""
-        named = {name for fact in facts for name in names_to_load(fact)}
-        return self.tables.load(named, {place_of(fact.url) for fact in facts if isinstance(fact, ObjectStored)})
+        named = {name for fact in facts for name in item_names_to_load(fact)}
+        return self.tables.load(named, {location_of(fact.url) for fact in facts if isinstance(fact, ObjectStoredFact)})
 
-    def _taken(self, fact: QueuedFact, stored: Stored) -> bool:
+    def _taken(self, fact: QueueMessage, stored: StoredItems) -> bool:
         """Tell whether a fact is in the books: to merge it once more changes nothing."""
         match fact:
-            case UploaderKeyChanged():
-                return any(events.of_key_change(fact).id in detail for detail in self.bus.unchecked)
-            case ObjectStored():
-                place = stored.places[place_of(fact.url)]
-                return place.holding(fact, sinch.NOW) == place
-            case PlaceOverdue() | Overdue():
+            case UploaderKeyChangedFact():
+                return any(published_events.key_change_event(fact).id in detail for detail in self.bus.unchecked)
+            case ObjectStoredFact():
+                place = stored.locations[location_of(fact.url)]
+                return place.with_object(fact, sinch.NOW) == place
+            case CheckLocation() | CheckRecording():
                 return True  # of something that nobody knows
-            case CallDecided() if fact.of_known_calls_only:
+            case CallDecidedFact() if fact.applies_to_known_calls_only:
                 return True  # perhaps of nobody's call
-            case CallDecided() if fact.withdrawn and fact.conference_id:
+            case CallDecidedFact() if fact.withdrawn and fact.conference_id:
                 # The one part is the call's own, the other the conference's.
-                taken_back = CallDecided.taking_back(fact.application_key, fact.call_id, fact.withdrawn)
+                taken_back = CallDecidedFact.of_withdrawal(fact.application_key, fact.call_id, fact.withdrawn)
                 rest = [fact.model_copy(update={"withdrawn": None})] if fact.decides else []
                 return all(self._taken(each, stored) for each in [taken_back, *rest])
             case _:
-                known = [stored.recordings[name] for name in names_to_load(fact) if name in stored.recordings]
+                known = [stored.recordings[name] for name in item_names_to_load(fact) if name in stored.recordings]
                 own = [recording for recording in known if recording.application_key == fact.application_key]
                 if any(fact in recording.held_facts.values() for recording in own):
                     return True
@@ -420,7 +429,7 @@ class Books:
     def _check_events(self) -> None:
         for detail in self.bus.unchecked:
             event = json.loads(detail)
-            assert len(detail.encode()) < LONGEST_EVENT
+            assert len(detail.encode()) < MAX_EVENT
             assert not any(secret in detail for secret in SECRETS)
             self.bus.out[event["metadata"]["eventId"]] = detail
         self.bus.unchecked.clear()
@@ -433,15 +442,15 @@ class Books:
         self.telemetry.flushed.clear()
 
 
-def _letters(facts: Iterable[QueuedFact]) -> Iterator[Letter]:
+def _letters(facts: Iterable[QueueMessage]) -> Iterator[Letter]:
     """Yield good facts as messages."""
     for number, fact in enumerate(facts):
-        yield Letter(str(number), fact.fact, write(fact), fact)
+        yield Letter(str(number), fact.fact, write_message(fact), fact)
 
 
 def _check_line(line: Line) -> None:
     written = json.dumps([line.message, line.fields], ensure_ascii=False)
-    assert len(written.encode()) < LONGEST_LINE
+    assert len(written.encode()) < MAX_LINE
     assert not any(secret in written for secret in (*SECRETS, PROBE, CALLER))
 
 

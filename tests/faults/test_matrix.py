@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder.aws.limits import BACK_OFFICE
+from call_recorder.adapters.limits import BACKGROUND
 from tests.faults.conftest import FULL
 from tests.faults.injection import MATRIX, Disturbance, Fault, Target
 from tests.faults.scenarios import SCENARIOS, Run
@@ -83,7 +83,7 @@ Cell = tuple[str, str, str, Disturbance]
 
 UNATTRIBUTED: Final = "Recording Unattributed"
 
-ATTEMPTS: Final = BACK_OFFICE.attempts
+ATTEMPTS: Final = BACKGROUND.attempts
 """How often one delivery tries to publish; test_degraded.py holds it to that."""
 
 CALLBACKS: Final = {"ice": {200}, "ace": {200, 503}, "dice": {200, 503}}

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.answering.parameter_names import CREDENTIALS
 from tests import sinch
 from tests.faults.conftest import FULL
 from tests.faults.injection import MATRIX, Disturbance, Target
-from tests.faults.world import GRACE, LONGEST_CALL, World
+from tests.faults.world import GRACE, MAX_CALL, World
 
 if TYPE_CHECKING:
     from local.aws import Aws
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
-OVERLAP: Final = timedelta(minutes=5) + LONGEST_CALL + GRACE
+OVERLAP: Final = timedelta(minutes=5) + MAX_CALL + GRACE
 ROUNDS: Final = 8
 
 OBSERVED: Final = ("DescribeParameters 1", "GetParameters 1", "ListAccessKeys 1")

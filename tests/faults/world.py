@@ -18,9 +18,18 @@ from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
-from call_recorder.aws.connections import Connections
-from call_recorder.handlers import callback, cleanup, notify, rotation, watchdog
-from call_recorder.recording.parameters import PROFILE, SECRETS
+from call_recorder.adapters.connections import Connections
+from call_recorder.answering.parameter_names import (
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.functions import (
+    callback,
+    cleanup,
+    notify,
+    rotation,
+    watchdog,
+)
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
@@ -29,7 +38,7 @@ from tests.faults.tables import create_declared
 
 VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
 GRACE: Final = timedelta(minutes=30)
-LONGEST_CALL: Final = timedelta(hours=4)
+MAX_CALL: Final = timedelta(hours=4)
 KEY_MAX_AGE: Final = timedelta(days=90)
 
 PROFILE_TEXT: Final = json.dumps(
@@ -49,7 +58,7 @@ PROFILE_TEXT: Final = json.dumps(
 BUCKET: Final = "own-bucket"
 """The stack's own bucket. Nothing is put there: its events are made up."""
 
-_MOST_ROUNDS = 100
+_MAX_ROUNDS = 100
 _wait = time.sleep  # which the function's process may be without
 _Function = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -173,7 +182,7 @@ class World:
             "RECORDINGS_BUS": self.name,
             "RETENTION_DAYS": "365",
             "GRACE_SECONDS": str(int(GRACE.total_seconds())),
-            "LONGEST_CALL_SECONDS": str(int(LONGEST_CALL.total_seconds())),
+            "LONGEST_CALL_SECONDS": str(int(MAX_CALL.total_seconds())),
             "KEY_MAX_AGE_DAYS": str(KEY_MAX_AGE.days),
             "UPLOADER_USER_NAME": self.name,
             "POWERTOOLS_SERVICE_NAME": self.name,
@@ -269,7 +278,7 @@ class World:
         ``targets`` fail in so many deliveries. Returns the calls of the first.
         """
         first: Counter[str] | None = None
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             if not self.received():
                 return first or Counter()
             batch = self.waiting[:10]

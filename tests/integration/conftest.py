@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from call_recorder.recording.parameters import PARAMETERS as APPLICATION_PARAMETERS
+from call_recorder.answering.parameter_names import PARAMETERS as APPLICATION_PARAMETERS
 from local import demo
 from local.backend import backend
 from local.demo import applications

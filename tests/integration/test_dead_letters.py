@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from call_recorder.recording.facts import RecordingAvailable, write
+from call_recorder.facts.facts import RecordingAvailableFact
+from call_recorder.facts.messages import write_message
 from local.emulator import ADMINISTRATOR
 from local.waiting import until
 from tests.integration.conftest import role_without
@@ -67,9 +68,9 @@ def test_facts_that_were_given_up_on_are_listed_with_the_reason_and_put_back(
 
     assert command() == []
     now = datetime.now(UTC).replace(microsecond=0)
-    fact = RecordingAvailable(recording_id=CALL, application_key=stack.application_key, call_id=CALL, at=now)
+    fact = RecordingAvailableFact(recording_id=CALL, application_key=stack.application_key, call_id=CALL, at=now)
     with giving_up_soon(stack), role_without(stack, "NotifyFunction", "dynamodb:PutItem"):
-        for body in (write(fact), "not json"):
+        for body in (write_message(fact), "not json"):
             stack.aws.sqs.send_message(QueueUrl=stack.outputs["RecordingQueueUrl"], MessageBody=body)
         letters = until("both are given up on", lambda: given_up(2), within=WITHIN)
 

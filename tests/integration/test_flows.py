@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.answering.parameter_names import CREDENTIALS
 from local import demo
 from local.commands import main
 from local.emulator import ROOT

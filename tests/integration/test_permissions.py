@@ -17,18 +17,20 @@ import pytest
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
-from call_recorder.aws.registered_applications import MAX_MISSES
-from call_recorder.aws.uploader import NEWEST
-from call_recorder.recording.facts import (
+from call_recorder.adapters.iam_keys import NEWEST
+from call_recorder.answering.parameter_names import CREDENTIALS
+from call_recorder.answering.registered_applications import MAX_MISSES
+from call_recorder.facts.call_details import (
     AwaitedAnswer,
-    CallDecided,
     CallStart,
-    Fact,
-    RecordingAvailable,
     RecordingRequest,
-    write,
 )
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    Fact,
+    RecordingAvailableFact,
+)
+from call_recorder.facts.messages import write_message
 from local import demo
 from local.emulator import REGION
 from local.simulator import app_to_app, phone_to_number
@@ -109,7 +111,7 @@ def awaited_answer_is_recorded(stack: LocalStack) -> bool:
         at=now, from_=call.cli, to=call.to_endpoint, to_type="did", domain="pstn", origination_type="pstn"
     )
     awaited = AwaitedAnswer(at=now, rule="on answer")
-    fact = CallDecided(
+    fact = CallDecidedFact(
         recording_id=call.call_id, application_key=demo.DEMO, call_id=call.call_id, call=start, awaited=awaited
     )
     assert is_taken(stack, fact)
@@ -120,13 +122,15 @@ def fact_is_taken(stack: LocalStack) -> bool:
     """Have NotifyFunction take a fact that both tables and the bus are to know of."""
     call_id, now = str(uuid4()), datetime.now(UTC)
     url = f"s3://{stack.outputs['RecordingsBucketName']}/recordings/{call_id}.mp3"
-    fact = RecordingAvailable(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, at=now, destination=url)
+    fact = RecordingAvailableFact(
+        recording_id=call_id, application_key=demo.DEMO, call_id=call_id, at=now, destination=url
+    )
     return is_taken(stack, fact)
 
 
 def is_taken(stack: LocalStack, fact: Fact) -> bool:
     """Bring a fact to NotifyFunction, past the queue; tell whether it need not be brought again."""
-    message = {"messageId": str(uuid4()), "body": write(fact)}
+    message = {"messageId": str(uuid4()), "body": write_message(fact)}
     failures: list[object] = stack.invoke("NotifyFunction", {"Records": [message]})["batchItemFailures"]
     return not failures
 
@@ -142,7 +146,7 @@ def overdue_is_found(stack: LocalStack) -> bool:
         notification_events=True,
         transcription=False,
     )
-    fact = CallDecided(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
+    fact = CallDecidedFact(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
     assert is_taken(stack, fact)
     try:
         return stack.watch() > 0

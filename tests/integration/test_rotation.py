@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from call_recorder.handlers.rotation import Locksmith, compose
-from call_recorder.recording.parameters import CREDENTIALS
-from call_recorder.recording.rotation import SETTLE, shown
+from call_recorder.answering.parameter_names import CREDENTIALS
+from call_recorder.functions.rotation import (
+    RotationHandler,
+    compose,
+)
+from call_recorder.uploader_key.plan import (
+    SETTLE,
+    mask_key,
+)
 from local import demo
 from local.simulator import app_to_app, phone_to_number
 from local.stack import uploader_credentials
@@ -93,7 +99,7 @@ class Hastened:
     stack: LocalStack
     ahead: timedelta = timedelta()
 
-    def function(self, monkeypatch: pytest.MonkeyPatch) -> Locksmith:
+    def function(self, monkeypatch: pytest.MonkeyPatch) -> RotationHandler:
         configuration = self.stack.aws.lambda_.get_function_configuration(
             FunctionName=self.stack.outputs["RotationFunctionName"]
         )
@@ -171,10 +177,10 @@ def test_a_key_is_replaced_while_calls_go_on_and_no_upload_fails(
         subscriber.poll()
         told = {(data["key"], data["step"]) for data in changes(subscriber)}
         return told >= {
-            (shown(new), "created"),
-            (shown(new), "handed-out"),
-            (shown(old), "deactivated"),
-            (shown(old), "deleted"),
+            (mask_key(new), "created"),
+            (mask_key(new), "handed-out"),
+            (mask_key(old), "deactivated"),
+            (mask_key(old), "deleted"),
         }
 
     until("every step is announced", announced, within=WITHIN)

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from call_recorder.aws.registered_applications import MAX_MISSES
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.answering.parameter_names import CREDENTIALS
+from call_recorder.answering.registered_applications import MAX_MISSES
 from local import demo
 from local.simulator import Application, HttpTransport, app_to_app
 from tests.integration.conftest import COLD_START_SECONDS, new_application, new_environments, parameter

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.recording.rotation import SETTLE
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.uploader_key.plan import SETTLE
 from local import demo
 from local.demo import DemoApplication
 from local.simulator import app_to_app
@@ -20,7 +24,7 @@ from tests.integration.conftest import STATE_OF_TESTS, deploy_another, parameter
 from tests.integration.test_rotation import MARGIN, OVERLAP, TTL, WITHIN, Hastened, Uploads, keys, taken
 
 if TYPE_CHECKING:
-    from call_recorder.handlers.rotation import Locksmith
+    from call_recorder.functions.rotation import RotationHandler
     from local.aws import Aws
     from local.stack import LocalStack
 
@@ -71,7 +75,7 @@ class Rotating:
 
     stack: LocalStack
     hastened: Hastened
-    run: Locksmith
+    run: RotationHandler
 
     @classmethod
     def of(cls, stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Rotating:

@@ -18,9 +18,10 @@ from uuid import uuid4
 
 import pytest
 
-from call_recorder.recording import facts
-from call_recorder.recording.facts import CallDecided, RecordingRequest
-from call_recorder.recording.parameters import CREDENTIALS
+from call_recorder.answering.parameter_names import CREDENTIALS
+from call_recorder.facts import messages
+from call_recorder.facts.call_details import RecordingRequest
+from call_recorder.facts.facts import CallDecidedFact
 from local import demo
 from local.flows import recording_id
 from local.simulator import (
@@ -359,8 +360,8 @@ def test_a_file_that_nobody_asked_for_is_kept_in_mind_and_announced_once(
     assert data["file"]["size"] == len(AUDIO)
     assert data["file"]["bucket"] == stack.outputs["RecordingsBucketName"]
     item = stack.place(place) or {}
-    patience = datetime.fromisoformat(item["givenUpAt"]) - datetime.fromisoformat(item["nobodysSince"])
-    assert patience.total_seconds() >= int(PARAMETERS["GraceSeconds"])
+    deadlines = datetime.fromisoformat(item["givenUpAt"]) - datetime.fromisoformat(item["nobodysSince"])
+    assert deadlines.total_seconds() >= int(PARAMETERS["GraceSeconds"])
     assert "dueAt" not in item
 
 
@@ -387,9 +388,9 @@ def test_a_file_that_overtakes_the_news_of_its_call_is_that_calls(stack: LocalSt
         notification_events=True,
         transcription=False,
     )
-    fact = CallDecided(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
+    fact = CallDecidedFact(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
 
-    stack.aws.sqs.send_message(QueueUrl=stack.outputs["RecordingQueueUrl"], MessageBody=facts.write(fact))
+    stack.aws.sqs.send_message(QueueUrl=stack.outputs["RecordingQueueUrl"], MessageBody=messages.write_message(fact))
 
     events = subscriber.wait_for(call_id, {"Recording Requested", "Recording Available"}, within=WITHIN)
     assert len(events) == 2

@@ -119,7 +119,7 @@ def test_with_a_cache_all_functions_share_one_installation_and_get_the_same(
 
     build.build(folders[2], "lambda", "3.13")
     assert content(folders[0]) == content(folders[1]) == content(folders[2])
-    assert {"dependency.so", "call_recorder/handlers/callback.py"} <= content(folders[0]).keys()
+    assert {"dependency.so", "call_recorder/functions/callback.py"} <= content(folders[0]).keys()
 
 
 @pytest.mark.parametrize("changed", ["requirements", "arch", "python", "compiler"])

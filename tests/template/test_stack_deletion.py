@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from call_recorder.handlers.cleanup import RESERVED_SECONDS
+from call_recorder.functions.cleanup import RESERVED_SECONDS
 from tests.template.stack import ROOT, Stack
 
 SCHEDULES = ("RotationFunctionRound", "RotationFunction", "RotationFunctionRole")

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from call_recorder.handlers.cleanup import CleanupSettings
-from call_recorder.handlers.notify import NotifySettings
-from call_recorder.handlers.rotation import RotationSettings
-from call_recorder.handlers.settings import CallbackSettings
-from call_recorder.handlers.watchdog import WatchdogSettings
+from call_recorder.functions.cleanup import CleanupSettings
+from call_recorder.functions.notify import NotifySettings
+from call_recorder.functions.rotation import RotationSettings
+from call_recorder.functions.settings import CallbackSettings
+from call_recorder.functions.watchdog import WatchdogSettings
 from tests.template.stack import ROOT, Stack, read_template
 
 FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
@@ -25,11 +25,11 @@ def test_there_are_five_functions_and_each_has_its_handler(stack: Stack) -> None
     handlers = {name: function["Handler"] for name, function in stack.of_type("AWS::Lambda::Function").items()}
 
     assert handlers == {
-        "CallbackFunction": "call_recorder.handlers.callback.handler",
-        "NotifyFunction": "call_recorder.handlers.notify.handler",
-        "WatchdogFunction": "call_recorder.handlers.watchdog.handler",
-        "RotationFunction": "call_recorder.handlers.rotation.handler",
-        "CleanupFunction": "call_recorder.handlers.cleanup.handler",
+        "CallbackFunction": "call_recorder.functions.callback.handler",
+        "NotifyFunction": "call_recorder.functions.notify.handler",
+        "WatchdogFunction": "call_recorder.functions.watchdog.handler",
+        "RotationFunction": "call_recorder.functions.rotation.handler",
+        "CleanupFunction": "call_recorder.functions.cleanup.handler",
     }
 
 

@@ -12,7 +12,7 @@ TEMPLATE = read_template()
 PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
 WRITTEN: dict[str, Any] = TEMPLATE["Resources"]["CallbackFunction"]["Properties"]
 
-LONGEST_DESCRIPTION = 256
+MAX_DESCRIPTION = 256
 """Characters that Lambda takes as the description of a version."""
 
 OF_NO_VERSION = (
@@ -191,7 +191,7 @@ def test_a_version_says_no_more_than_lambda_takes(stack: Stack) -> None:
     said = referred_to(WRITTEN["VersionDescription"])
     between = len(version(stack)["Description"]) - sum(len(str(PARAMETERS[name]["Default"])) for name in said)
 
-    assert between + sum(map(longest, said)) <= LONGEST_DESCRIPTION
+    assert between + sum(map(longest, said)) <= MAX_DESCRIPTION
 
 
 def test_a_change_of_the_template_that_changes_the_function_publishes_a_version_too() -> None:

@@ -99,7 +99,7 @@ def _play(url: str) -> dict[str, Any]:
     for name, function in _ASKED["functions"].items():
         os.environ.clear()
         os.environ.update({variable: value.replace("AWS_IS_HERE", url) for variable, value in function["environment"]})
-        handler = importlib.import_module(f"call_recorder.handlers.{name}").handler
+        handler = importlib.import_module(f"call_recorder.functions.{name}").handler
         event = json.loads(json.dumps(function["event"]).replace("AWS_IS_HERE", url))
         answers[name] = handler(event, _Context())
     return answers

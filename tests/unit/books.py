@@ -1,4 +1,4 @@
-"""The ledger between tables and a bus, fed like the queue feeds it."""
+"""The processor between tables and a bus, fed like the queue feeds it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from call_recorder.recording.facts import QueuedFact
-from call_recorder.recording.ledger import Message, Report
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.messages import QueueMessage
+from call_recorder.tracking.fact_processor import (
+    BatchReport,
+    Delivery,
+)
+from call_recorder.tracking.recording import Recording
 from tests import sinch
-from tests.fakes import Bus, Clock, Crash, InMemoryTables, ItemT, new_ledger
+from tests.fakes import Bus, Clock, Crash, InMemoryTables, ItemT, new_processor
 
 VISIBILITY_TIMEOUT: Final = 60.0
 BATCH: Final = 10
@@ -19,9 +22,9 @@ BATCH: Final = 10
 T = TypeVar("T")
 
 
-def messages(facts: Sequence[QueuedFact], prefix: str = "message") -> list[Message]:
+def messages(facts: Sequence[QueueMessage], prefix: str = "message") -> list[Delivery]:
     """Return each fact in a queue message of its own."""
-    return [Message(f"{prefix}-{number}", fact) for number, fact in enumerate(facts)]
+    return [Delivery(f"{prefix}-{number}", fact) for number, fact in enumerate(facts)]
 
 
 class InTurn(Executor):
@@ -55,37 +58,37 @@ class InterleavedTables(InMemoryTables):
 
 
 class Books:
-    """A ledger between tables and a bus, fed like the queue feeds it."""
+    """A processor between tables and a bus, fed like the queue feeds it."""
 
     def __init__(self, executor: Executor, table: InMemoryTables | None = None) -> None:
         self.table = table or InMemoryTables()
         self.bus = Bus()
         self.clock = Clock()
-        self.ledger = new_ledger(self.table, self.bus, executor, self.clock)
+        self.processor = new_processor(self.table, self.bus, executor, self.clock)
         self._delivered = 0
 
-    def record(self, *facts: QueuedFact) -> Report:
+    def record(self, *facts: QueueMessage) -> BatchReport:
         """Deliver facts in one batch, under the same message ids each time."""
-        return self.ledger.record(messages(facts))
+        return self.processor.process(messages(facts))
 
-    def take(self, *facts: QueuedFact) -> Report:
+    def take(self, *facts: QueueMessage) -> BatchReport:
         """Deliver facts that nobody has delivered before, in one batch that is taken whole."""
         self._delivered += 1
-        report = self.ledger.record(messages(facts, f"delivery-{self._delivered}"))
+        report = self.processor.process(messages(facts, f"delivery-{self._delivered}"))
         assert not report.failed
         return report
 
-    def drain(self, waiting: Sequence[Message], *, size: int = BATCH) -> int:
+    def drain(self, waiting: Sequence[Delivery], *, size: int = BATCH) -> int:
         """Deliver messages until none is left, as SQS does; return how often it took."""
         rounds = 0
         while waiting:
             rounds += 1
             assert rounds < 20, "messages that never get through"
-            again: list[Message] = []
+            again: list[Delivery] = []
             for start in range(0, len(waiting), size):
                 batch = waiting[start : start + size]
                 try:
-                    failed = self.ledger.record(batch).failed
+                    failed = self.processor.process(batch).failed
                     again += [message for message in batch if message.id in failed]
                 except Crash:
                     again += batch
@@ -93,7 +96,7 @@ class Books:
             waiting = again
         return rounds
 
-    def watch(self, *, after: timedelta = timedelta()) -> list[Message]:
+    def watch(self, *, after: timedelta = timedelta()) -> list[Delivery]:
         """Let time pass, and return the messages of what the watchdog finds then."""
         self.clock.advance(after.total_seconds())
         return messages(self.table.due(self.clock()), f"watchdog-{self.clock():%d-%H:%M:%S}")

@@ -13,7 +13,7 @@ from typing import Any
 
 def main(name: str) -> None:
     """Import the handler, compose its function and print both outcomes."""
-    handler = importlib.import_module(f"call_recorder.handlers.{name}")
+    handler = importlib.import_module(f"call_recorder.functions.{name}")
     at_import = sorted(clients())
     function = handler.compose(os.environ)
     assert function

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import settings
 
-from call_recorder.aws import clients
+from call_recorder.adapters import boto_clients
 
 # How long one example takes says something of the machine and nothing of the code.
 settings.register_profile("unit", deadline=None)
@@ -16,4 +16,4 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    clients.session.cache_clear()
+    boto_clients.session.cache_clear()

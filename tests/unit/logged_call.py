@@ -14,8 +14,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.handlers import callback, notify, watchdog
-from call_recorder.recording.destinations import escape
+from call_recorder.facts.identifiers import escape
+from call_recorder.functions import (
+    callback,
+    notify,
+    watchdog,
+)
 from tests import sinch
 from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
@@ -118,8 +122,8 @@ def look_for_what_is_missing(after: timedelta) -> None:
 
 def start_cold() -> None:
     """Forget what the functions keep between invocations."""
-    callback._front_door.cache_clear()
-    notify._back_office.cache_clear()
+    callback._handler.cache_clear()
+    notify._handler.cache_clear()
 
 
 def main() -> None:

@@ -1,25 +1,32 @@
-"""handlers -> recording, sinch, aws; aws -> recording; recording -> sinch; sinch -> nothing of ours."""
+"""The rooms of the package, and which may import which (docs/decisions/0026)."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "call_recorder"
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
 
+# From the top down. Rooms of one floor do not import each other.
+FLOORS = [["functions"], ["adapters"], ["uploader_key"], ["answering", "tracking"], ["facts"], ["sinch"]]
 MAY_IMPORT = {
-    "handlers": {"handlers", "recording", "sinch", "aws"},
-    "aws": {"aws", "recording"},
-    "recording": {"recording", "sinch"},
-    "sinch": {"sinch"},
+    room: {room, *(below for lower in FLOORS[floor + 1 :] for below in lower)}
+    for floor, rooms in enumerate(FLOORS)
+    for room in rooms
 }
-OUTSIDE = ("boto3", "botocore", "aws_lambda_powertools", "mypy_boto3")
+OUTSIDE = {"boto3", "botocore", "mypy_boto3", "socket", "ssl", "http", "urllib", "threading", "concurrent", "asyncio"}
+PURE = {"urllib.parse"}
 
 
-def part_of(path: Path) -> str:
+def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -32,53 +39,59 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def files_of(*parts: str) -> list[Path]:
-    return [path for path in FILES if part_of(path) in parts]
+def lines(paths: list[Path]) -> int:
+    return sum(len(path.read_text().splitlines()) for path in paths)
 
 
-def test_every_part_is_here() -> None:
-    assert {part_of(path) for path in FILES} == {*MAY_IMPORT, "__init__.py"}
+def files_of(*rooms: str) -> list[Path]:
+    return [path for path in FILES if room_of(path) in rooms]
 
 
-@pytest.mark.parametrize("path", files_of(*MAY_IMPORT), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_part_imports_only_the_parts_below_it(path: Path) -> None:
+def test_the_package_has_these_rooms_and_no_other() -> None:
+    assert {room_of(path) for path in FILES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_room_imports_itself_and_the_rooms_below_only(path: Path) -> None:
     ours = {name.split(".")[1] for name in imports(path) if name.startswith("call_recorder.")}
 
-    assert ours <= MAY_IMPORT[part_of(path)]
+    assert ours <= MAY_IMPORT[room_of(path)]
 
 
-@pytest.mark.parametrize("path", files_of("sinch", "recording"), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_protocol_and_domain_know_no_aws(path: Path) -> None:
-    assert not [name for name in imports(path) if name.startswith(OUTSIDE)]
+def test_no_files_import_each_other_in_a_circle() -> None:
+    modules = {f"call_recorder.{named(path)[:-3].replace('/', '.')}": path for path in FILES}
+    graph = {module: modules.keys() & set(imports(path)) for module, path in modules.items()}
+
+    assert list(TopologicalSorter(graph).static_order())
 
 
-@pytest.mark.parametrize("path", files_of("aws"), ids=lambda path: path.name)
-def test_adapters_know_no_powertools(path: Path) -> None:
-    assert not [name for name in imports(path) if name.startswith("aws_lambda_powertools")]
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_no_room_has_more_than_a_quarter_of_the_lines(room: str) -> None:
+    assert lines(files_of(room)) <= lines(FILES) / 4
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in FILES if path not in files_of("handlers")],
-    ids=lambda path: str(path.relative_to(PACKAGE)),
-)
-def test_only_handlers_read_the_environment(path: Path) -> None:
+@pytest.mark.parametrize("path", files_of(*MAY_IMPORT.keys() - {"functions", "adapters"}), ids=named)
+def test_the_domain_imports_no_aws_network_or_threads(path: Path) -> None:
+    outside = {name for name in imports(path) if name.partition(".")[0].startswith(tuple(OUTSIDE))}
+
+    assert {name for name in outside if not name.startswith(tuple(PURE)) and name != "urllib"} == set()
+
+
+@pytest.mark.parametrize("path", files_of(*MAY_IMPORT.keys() - {"functions"}), ids=named)
+def test_only_functions_read_the_environment_and_use_powertools(path: Path) -> None:
     names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
 
     assert not names & {"environ", "getenv", "environb"}
-    assert "os" not in set(imports(path))
+    assert not {name for name in imports(path) if name == "os" or name.startswith("aws_lambda_powertools")}
 
 
-def is_broad(node: ast.ExceptHandler) -> bool:
-    return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+def is_broad(node: ast.AST) -> bool:
+    return isinstance(node, ast.ExceptHandler) and (
+        node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+    )
 
 
-def test_nothing_catches_everything_but_where_somebody_waits_for_an_answer() -> None:
-    broad = [
-        path.name
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ExceptHandler) and is_broad(node)
-    ]
+def test_only_the_edges_catch_every_exception() -> None:
+    broad = {named(path) for path in FILES if any(map(is_broad, ast.walk(ast.parse(path.read_text()))))}
 
-    assert broad == ["cleanup.py", "front_door.py"]
+    assert broad == {"functions/callback_handler.py", "functions/cleanup.py"}

@@ -11,23 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording import recording as recording_module
-from call_recorder.recording.events import RecordingAvailable as AvailableEvent
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
     CallStart,
-    Fact,
     Notification,
-    Notified,
-    ObjectStored,
-    QueuedFact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
 )
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    NotifiedFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+)
+from call_recorder.facts.messages import QueueMessage
+from call_recorder.tracking import recording as recording_module
+from call_recorder.tracking.published_events import RecordingAvailableEvent as AvailableEvent
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE
 from tests.unit.books import BATCH, Books, InTurn, messages
@@ -46,33 +48,33 @@ def later(seconds: float) -> Any:
     return sinch.NOW + timedelta(seconds=seconds)
 
 
-def requested(about: dict[str, Any], url: str = OWN) -> CallDecided:
+def requested(about: dict[str, Any], url: str = OWN) -> CallDecidedFact:
     request = RecordingRequest(
         at=sinch.NOW, rule="all", destination_url=url, format="mp3", notification_events=True, transcription=True
     )
-    return CallDecided(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request)
+    return CallDecidedFact(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request)
 
 
-def ended(about: dict[str, Any] = IN_CONFERENCE) -> CallEnded:
-    return CallEnded(**about, end=CallEnd(at=later(55), result="ANSWERED", duration=50))
+def ended(about: dict[str, Any] = IN_CONFERENCE) -> CallEndedFact:
+    return CallEndedFact(**about, end=CallEnd(at=later(55), result="ANSWERED", duration=50))
 
 
 def heard(url: str, about: dict[str, Any] = IN_CONFERENCE) -> list[Fact]:
     """Return what Sinch says later, each time with both ids."""
     return [
-        RecordingFinished(**about, at=later(56)),
-        RecordingAvailable(**about, at=later(61), destination=url),
-        TranscriptionAvailable(**about, at=later(71), destination=url.replace(".mp3", "-transcript.json")),
+        RecordingFinishedFact(**about, at=later(56)),
+        RecordingAvailableFact(**about, at=later(61), destination=url),
+        TranscriptionAvailableFact(**about, at=later(71), destination=url.replace(".mp3", "-transcript.json")),
         ended(about),
     ]
 
 
-def stored(url: str = OWN) -> ObjectStored:
-    return ObjectStored(url=url, at=later(60), size=50, checksum="etag")
+def stored(url: str = OWN) -> ObjectStoredFact:
+    return ObjectStoredFact(url=url, at=later(60), size=50, checksum="etag")
 
 
-def whole(decided: str, url: str) -> list[QueuedFact]:
-    facts: list[QueuedFact] = [requested(CALL if decided == "call" else IN_CONFERENCE, url), *heard(url)]
+def whole(decided: str, url: str) -> list[QueueMessage]:
+    facts: list[QueueMessage] = [requested(CALL if decided == "call" else IN_CONFERENCE, url), *heard(url)]
     return [*facts, stored()] if url == OWN else facts
 
 
@@ -183,7 +185,7 @@ def test_if_the_conference_cannot_be_written_what_it_takes_over_comes_again(book
     books.take(*heard(ELSEWHERE))
     overdue = books.watch(after=PATIENCE.grace / 2)
     books.table.refuses = {failing}
-    assert books.ledger.record(overdue).failed
+    assert books.processor.process(overdue).failed
     books.table.refuses = set()
 
     books.drain(overdue)
@@ -226,7 +228,7 @@ def test_a_conference_that_is_named_like_its_call_is_one_item(books: Books) -> N
 def named_like_the_call() -> Fact:
     """Return a fact about a conference that has the call's id for its name."""
     about = CALL | {"recording_id": sinch.CALL, "call_id": None, "conference_id": sinch.CALL}
-    return Notified(**about, notification=Notification(at=later(1), type="amd"))
+    return NotifiedFact(**about, notification=Notification(at=later(1), type="amd"))
 
 
 def test_what_is_held_of_a_call_is_passed_on_though_a_conference_has_its_name(books: Books) -> None:
@@ -252,7 +254,7 @@ def test_what_is_held_of_a_call_leaves_the_conference_of_its_name_as_it_is(books
 
 
 def test_an_unknown_notification_with_both_ids_is_kept_with_the_recording(books: Books) -> None:
-    unknown = Notified(**IN_CONFERENCE, notification=Notification(at=sinch.NOW, type="amd"))
+    unknown = NotifiedFact(**IN_CONFERENCE, notification=Notification(at=sinch.NOW, type="amd"))
     books.take(unknown)
 
     books.take(requested(CALL))
@@ -269,8 +271,8 @@ def test_decision_and_notifications_at_the_same_time_make_one_recording_before_i
     decided: str, url: str, turned: bool, at: int
 ) -> None:
     deliveries = Deliveries()
-    one: Sequence[QueuedFact] = whole(decided, url)[:1]
-    other: Sequence[QueuedFact] = whole(decided, url)[1:]
+    one: Sequence[QueueMessage] = whole(decided, url)[:1]
+    other: Sequence[QueueMessage] = whole(decided, url)[1:]
 
     deliveries.meet(*((other, one) if turned else (one, other)), at=at)
     books = deliveries.books
@@ -298,7 +300,7 @@ def test_a_flood_of_notifications_about_one_call_keeps_its_item_small(books: Boo
     for number in range(10):
         books.take(
             *(
-                RecordingAvailable(**IN_CONFERENCE, at=sinch.NOW, destination=f"{url}{number}-{each}.mp3")
+                RecordingAvailableFact(**IN_CONFERENCE, at=sinch.NOW, destination=f"{url}{number}-{each}.mp3")
                 for each in range(10)
             )
         )

@@ -8,20 +8,33 @@ from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from call_recorder.aws.bus import MOST_ENTRIES, RecordingsBus
-from call_recorder.aws.queue import MOST_ENTRIES as MOST_MESSAGES
-from call_recorder.aws.queue import RecordingQueue
-from call_recorder.recording.errors import BusUnavailable, QueueUnavailable
-from call_recorder.recording.events import Event, due
-from call_recorder.recording.facts import (
-    Notification,
-    Notified,
-    Overdue,
-    PlaceOverdue,
-    RecordingFinished,
-    UploaderKeyChanged,
-    read,
-    write,
+from call_recorder.adapters.eventbridge import (
+    MAX_ENTRIES,
+    RecordingsBus,
+)
+from call_recorder.adapters.sqs import MAX_ENTRIES as MAX_MESSAGES
+from call_recorder.adapters.sqs import RecordingQueue
+from call_recorder.facts.call_details import Notification
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
+)
+from call_recorder.facts.errors import (
+    BusUnavailable,
+    QueueUnavailable,
+)
+from call_recorder.facts.facts import (
+    NotifiedFact,
+    RecordingFinishedFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import (
+    read_message,
+    write_message,
+)
+from call_recorder.tracking.published_events import (
+    Event,
+    due_events,
 )
 from tests import sinch
 from tests.aws import ThroughBoto3
@@ -35,10 +48,10 @@ NAME = "recordings-bus"
 
 def some_events(number: int) -> list[Event]:
     facts = [
-        RecordingFinished(recording_id=f"call-{each}", application_key="app", call_id=f"call-{each}", at=sinch.NOW)
+        RecordingFinishedFact(recording_id=f"call-{each}", application_key="app", call_id=f"call-{each}", at=sinch.NOW)
         for each in range(number)
     ]
-    return [event for fact in facts for event in due(empty(fact).merge(fact))]
+    return [event for fact in facts for event in due_events(empty(fact).merge(fact))]
 
 
 def answer(*refused: int, entries: int) -> dict[str, Any]:
@@ -67,9 +80,9 @@ def test_an_event_goes_out_with_its_source_type_time_and_detail() -> None:
 
 def test_events_go_out_in_as_few_calls_as_the_bus_allows() -> None:
     client = boto3.client("events")
-    events = some_events(2 * MOST_ENTRIES + 1)
+    events = some_events(2 * MAX_ENTRIES + 1)
     with Stubber(client) as stub:
-        for entries in (MOST_ENTRIES, MOST_ENTRIES, 1):
+        for entries in (MAX_ENTRIES, MAX_ENTRIES, 1):
             stub.add_response("put_events", answer(entries=entries), {"Entries": ANY})
         assert publish(client, events) == {event.id for event in events}
         stub.assert_no_pending_responses()
@@ -93,11 +106,11 @@ def test_a_bus_that_takes_no_call_is_unavailable_by_its_code() -> None:
 
 def test_a_bus_that_fails_halfway_has_published_the_first_half() -> None:
     client = boto3.client("events")
-    events = some_events(MOST_ENTRIES + 1)
+    events = some_events(MAX_ENTRIES + 1)
     with Stubber(client) as stub:
-        stub.add_response("put_events", answer(entries=MOST_ENTRIES))
+        stub.add_response("put_events", answer(entries=MAX_ENTRIES))
         stub.add_client_error("put_events", service_error_code="AccessDeniedException", http_status_code=403)
-        assert publish(client, events) == {event.id for event in events[:MOST_ENTRIES]}
+        assert publish(client, events) == {event.id for event in events[:MAX_ENTRIES]}
 
 
 def test_a_bus_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
@@ -116,7 +129,7 @@ def test_a_bus_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
 def test_a_fact_comes_out_of_the_queue_as_it_went_in() -> None:
     client = boto3.client("sqs")
     url = client.create_queue(QueueName="recordings")["QueueUrl"]
-    fact = Notified(
+    fact = NotifiedFact(
         recording_id="a",
         application_key="app",
         notification=Notification(at=sinch.NOW, type="\x00\x1f\uffff\U0001f4de"),
@@ -125,13 +138,13 @@ def test_a_fact_comes_out_of_the_queue_as_it_went_in() -> None:
     RecordingQueue(ThroughBoto3(client), url).send(fact)
 
     [message] = client.receive_message(QueueUrl=url)["Messages"]
-    assert read(message["Body"]) == fact
+    assert read_message(message["Body"]) == fact
     assert json.loads(message["Body"])["fact"] == "notified"
 
 
 def test_a_queue_that_refuses_is_unavailable_by_its_code() -> None:
     client = boto3.client("sqs")
-    fact = RecordingFinished(recording_id="a", application_key="app", at=sinch.NOW)
+    fact = RecordingFinishedFact(recording_id="a", application_key="app", at=sinch.NOW)
     with Stubber(client) as stub:
         stub.add_client_error("send_message", service_error_code="AccessDenied", http_status_code=403)
         with pytest.raises(QueueUnavailable, match="^SendMessage: AccessDenied$"):
@@ -145,18 +158,18 @@ def test_a_queue_out_of_reach_is_unavailable_by_the_name_of_the_error() -> None:
         raise ConnectTimeoutError(endpoint_url="https://sqs.example")
 
     client.meta.events.register("before-call.sqs", time_out)
-    fact = RecordingFinished(recording_id="a", application_key="app", at=sinch.NOW)
+    fact = RecordingFinishedFact(recording_id="a", application_key="app", at=sinch.NOW)
 
     with pytest.raises(QueueUnavailable, match="^SendMessage: ConnectTimeoutError$"):
         RecordingQueue(ThroughBoto3(client), "https://queue.example").send(fact)
 
 
-def overdue(number: int) -> list[Overdue]:
-    return [Overdue(recording_id=f"call-{each}", application_key="app", at=sinch.NOW) for each in range(number)]
+def overdue(number: int) -> list[CheckRecording]:
+    return [CheckRecording(recording_id=f"call-{each}", application_key="app", at=sinch.NOW) for each in range(number)]
 
 
-def entries_of(facts: Sequence[Overdue]) -> list[dict[str, str]]:
-    return [{"Id": str(place), "MessageBody": write(fact)} for place, fact in enumerate(facts)]
+def entries_of(facts: Sequence[CheckRecording]) -> list[dict[str, str]]:
+    return [{"Id": str(place), "MessageBody": write_message(fact)} for place, fact in enumerate(facts)]
 
 
 def accepted(number: int) -> dict[str, Any]:
@@ -173,14 +186,14 @@ def test_many_facts_come_out_of_the_queue_as_they_went_in() -> None:
 
     received = [client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"] for _ in range(2)]
     bodies = [message["Body"] for messages in received for message in messages]
-    assert sorted(bodies) == sorted(map(write, overdue(12)))
+    assert sorted(bodies) == sorted(map(write_message, overdue(12)))
 
 
 def test_many_facts_are_sent_ten_to_a_call() -> None:
     client, facts = boto3.client("sqs"), overdue(23)
     with Stubber(client) as stub:
         for start in (0, 10, 20):
-            chunk = facts[start : start + MOST_MESSAGES]
+            chunk = facts[start : start + MAX_MESSAGES]
             expected = {"QueueUrl": "https://queue.example", "Entries": entries_of(chunk)}
             stub.add_response("send_message_batch", accepted(len(chunk)), expected)
         assert RecordingQueue(ThroughBoto3(client), "https://queue.example").send_all(facts) == 23
@@ -194,10 +207,10 @@ def test_no_facts_are_no_call() -> None:
 
 
 def test_ten_facts_at_their_longest_fit_into_one_call() -> None:
-    longest = UploaderKeyChanged(at=sinch.NOW, user="u" * 64, key="…ABCD", step="deactivated")
-    place = PlaceOverdue(place="s3://b/" + "k" * 1100, at=sinch.NOW)
+    longest = UploaderKeyChangedFact(at=sinch.NOW, user="u" * 64, key="…ABCD", step="deactivated")
+    place = CheckLocation(location="s3://b/" + "k" * 1100, at=sinch.NOW)
 
-    assert MOST_MESSAGES * max(len(write(longest)), len(write(place))) < 256 * 1024
+    assert MAX_MESSAGES * max(len(write_message(longest)), len(write_message(place))) < 256 * 1024
 
 
 def test_a_queue_that_refuses_one_of_many_is_unavailable_by_its_code() -> None:

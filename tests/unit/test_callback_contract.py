@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
-from call_recorder.recording.application import Application
-from call_recorder.recording.facts import CallDecided, CallEnded, Notified, QueuedFact, RecordingAvailable
+from call_recorder.answering.application import Application
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    NotifiedFact,
+    RecordingAvailableFact,
+)
+from call_recorder.facts.messages import QueueMessage
 from tests import sinch
 from tests.fakes import STORAGE_CREDENTIALS, Applications, Front, Queue, application, callback_settings
 from tests.profiles import profile, rule
@@ -72,7 +78,7 @@ def test_an_ice_is_answered_with_svaml_and_remembered() -> None:
     assert response["headers"] == {"content-type": "application/json"}
     assert json.loads(response["body"])["action"]["record"] is True
     [fact] = front.facts.sent
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert fact.recording_id == sinch.CALL
     assert front.line.fields["outcome"] == "recorded"
     assert front.line.fields["rule"] == "everything"
@@ -104,7 +110,7 @@ def test_unknown_events_and_notifications_are_counted_and_kept(body: dict[str, A
 
     assert front.telemetry.counts["UnknownCallbacks"] == 1
     [fact] = front.notifications.sent
-    assert isinstance(fact, Notified)
+    assert isinstance(fact, NotifiedFact)
     assert fact.notification.type == "never_heard_of"
 
 
@@ -154,7 +160,7 @@ def test_the_end_of_a_call_is_kept_with_what_it_says() -> None:
     front(sinch.signed(sinch.dice()))
 
     [fact] = front.notifications.sent
-    assert isinstance(fact, CallEnded)
+    assert isinstance(fact, CallEndedFact)
     assert fact.end.model_dump(exclude={"at"}) == {
         "result": "ANSWERED",
         "reason": "CALLERHANGUP",
@@ -170,7 +176,7 @@ def test_a_notification_is_dated_by_its_signature_since_it_has_no_time_of_its_ow
     front(sinch.signed(sinch.notify("recording_available", destination="s3://b/k.mp3")))
 
     [fact] = front.notifications.sent
-    assert isinstance(fact, RecordingAvailable)
+    assert isinstance(fact, RecordingAvailableFact)
     assert fact.at == sinch.NOW
 
 
@@ -254,7 +260,7 @@ def test_with_a_profile_that_cannot_work_a_call_is_connected_unrecorded_and_the_
     assert front.line.level == "warning"
     assert front.line.fields["problem"] == front.applications.known[sinch.APPLICATION].problem
     [fact] = front.facts.sent
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert not fact.decides
 
 
@@ -275,7 +281,7 @@ def test_whatever_breaks_a_call_is_connected() -> None:
 
 
 class BrokenQueue(Queue):
-    def send(self, fact: QueuedFact) -> None:
+    def send(self, fact: QueueMessage, *, urgent: bool = False) -> None:
         raise RuntimeError("a fault in the code")
 
 

@@ -15,25 +15,32 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from call_recorder.aws.calls import MOST_REMEMBERED, Calls
-from call_recorder.aws.items import to_item
-from call_recorder.handlers.front_door import FrontDoor
-from call_recorder.handlers.notify import BackOffice
-from call_recorder.recording.errors import TableUnavailable
-from call_recorder.recording.facts import (
+from call_recorder.adapters.dynamodb_items import to_item
+from call_recorder.adapters.known_calls import (
+    MAX_REMEMBERED,
+    KnownCalls,
+)
+from call_recorder.answering.known_call import KnownCall
+from call_recorder.facts.call_details import (
     AwaitedAnswer,
-    CallDecided,
     CallEnd,
-    CallEnded,
     CallStart,
     Consent,
     WithdrawnAnswer,
-    read,
-    write,
 )
-from call_recorder.recording.known_call import KnownCall
-from call_recorder.recording.ledger import Message
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.errors import TableUnavailable
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+)
+from call_recorder.facts.messages import (
+    read_message,
+    write_message,
+)
+from call_recorder.functions.callback_handler import CallbackHandler
+from call_recorder.functions.notify import FactBatchHandler
+from call_recorder.tracking.fact_processor import Delivery
+from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.aws import ThroughBoto3
 from tests.fakes import (
@@ -46,7 +53,7 @@ from tests.fakes import (
     InMemoryTables,
     RecordedTelemetry,
     application,
-    new_ledger,
+    new_processor,
 )
 from tests.profiles import AGREED as AGREEMENT
 from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, MXP_ACTION, asking, profile, rule
@@ -68,13 +75,13 @@ ON_ANSWER = profile(rule(when={"toType": "number"}, start="answer"))
 CONTINUE = {"action": {"name": "continue"}}
 
 
-def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: Any) -> CallDecided:
+def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: Any) -> CallDecidedFact:
     about = {"recording_id": call_id, "application_key": key, "call_id": call_id}
-    return CallDecided(**(about | {"call": START, "awaited": AWAITED} | parts))
+    return CallDecidedFact(**(about | {"call": START, "awaited": AWAITED} | parts))
 
 
-def withdrawn(call_id: str = sinch.CALL, *, verified: bool = True, at: datetime = LATER) -> CallDecided:
-    return CallDecided.taking_back(sinch.APPLICATION, call_id, WithdrawnAnswer(at=at, verified=verified))
+def withdrawn(call_id: str = sinch.CALL, *, verified: bool = True, at: datetime = LATER) -> CallDecidedFact:
+    return CallDecidedFact.of_withdrawal(sinch.APPLICATION, call_id, WithdrawnAnswer(at=at, verified=verified))
 
 
 @pytest.fixture
@@ -91,9 +98,9 @@ def executor() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDecided) -> None:
-    ledger = new_ledger(tables(client), Bus(), executor)
-    assert not ledger.record([Message(str(number), each) for number, each in enumerate(facts)]).failed
+def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDecidedFact) -> None:
+    processor = new_processor(tables(client), Bus(), executor)
+    assert not processor.process([Delivery(str(number), each) for number, each in enumerate(facts)]).failed
 
 
 class NeverAsked:
@@ -105,7 +112,7 @@ class NeverAsked:
 
 
 def test_what_this_function_answered_itself_needs_no_table() -> None:
-    calls = Calls(NeverAsked(), TABLE)
+    calls = KnownCalls(NeverAsked(), TABLE)
     calls.remember(fact())
 
     known = calls.find(sinch.APPLICATION, sinch.CALL)
@@ -119,7 +126,7 @@ def test_what_another_function_answered_is_read_from_the_table(
 ) -> None:
     stored(client, executor, fact())
 
-    known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
+    known = KnownCalls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
 
     assert known is not None
     assert (known.start, known.awaited) == (START, AWAITED)
@@ -131,7 +138,7 @@ def test_a_call_in_a_conference_of_its_own_is_found_by_the_calls_id(
     name = f"recorder-call-{sinch.CALL}"
     stored(client, executor, fact(recording_id=name, conference_id=name, awaited=None))
 
-    known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
+    known = KnownCalls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL)
 
     assert known is not None
     assert known.start == START
@@ -143,7 +150,7 @@ def test_what_was_last_decided_counts_wherever_it_was(
     client: DynamoDBClient, executor: ThreadPoolExecutor, elsewhere: str, verified: bool
 ) -> None:
     """One function awaits the answer, and another takes that back, with a later callback of the same call."""
-    calls = Calls(ThroughBoto3(client), TABLE)
+    calls = KnownCalls(ThroughBoto3(client), TABLE)
     one, other = fact(), withdrawn(verified=verified)
     calls.remember(one if elsewhere == "withdrawn" else other)
     stored(client, executor, fact(awaited=None), other if elsewhere == "withdrawn" else one)
@@ -158,7 +165,7 @@ def test_what_was_decided_anew_after_it_was_withdrawn_counts(
     client: DynamoDBClient, executor: ThreadPoolExecutor
 ) -> None:
     again = fact(awaited=AWAITED.model_copy(update={"at": LATER + timedelta(seconds=1)}))
-    calls = Calls(ThroughBoto3(client), TABLE)
+    calls = KnownCalls(ThroughBoto3(client), TABLE)
     calls.remember(withdrawn())
     stored(client, executor, fact(), again)
 
@@ -169,7 +176,7 @@ def test_what_was_decided_anew_after_it_was_withdrawn_counts(
 
 
 def test_until_the_queue_has_brought_it_memory_counts(client: DynamoDBClient) -> None:
-    calls = Calls(ThroughBoto3(client), TABLE)
+    calls = KnownCalls(ThroughBoto3(client), TABLE)
     calls.remember(fact())
 
     known = calls.find_latest(sinch.APPLICATION, sinch.CALL)
@@ -181,7 +188,7 @@ def test_until_the_queue_has_brought_it_memory_counts(client: DynamoDBClient) ->
 def test_an_answer_is_in_doubt_if_the_table_cannot_be_read_or_its_item_cannot(
     client: DynamoDBClient, executor: ThreadPoolExecutor
 ) -> None:
-    calls = Calls(ThroughBoto3(client), TABLE)
+    calls = KnownCalls(ThroughBoto3(client), TABLE)
     calls.remember(fact())
     stored(client, executor, fact())
     key = {"recordingId": {"S": sinch.CALL}}
@@ -193,7 +200,7 @@ def test_an_answer_is_in_doubt_if_the_table_cannot_be_read_or_its_item_cannot(
     with pytest.raises(TableUnavailable, match="withdrawn"):
         calls.find_latest(sinch.APPLICATION, sinch.CALL)
     with pytest.raises(TableUnavailable, match="BatchGetItem"):
-        Calls(ThroughBoto3(client), "another").find_latest(sinch.APPLICATION, sinch.CALL)
+        KnownCalls(ThroughBoto3(client), "another").find_latest(sinch.APPLICATION, sinch.CALL)
 
 
 def test_an_item_of_the_former_version_has_its_proof_beside_what_is_awaited(client: DynamoDBClient) -> None:
@@ -216,7 +223,7 @@ def test_an_item_of_the_former_version_has_its_proof_beside_what_is_awaited(clie
         client.put_item(TableName=TABLE, Item=item | {"revision": {"N": "1"}})
 
     same, another = (
-        Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, each) for each in ("the same", "another")
+        KnownCalls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, each) for each in ("the same", "another")
     )
 
     assert same is not None
@@ -229,8 +236,8 @@ def test_a_message_of_the_former_version_brings_its_proof_to_what_is_awaited() -
     former = fact(awaited=AWAITED.model_copy(update={"consent": None}), consent=AGREED)
     empty = Recording(recording_id=sinch.CALL, application_key=sinch.APPLICATION)
 
-    message = read(write(former))
-    assert isinstance(message, CallDecided)
+    message = read_message(write_message(former))
+    assert isinstance(message, CallDecidedFact)
     merged = empty.merge(message)
 
     assert merged.awaited == {sinch.CALL: AWAITED}
@@ -238,9 +245,9 @@ def test_a_message_of_the_former_version_brings_its_proof_to_what_is_awaited() -
 
 
 def test_what_strangers_say_pushes_out_nothing_that_is_known() -> None:
-    calls = Calls(NeverAsked(), TABLE)
+    calls = KnownCalls(NeverAsked(), TABLE)
     calls.remember(fact())
-    for number in range(MOST_REMEMBERED + 1):
+    for number in range(MAX_REMEMBERED + 1):
         calls.remember(withdrawn(f"made-up-{number}", verified=False))
 
     assert calls.find(sinch.APPLICATION, sinch.CALL) == KnownCall.of(fact())
@@ -250,7 +257,7 @@ def test_what_strangers_say_pushes_out_nothing_that_is_known() -> None:
 def test_nothing_is_found_of_another_applications_call(
     client: DynamoDBClient, executor: ThreadPoolExecutor, remembered: bool
 ) -> None:
-    calls = Calls(ThroughBoto3(client), TABLE)
+    calls = KnownCalls(ThroughBoto3(client), TABLE)
     if remembered:
         calls.remember(fact(key=OTHER))
     else:
@@ -268,18 +275,18 @@ def test_a_call_is_found_whose_name_another_application_took_before(
     stored(client, executor, theirs)
     stored(client, executor, fact(call_id))
 
-    known = Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, call_id)
+    known = KnownCalls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, call_id)
 
     assert known is not None
     assert (known.start, known.awaited) == (START, AWAITED)
 
 
 def test_a_call_that_nobody_knows_is_not_found(client: DynamoDBClient) -> None:
-    assert Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
+    assert KnownCalls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
 
 
 def test_a_table_that_cannot_be_read_is_told(client: DynamoDBClient) -> None:
-    calls = Calls(ThroughBoto3(client), "another")
+    calls = KnownCalls(ThroughBoto3(client), "another")
 
     with pytest.raises(TableUnavailable, match="BatchGetItem"):
         calls.find(sinch.APPLICATION, sinch.CALL)
@@ -287,11 +294,11 @@ def test_a_table_that_cannot_be_read_is_told(client: DynamoDBClient) -> None:
 
 def test_memory_is_bounded_and_the_oldest_goes_first(client: DynamoDBClient) -> None:
     dynamodb = Mock(wraps=ThroughBoto3(client))
-    calls = Calls(dynamodb, TABLE)
-    for number in range(MOST_REMEMBERED + 1):
+    calls = KnownCalls(dynamodb, TABLE)
+    for number in range(MAX_REMEMBERED + 1):
         calls.remember(fact(f"call-{number}"))
 
-    assert calls.find(sinch.APPLICATION, f"call-{MOST_REMEMBERED}") is not None
+    assert calls.find(sinch.APPLICATION, f"call-{MAX_REMEMBERED}") is not None
     assert calls.find(sinch.APPLICATION, "call-1") is not None
     dynamodb.call.assert_not_called()
     assert calls.find(sinch.APPLICATION, "call-0") is None
@@ -312,7 +319,7 @@ def test_the_table_is_read_once_and_consistently(client: DynamoDBClient) -> None
         expected = {"RequestItems": {TABLE: {"Keys": InAnyOrder(keys), "ConsistentRead": True}}}
         stubber.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, expected)
 
-        assert Calls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
+        assert KnownCalls(ThroughBoto3(client), TABLE).find(sinch.APPLICATION, sinch.CALL) is None
         stubber.assert_no_pending_responses()
 
 
@@ -335,7 +342,7 @@ def test_the_table_is_connected_to_beside_an_ice_whose_call_may_need_it_and_no_o
 def test_to_open_ahead_is_to_connect(client: DynamoDBClient) -> None:
     dynamodb = ThroughBoto3(client)
 
-    Calls(dynamodb, TABLE).open_ahead()
+    KnownCalls(dynamodb, TABLE).open_ahead()
 
     assert dynamodb.opened_ahead == 1
 
@@ -354,7 +361,7 @@ def test_an_answered_call_is_recorded_from_its_answer_and_no_sooner() -> None:
     outcomes = [line.fields["outcome"] for line in front.telemetry.lines]
     assert outcomes == ["answer-awaited", "recorded"]
     request = front.facts.sent[-1]
-    assert isinstance(request, CallDecided)
+    assert isinstance(request, CallDecidedFact)
     assert request.request is not None
     assert request.request.rule == "asked"
 
@@ -469,8 +476,8 @@ def test_ssm_that_is_down_takes_the_decision_back() -> None:
 
     assert later(front, sinch.ace()) == CONTINUE
     unverified = front.facts.sent[-1]
-    assert isinstance(unverified, CallDecided)
-    assert unverified.of_known_calls_only
+    assert isinstance(unverified, CallDecidedFact)
+    assert unverified.applies_to_known_calls_only
 
 
 def test_a_menu_that_was_declined_after_all_takes_the_decision_back() -> None:
@@ -521,9 +528,9 @@ def later(front: Front, body: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def decisions(front: Front) -> list[CallDecided]:
+def decisions(front: Front) -> list[CallDecidedFact]:
     """Return what the front decided, as it is queued."""
-    return [fact for fact in front.facts.sent if isinstance(fact, CallDecided)]
+    return [fact for fact in front.facts.sent if isinstance(fact, CallDecidedFact)]
 
 
 @pytest.mark.parametrize("consent", [HEADER, MENU])
@@ -589,12 +596,11 @@ def test_another_applications_answer_starts_no_recording() -> None:
 def test_a_table_that_is_down_lets_the_call_go_on_and_is_told(client: DynamoDBClient) -> None:
     client.meta.events.register("before-send.dynamodb.BatchGetItem", _timeout)
     front = Front.of(ON_ANSWER)
-    door = FrontDoor(
+    door = CallbackHandler(
         front.settings,
         applications=front.applications,
-        facts=front.facts,
-        notifications=front.notifications,
-        calls=Calls(ThroughBoto3(client), TABLE),
+        queue=front.queue,
+        calls=KnownCalls(ThroughBoto3(client), TABLE),
         upstream=front.upstream,
         telemetry=front.telemetry,
         clock=front.clock,
@@ -619,7 +625,7 @@ def test_a_profile_that_awaits_nothing_costs_an_ace_no_look_up() -> None:
     assert front.line.level == "info"
 
 
-ENDED = CallEnded(
+ENDED = CallEndedFact(
     recording_id=sinch.CALL,
     application_key=sinch.APPLICATION,
     call_id=sinch.CALL,
@@ -632,17 +638,17 @@ class Office:
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self.table, self.telemetry = InMemoryTables(), RecordedTelemetry()
-        ledger = new_ledger(self.table, Bus(), executor)
-        self.office = BackOffice(ledger, self.telemetry)
+        processor = new_processor(self.table, Bus(), executor)
+        self.office = FactBatchHandler(processor, self.telemetry)
 
-    def take(self, *facts: CallDecided | CallEnded) -> None:
-        records = [{"messageId": str(number), "body": write(each)} for number, each in enumerate(facts)]
+    def take(self, *facts: CallDecidedFact | CallEndedFact) -> None:
+        records = [{"messageId": str(number), "body": write_message(each)} for number, each in enumerate(facts)]
         assert self.office({"Records": records}) == {"batchItemFailures": []}
 
 
 @pytest.mark.parametrize("batches", [[(fact(), ENDED)], [(fact(),), (ENDED,)], [(ENDED,), (fact(),)]])
 def test_an_answer_that_was_missed_is_counted_once_and_waited_for(
-    batches: list[tuple[CallDecided | CallEnded, ...]], executor: ThreadPoolExecutor
+    batches: list[tuple[CallDecidedFact | CallEndedFact, ...]], executor: ThreadPoolExecutor
 ) -> None:
     office = Office(executor)
 
@@ -684,7 +690,7 @@ def test_a_call_that_was_recorded_from_its_answer_is_not_missed(executor: Thread
     front.answer(sinch.ace())
     office = Office(executor)
 
-    office.take(*(each for each in front.facts.sent if isinstance(each, CallDecided)), ENDED)
+    office.take(*(each for each in front.facts.sent if isinstance(each, CallDecidedFact)), ENDED)
 
     assert not office.telemetry.counts["AnswersNotRecorded"]
 

@@ -8,9 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from call_recorder.recording.cleanup import Cleanup
-from call_recorder.recording.errors import BusUnavailable, CleanupIncomplete, UploaderMissing
-from call_recorder.recording.rotation import Observation, shown
+from call_recorder.facts.errors import (
+    BusUnavailable,
+    CleanupIncomplete,
+    UploaderMissing,
+)
+from call_recorder.uploader_key.cleanup import Cleanup
+from call_recorder.uploader_key.plan import (
+    Observation,
+    mask_key,
+)
 from tests.fakes import Crash
 from tests.keys import PROFILE, REGION, Account, unavailable
 
@@ -81,7 +88,7 @@ class Stack:
 
 def test_the_keys_go_with_every_copy_of_them_and_so_do_the_rules() -> None:
     stack = Stack()
-    keys = [shown(key) for key in stack.account.keys]
+    keys = [mask_key(key) for key in stack.account.keys]
     assert len(keys) == 2
 
     removed = stack.clean_up().removed

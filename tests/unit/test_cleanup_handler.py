@@ -11,11 +11,23 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.aws.custom_resource import GOING, MAX_REASON, Stacks, answer
-from call_recorder.aws.rules import MAX_TARGETS, BusRules
-from call_recorder.handlers.cleanup import CleanupHandler, CleanupSettings, handler
-from call_recorder.handlers.settings import SettingsRefused
-from call_recorder.recording.errors import BusUnavailable
+from call_recorder.adapters.cloudformation import (
+    GOING,
+    MAX_REASON,
+    Stacks,
+    send_response,
+)
+from call_recorder.adapters.eventbridge_rules import (
+    MAX_TARGETS,
+    BusRules,
+)
+from call_recorder.facts.errors import BusUnavailable
+from call_recorder.functions.cleanup import (
+    CleanupHandler,
+    CleanupSettings,
+    handler,
+)
+from call_recorder.functions.settings import SettingsRefused
 from tests.cloudformation import CloudFormation, cloudformation
 from tests.keys import REGION, USER
 from tests.loopback import LOOPBACK
@@ -203,7 +215,7 @@ def test_there_is_time_left_to_answer(stack: Stack) -> None:
 def test_an_answer_is_tried_again_and_has_no_type(stack: Stack) -> None:
     """The URL is signed for a request without one."""
     stack.asking.refusals = 2
-    answer(stack.asking.event("Create"), sleep=lambda seconds: None)
+    send_response(stack.asking.event("Create"), sleep=lambda seconds: None)
 
     assert [each["Status"] for each in stack.asking.answers] == ["SUCCESS"]
     assert stack.asking.types == [""]
@@ -213,12 +225,12 @@ def test_an_answer_that_cannot_be_delivered_fails_the_invocation_which_lambda_re
     stack.asking.refusals = 3
 
     with pytest.raises(OSError, match="503"):
-        answer(stack.asking.event("Create"), sleep=lambda seconds: None)
+        send_response(stack.asking.event("Create"), sleep=lambda seconds: None)
     assert stack.asking.answers == []
 
 
 def test_a_long_reason_is_cut_to_what_cloudformation_takes(stack: Stack) -> None:
-    answer(stack.asking.event("Delete"), "x" * 10_000)
+    send_response(stack.asking.event("Delete"), "x" * 10_000)
 
     [said] = stack.asking.answers
     assert len(said["Reason"]) == MAX_REASON

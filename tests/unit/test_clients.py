@@ -10,10 +10,22 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 
-from call_recorder.aws import clients, limits
-from call_recorder.aws.endpoint import DYNAMODB, SQS, SSM, Endpoint, Service
-from call_recorder.aws.endpoints import Endpoints, NoRegion
-from call_recorder.aws.operations import CallFailed
+from call_recorder.adapters import (
+    boto_clients,
+    limits,
+)
+from call_recorder.adapters.aws_api.client import (
+    DYNAMODB,
+    SQS,
+    SSM,
+    Service,
+    ServiceClient,
+)
+from call_recorder.adapters.aws_api.services import (
+    NoRegion,
+    Services,
+)
+from call_recorder.adapters.operations import CallFailed
 
 ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
 
@@ -29,16 +41,16 @@ ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_
     ],
 )
 def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: limits.Limits) -> None:
-    assert getattr(Endpoints(ENVIRONMENT), name)().limits == within
+    assert getattr(Services(ENVIRONMENT), name)().limits == within
 
 
 @pytest.mark.parametrize(
     ("name", "service", "within"),
     [
-        ("tables", "dynamodb", limits.BACK_OFFICE),
-        ("bus", "events", limits.BACK_OFFICE),
-        ("queue", "sqs", limits.BACK_OFFICE),
-        ("index", "dynamodb", limits.BACK_OFFICE),
+        ("tables", "dynamodb", limits.BACKGROUND),
+        ("bus", "events", limits.BACKGROUND),
+        ("queue", "sqs", limits.BACKGROUND),
+        ("index", "dynamodb", limits.BACKGROUND),
         ("credentials", "ssm", limits.CREDENTIALS),
         ("access_keys", "iam", limits.ACCESS_KEYS),
         ("keys_to_delete", "iam", limits.CLEANUP),
@@ -47,8 +59,8 @@ def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: lim
     ],
 )
 def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, within: limits.SdkLimits) -> None:
-    made: Any = getattr(clients, name)()
-    client: Any = made._client if isinstance(made, clients.ThroughBoto3) else made
+    made: Any = getattr(boto_clients, name)()
+    client: Any = made._client if isinstance(made, boto_clients.BotoService) else made
     config = client.meta.config
 
     assert client.meta.service_model.service_name == service
@@ -92,7 +104,7 @@ def answer(status: int, content: bytes) -> AWSResponse:
 THROTTLED = b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'
 
 
-def put(client: clients.ThroughBoto3) -> dict[str, Any]:
+def put(client: boto_clients.BotoService) -> dict[str, Any]:
     return client.call("PutItem", {"TableName": "t", "Item": {"key": {"S": "v"}}})
 
 
@@ -104,7 +116,7 @@ def test_behind_the_queue_throttling_a_failure_and_a_timeout_are_met_by_waiting_
         [answer(503, b"<html>")] * 2,
         [ReadTimeoutError(endpoint_url="https://dynamodb.example")] * 2,
     ):
-        client = clients.tables()
+        client = boto_clients.tables()
         attempts = Attempts(client, monkeypatch, *failures)
 
         put(client)
@@ -115,15 +127,15 @@ def test_behind_the_queue_throttling_a_failure_and_a_timeout_are_met_by_waiting_
 
 
 def test_what_boto3_gives_up_on_is_told_by_operation_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = clients.tables()
-    Attempts(client, monkeypatch, *[answer(400, THROTTLED)] * limits.BACK_OFFICE.attempts)
+    client = boto_clients.tables()
+    Attempts(client, monkeypatch, *[answer(400, THROTTLED)] * limits.BACKGROUND.attempts)
 
     with pytest.raises(CallFailed, match="^PutItem: ProvisionedThroughputExceededException$"):
         put(client)
 
 
 def test_a_refusal_is_tried_once_and_comes_with_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = clients.tables()
+    client = boto_clients.tables()
     refusal = b'{"__type": "x#ConditionalCheckFailedException", "Item": {"revision": {"N": "7"}}}'
     attempts = Attempts(client, monkeypatch, answer(400, refusal))
 
@@ -145,7 +157,7 @@ def test_a_refusal_is_tried_once_and_comes_with_what_it_says(monkeypatch: pytest
     ],
 )
 def test_a_service_is_where_the_environment_says_or_where_aws_has_it(said: dict[str, str], url: str) -> None:
-    assert Endpoints(ENVIRONMENT | said).facts().url == url
+    assert Services(ENVIRONMENT | said).facts().url == url
 
 
 @pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB], ids=lambda service: service.name)
@@ -161,14 +173,14 @@ def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> No
 @pytest.mark.parametrize("name", ["parameters", "facts", "calls"])
 def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str) -> None:
     environment = ENVIRONMENT | {"AWS_REGION": region, "URL_SUFFIX": f"amazonaws.com{suffix}"}
-    endpoint: Endpoint = getattr(Endpoints(environment), name)()
+    endpoint: ServiceClient = getattr(Services(environment), name)()
     client: Any = boto3.client(endpoint.service.name, region_name=region)  # type: ignore[call-overload]
 
     assert endpoint.url == client.meta.endpoint_url
 
 
 def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
-    endpoints = Endpoints(ENVIRONMENT)
+    endpoints = Services(ENVIRONMENT)
     facts, notifications = endpoints.facts(), endpoints.notifications()
 
     assert facts._idle is notifications._idle
@@ -178,4 +190,4 @@ def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
 
 def test_without_a_region_nothing_is_composed() -> None:
     with pytest.raises(NoRegion, match="AWS_REGION"):
-        Endpoints({})
+        Services({})

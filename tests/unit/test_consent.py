@@ -15,13 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.consent import MenuTicket
-from call_recorder.recording.facts import CallDecided
-from call_recorder.recording.ledger import Message
-from call_recorder.sinch.callbacks import MenuResult, PieCallback
+from call_recorder.answering.consent import MenuTicket
+from call_recorder.facts.facts import CallDecidedFact
+from call_recorder.sinch.callbacks import (
+    MenuResult,
+    PieCallback,
+)
+from call_recorder.tracking.fact_processor import Delivery
 from local.simulator.menu import FIRST_MENUS, FirstMenu
 from tests import sinch
-from tests.fakes import RETENTION, Applications, Bus, Front, InMemoryTables, application, new_ledger
+from tests.fakes import RETENTION, Applications, Bus, Front, InMemoryTables, application, new_processor
 from tests.profiles import (
     AGREED,
     ANNOUNCED,
@@ -77,7 +80,7 @@ def after_menu(front: Front, asked: dict[str, Any], key: str = "1", **result: An
 def proof(front: Front) -> dict[str, Any]:
     """Return the proof of consent in the last fact, as it travels."""
     fact = front.facts.sent[-1]
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert fact.consent is not None
     return fact.consent.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -491,8 +494,8 @@ class Books:
 
     def __init__(self, front: Front, executor: ThreadPoolExecutor) -> None:
         self.table, self.bus = InMemoryTables(), Bus()
-        ledger = new_ledger(self.table, self.bus, executor)
-        report = ledger.record([Message(str(number), fact) for number, fact in enumerate(front.facts.sent)])
+        processor = new_processor(self.table, self.bus, executor)
+        report = processor.process([Delivery(str(number), fact) for number, fact in enumerate(front.facts.sent)])
         assert not report.failed
 
 

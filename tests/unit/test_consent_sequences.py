@@ -13,13 +13,21 @@ from typing import Any
 
 import pytest
 
-from call_recorder.aws.calls import Calls
-from call_recorder.aws.operations import CallFailed
-from call_recorder.handlers.front_door import FrontDoor
-from call_recorder.recording.application import Application
-from call_recorder.recording.consent import Announcement, ConsentMenu, HeaderConsent, MenuTicket
-from call_recorder.recording.ledger import Message
-from call_recorder.recording.profile import RecordingProfile, Rule
+from call_recorder.adapters.known_calls import KnownCalls
+from call_recorder.adapters.operations import CallFailed
+from call_recorder.answering.application import Application
+from call_recorder.answering.consent import (
+    Announcement,
+    ConsentMenu,
+    HeaderConsent,
+    MenuTicket,
+)
+from call_recorder.answering.profile import (
+    RecordingProfile,
+    Rule,
+)
+from call_recorder.functions.callback_handler import CallbackHandler
+from call_recorder.tracking.fact_processor import Delivery
 from local.simulator.menu import FIRST_MENUS, FirstMenu
 from tests import profiles, sinch
 from tests.fakes import (
@@ -32,7 +40,7 @@ from tests.fakes import (
     RecordedTelemetry,
     application,
     callback_settings,
-    new_ledger,
+    new_processor,
 )
 from tests.svaml import assert_legal, captures, names
 
@@ -215,12 +223,11 @@ class Environment:
     def start(self) -> None:
         """Start afresh, with nothing in memory."""
         calling = self._calling
-        self.door = FrontDoor(
+        self.door = CallbackHandler(
             callback_settings(),
             applications=self.applications,
-            facts=calling.queue,
-            notifications=calling.queue,
-            calls=Calls(calling.client, "recordings"),
+            queue=calling.queue,
+            calls=KnownCalls(calling.client, "recordings"),
             upstream=calling.backend,
             telemetry=calling.telemetry,
             clock=calling.clock,
@@ -254,7 +261,7 @@ class Calling:
 
     def play(self, executor: Executor) -> None:
         """Let some things happen, mostly whole calls."""
-        self.ledger = new_ledger(self.table, self.bus, executor, self.clock)
+        self.processor = new_processor(self.table, self.bus, executor, self.clock)
         for _ in range(self.random.randint(2, 6)):
             self.random.choice([self.whole_call, self.whole_call, self.anything])()
         self.keep_the_books()
@@ -358,7 +365,7 @@ class Calling:
         """Take what is in the queue into the table."""
         facts = self.queue.sent[self.drained :]
         self.drained = len(self.queue.sent)
-        report = self.ledger.record([Message(str(number), fact) for number, fact in enumerate(facts)])
+        report = self.processor.process([Delivery(str(number), fact) for number, fact in enumerate(facts)])
         assert not report.failed
 
     def ice(self, key: str, call_id: str, to: tuple[str, str], domain: str | None, origin: str | None) -> None:

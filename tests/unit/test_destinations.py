@@ -5,17 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.destinations import (
+from call_recorder.answering.destinations import (
     PLACEHOLDERS,
     Destination,
     DestinationRefused,
     Naming,
-    ObjectPointer,
-    Scheme,
     check_credentials,
+)
+from call_recorder.facts.identifiers import (
     escape,
     unescape,
 )
+from call_recorder.facts.storage_urls import ObjectPointer
+from call_recorder.facts.stores import Scheme
 
 AZURE_KEY = base64.b64encode(bytes(range(64))).decode()
 NAMING = Naming(

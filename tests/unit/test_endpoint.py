@@ -16,10 +16,17 @@ from time import monotonic
 
 import pytest
 
-from call_recorder.aws.endpoint import SQS, Endpoint, trusted
-from call_recorder.aws.limits import MAX_IDLE, Limits
-from call_recorder.aws.operations import CallFailed
-from call_recorder.aws.signing import Credentials
+from call_recorder.adapters.aws_api.client import (
+    SQS,
+    ServiceClient,
+    ssl_context,
+)
+from call_recorder.adapters.aws_api.sigv4 import Credentials
+from call_recorder.adapters.limits import (
+    MAX_IDLE,
+    Limits,
+)
+from call_recorder.adapters.operations import CallFailed
 from tests.loopback import LOOPBACK, Listener, certificate
 
 pytestmark = pytest.mark.allow_hosts([LOOPBACK])
@@ -132,8 +139,8 @@ def service(request: pytest.FixtureRequest, file: Path) -> Iterator[Service]:
 
 
 @pytest.fixture
-def reach(service: Service, file: Path) -> Iterator[Callable[..., Endpoint]]:
-    made: list[Endpoint] = []
+def reach(service: Service, file: Path) -> Iterator[Callable[..., ServiceClient]]:
+    made: list[ServiceClient] = []
 
     def endpoint(
         attempts: int = 1,
@@ -142,15 +149,15 @@ def reach(service: Service, file: Path) -> Iterator[Callable[..., Endpoint]]:
         url: str = "",
         overall: float = 10.0,
         idle_clocks: tuple[Callable[[], float], ...] = (monotonic,),
-    ) -> Endpoint:
+    ) -> ServiceClient:
         made.append(
-            Endpoint(
+            ServiceClient(
                 SQS,
                 url or service.url,
                 region="eu-west-1",
                 credentials=lambda: WHO,
                 limits=Limits(attempt=0.3, overall=overall, attempts=attempts),
-                tls=trusted(trusts),
+                tls=ssl_context(trusts),
                 idle_clocks=idle_clocks,
             )
         )
@@ -160,11 +167,13 @@ def reach(service: Service, file: Path) -> Iterator[Callable[..., Endpoint]]:
     made.clear()  # which closes their connections
 
 
-def send(endpoint: Endpoint) -> dict[str, object]:
+def send(endpoint: ServiceClient) -> dict[str, object]:
     return endpoint.call("SendMessage", {"QueueUrl": "q", "MessageBody": "ö"})
 
 
-def test_a_call_says_what_it_is_and_gives_back_the_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_a_call_says_what_it_is_and_gives_back_the_answer(
+    service: Service, reach: Callable[..., ServiceClient]
+) -> None:
     assert send(reach()) == {"MessageId": "m"}
 
     [(head, body)] = service.requests
@@ -180,7 +189,7 @@ def test_a_call_says_what_it_is_and_gives_back_the_answer(service: Service, reac
     assert json.loads(body) == {"QueueUrl": "q", "MessageBody": "ö"}
 
 
-def test_calls_share_a_connection(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_calls_share_a_connection(service: Service, reach: Callable[..., ServiceClient]) -> None:
     endpoint = reach()
     for _ in range(3):
         send(endpoint)
@@ -189,7 +198,7 @@ def test_calls_share_a_connection(service: Service, reach: Callable[..., Endpoin
 
 
 def test_a_connection_opened_ahead_is_the_one_that_the_first_call_takes(
-    service: Service, reach: Callable[..., Endpoint]
+    service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     endpoint = reach()
     endpoint.connect()
@@ -200,7 +209,7 @@ def test_a_connection_opened_ahead_is_the_one_that_the_first_call_takes(
 
 @pytest.mark.parametrize("reply", [then_closes(OK), says(200, {}, "connection: close")], ids=["silently", "as it says"])
 def test_a_connection_that_was_closed_meanwhile_costs_no_attempt(
-    reply: Reply, service: Service, reach: Callable[..., Endpoint]
+    reply: Reply, service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     endpoint = reach(attempts=1)
     service.replies = [reply]
@@ -211,7 +220,7 @@ def test_a_connection_that_was_closed_meanwhile_costs_no_attempt(
     assert service.connections == 2
 
 
-def test_what_came_unasked_is_not_taken_for_the_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_what_came_unasked_is_not_taken_for_the_answer(service: Service, reach: Callable[..., ServiceClient]) -> None:
     def answers_and_gives_up_waiting(connection: socket.socket) -> bool:
         OK(connection)
         return says(408, {"__type": "RequestTimeout"}, "connection: close")(connection)
@@ -225,7 +234,9 @@ def test_what_came_unasked_is_not_taken_for_the_answer(service: Service, reach: 
     assert service.connections == 2
 
 
-def test_nor_does_one_that_is_closed_in_place_of_an_answer(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_nor_does_one_that_is_closed_in_place_of_an_answer(
+    service: Service, reach: Callable[..., ServiceClient]
+) -> None:
     endpoint = reach(attempts=1)
     service.replies = [OK, closes]
     send(endpoint)
@@ -235,7 +246,7 @@ def test_nor_does_one_that_is_closed_in_place_of_an_answer(service: Service, rea
 
 
 def test_one_that_is_closed_late_leaves_a_new_one_the_rest_of_the_time(
-    service: Service, reach: Callable[..., Endpoint]
+    service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     def closes_late(_: socket.socket) -> bool:
         service.closing.wait(0.2)
@@ -253,7 +264,7 @@ def test_one_that_is_closed_late_leaves_a_new_one_the_rest_of_the_time(
 
 
 def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure(
-    service: Service, reach: Callable[..., Endpoint]
+    service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     service.replies = [closes]
 
@@ -264,7 +275,7 @@ def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure(
 
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_who_waits_for_no_answer_waits_no_longer_than_the_limits(
-    attempts: int, service: Service, reach: Callable[..., Endpoint]
+    attempts: int, service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     service.replies = [service.hangs] * attempts
     begun = monotonic()
@@ -287,7 +298,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n"
     ids=["status", "body", "headers"],
 )
 def test_a_peer_that_drips_keeps_its_caller_no_longer_than_one_that_is_silent(
-    reply: Reply, service: Service, reach: Callable[..., Endpoint]
+    reply: Reply, service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     service.replies = [reply, reply]
     begun = monotonic()
@@ -297,7 +308,7 @@ def test_a_peer_that_drips_keeps_its_caller_no_longer_than_one_that_is_silent(
     assert 0.5 <= monotonic() - begun < 0.5 + 0.3
 
 
-def test_all_attempts_share_the_time_of_the_call(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_all_attempts_share_the_time_of_the_call(service: Service, reach: Callable[..., ServiceClient]) -> None:
     service.replies = [service.hangs] * 5
     begun = monotonic()
 
@@ -309,13 +320,13 @@ def test_all_attempts_share_the_time_of_the_call(service: Service, reach: Callab
 
 def test_a_handshake_that_never_ends_is_within_the_limits(file: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as silent:
-        endpoint = Endpoint(
+        endpoint = ServiceClient(
             SQS,
             f"https://{LOOPBACK}:{silent.getsockname()[1]}",
             region="eu-west-1",
             credentials=lambda: WHO,
             limits=Limits(attempt=0.3, overall=0.4),
-            tls=trusted(str(file)),
+            tls=ssl_context(str(file)),
         )
         begun = monotonic()
         with pytest.raises(CallFailed, match="^SendMessage: TimeoutError$"):
@@ -324,7 +335,7 @@ def test_a_handshake_that_never_ends_is_within_the_limits(file: Path) -> None:
 
 
 def test_a_name_that_nobody_looks_up_is_within_the_limits(
-    reach: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+    reach: Callable[..., ServiceClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(5)][:0])
@@ -338,7 +349,7 @@ def test_a_name_that_nobody_looks_up_is_within_the_limits(
 
 
 def test_a_second_address_of_a_host_is_tried_when_the_first_takes_no_connection(
-    service: Service, reach: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+    service: Service, reach: Callable[..., ServiceClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look_up = socket.getaddrinfo
     with socket.create_server((LOOPBACK, 0)) as free:
@@ -352,7 +363,7 @@ def test_a_second_address_of_a_host_is_tried_when_the_first_takes_no_connection(
 
 @pytest.mark.parametrize("jumps", [(True, False), (False, True)], ids=["by one clock", "by the other"])
 def test_a_connection_that_was_idle_for_long_is_not_used_though_it_looks_open(
-    jumps: tuple[bool, bool], service: Service, reach: Callable[..., Endpoint]
+    jumps: tuple[bool, bool], service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     now = [0.0, 0.0]
     endpoint = reach(idle_clocks=(lambda: now[0], lambda: now[1]))
@@ -366,7 +377,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_though_it_looks_open(
     assert service.connections == 2
 
 
-def test_a_connection_that_was_idle_for_less_is_used(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_a_connection_that_was_idle_for_less_is_used(service: Service, reach: Callable[..., ServiceClient]) -> None:
     now = [0.0]
     endpoint = reach(idle_clocks=(lambda: now[0],))
     for _ in range(3):
@@ -377,7 +388,7 @@ def test_a_connection_that_was_idle_for_less_is_used(service: Service, reach: Ca
 
 
 def test_a_kept_connection_that_was_dropped_silently_costs_one_attempt_and_no_more(
-    service: Service, reach: Callable[..., Endpoint]
+    service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     def takes_its_time(connection: socket.socket) -> bool:
         time.sleep(0.1)
@@ -394,7 +405,7 @@ def test_a_kept_connection_that_was_dropped_silently_costs_one_attempt_and_no_mo
     assert service.connections == 3
 
 
-def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service, reach: Callable[..., ServiceClient]) -> None:
     now = [0.0]
     endpoint = reach(idle_clocks=(lambda: now[0],))
 
@@ -422,7 +433,7 @@ LIMITED = says(400, {"__type": "com.amazonaws.dynamodb.v20120810#RequestLimitExc
     ids=["fails", "throttles", "closes", "empty 429", "DynamoDB throttles", "limited"],
 )
 def test_what_may_pass_is_tried_again_while_there_are_attempts(
-    reply: Reply, service: Service, reach: Callable[..., Endpoint]
+    reply: Reply, service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     service.replies = [reply]
     assert send(reach(attempts=2)) == {"MessageId": "m"}
@@ -434,7 +445,7 @@ def test_what_may_pass_is_tried_again_while_there_are_attempts(
 
 
 def test_what_is_refused_is_not_tried_again_and_told_by_its_code(
-    service: Service, reach: Callable[..., Endpoint]
+    service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     service.replies = [REFUSES]
 
@@ -468,7 +479,7 @@ def test_what_is_refused_is_not_tried_again_and_told_by_its_code(
     ],
 )
 def test_a_failure_is_told_by_the_code_that_the_service_gives_or_by_what_came(
-    reply: Reply, reason: str, service: Service, reach: Callable[..., Endpoint]
+    reply: Reply, reason: str, service: Service, reach: Callable[..., ServiceClient]
 ) -> None:
     service.replies = [reply]
 
@@ -478,7 +489,7 @@ def test_a_failure_is_told_by_the_code_that_the_service_gives_or_by_what_came(
     assert failure.value.reason == reason
 
 
-def test_after_a_failure_the_next_call_goes_well(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_after_a_failure_the_next_call_goes_well(service: Service, reach: Callable[..., ServiceClient]) -> None:
     endpoint = reach()
     for reply in (service.hangs, FAILS, says(200, b"<html>")):
         service.replies = [reply]
@@ -489,7 +500,7 @@ def test_after_a_failure_the_next_call_goes_well(service: Service, reach: Callab
 
 def test_nothing_of_a_call_is_logged_or_told(
     service: Service,
-    reach: Callable[..., Endpoint],
+    reach: Callable[..., ServiceClient],
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -505,7 +516,7 @@ def test_nothing_of_a_call_is_logged_or_told(
     assert "secret" not in str(failure.value)
 
 
-def test_threads_may_share_it(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_threads_may_share_it(service: Service, reach: Callable[..., ServiceClient]) -> None:
     endpoint = reach()
     with ThreadPoolExecutor(8) as executor:
         answers = list(executor.map(lambda _: send(endpoint), range(64)))
@@ -515,7 +526,9 @@ def test_threads_may_share_it(service: Service, reach: Callable[..., Endpoint]) 
     assert service.connections <= 8
 
 
-def test_a_server_that_nobody_vouches_for_is_told_nothing(service: Service, reach: Callable[..., Endpoint]) -> None:
+def test_a_server_that_nobody_vouches_for_is_told_nothing(
+    service: Service, reach: Callable[..., ServiceClient]
+) -> None:
     if not service.url.startswith("https"):
         return
     with pytest.raises(CallFailed, match="^SendMessage: SSLCertVerificationError$"):
@@ -523,7 +536,7 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing(service: Service, reac
     assert service.requests == []
 
 
-def test_where_nobody_listens_is_a_failure_and_to_connect_ahead_is_none(reach: Callable[..., Endpoint]) -> None:
+def test_where_nobody_listens_is_a_failure_and_to_connect_ahead_is_none(reach: Callable[..., ServiceClient]) -> None:
     with socket.create_server((LOOPBACK, 0)) as free:
         url = f"http://{LOOPBACK}:{free.getsockname()[1]}"
     endpoint = reach(url=url)

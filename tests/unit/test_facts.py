@@ -7,23 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.facts import (
-    LONGEST_ID,
-    AnswerRefused,
-    CallDecided,
-    CallEnded,
+from call_recorder.facts.facts import (
+    AnswerRefusedFact,
+    CallDecidedFact,
+    CallEndedFact,
     Fact,
-    MalformedFact,
-    Notified,
-    RecordingAvailable,
-    RecordingFinished,
-    TranscriptionAvailable,
-    fact_of,
-    is_recordable,
-    read,
-    write,
+    NotifiedFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
 )
-from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback, UnknownCallback, parse
+from call_recorder.facts.from_callbacks import fact_from_callback
+from call_recorder.facts.identifiers import is_recordable
+from call_recorder.facts.messages import (
+    MalformedFact,
+    read_message,
+    write_message,
+)
+from call_recorder.facts.model import MAX_ID_BYTES
+from call_recorder.sinch.callbacks import (
+    DiceCallback,
+    NotifyCallback,
+    UnknownCallback,
+    parse,
+)
 from tests import sinch
 from tests.fakes import STORAGE_CREDENTIALS, STORAGE_SECRET, Front
 
@@ -32,20 +39,20 @@ def fact_from(body: dict[str, Any]) -> Fact:
     raw = json.dumps(body).encode()
     callback = parse(raw)
     assert isinstance(callback, DiceCallback | NotifyCallback | UnknownCallback)
-    return fact_of(callback, application_key="app", at=sinch.NOW, body=raw)
+    return fact_from_callback(callback, application_key="app", at=sinch.NOW, body=raw)
 
 
 @pytest.mark.parametrize(
     ("kind", "fact"),
     [
-        ("recording_finished", RecordingFinished),
-        ("recording_available", RecordingAvailable),
-        ("transcription_available", TranscriptionAvailable),
-        ("Recording_Available", RecordingAvailable),
-        ("amd", Notified),
-        ("callingerror", AnswerRefused),
-        ("CallingError", AnswerRefused),
-        ("", Notified),
+        ("recording_finished", RecordingFinishedFact),
+        ("recording_available", RecordingAvailableFact),
+        ("transcription_available", TranscriptionAvailableFact),
+        ("Recording_Available", RecordingAvailableFact),
+        ("amd", NotifiedFact),
+        ("callingerror", AnswerRefusedFact),
+        ("CallingError", AnswerRefusedFact),
+        ("", NotifiedFact),
     ],
 )
 def test_each_type_of_notification_is_a_fact_of_its_own(kind: str, fact: type[Fact]) -> None:
@@ -55,14 +62,14 @@ def test_each_type_of_notification_is_a_fact_of_its_own(kind: str, fact: type[Fa
 def test_a_notification_without_a_type_is_kept() -> None:
     fact = fact_from({"event": "notify", "callid": "c"})
 
-    assert isinstance(fact, Notified)
+    assert isinstance(fact, NotifiedFact)
     assert fact.notification.type == "unknown"
 
 
 def test_a_calling_error_is_kept_with_what_it_says() -> None:
     fact = fact_from(sinch.notify("callingerror", errorCode=40001, errorMsg="Illegal SVAML", user="alice"))
 
-    assert isinstance(fact, AnswerRefused)
+    assert isinstance(fact, AnswerRefusedFact)
     assert (fact.error.code, fact.error.message, fact.error.user) == ("40001", "Illegal SVAML", "alice")
 
 
@@ -84,7 +91,7 @@ QUOTED = [
     "quote", ["{}", "Illegal SVAML: {}", '{{"credentials":"{}"}}', "'{}' (action.credentials)", "<{}>"]
 )
 def test_no_fact_keeps_a_credential_that_sinch_quotes(credential: str, quote: str, kind: str) -> None:
-    message = write(fact_from(sinch.notify(kind, errorMsg=quote.format(credential), errorCode=credential)))
+    message = write_message(fact_from(sinch.notify(kind, errorMsg=quote.format(credential), errorCode=credential)))
 
     assert not any(part in message for part in re.split("[:&]", credential) if len(part) > 4 and part != "eu-west-1")
 
@@ -96,7 +103,7 @@ OF_A_SECRET = st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 def test_no_secret_of_usual_length_stays_in_what_sinch_says(secret: str) -> None:
     fact = fact_from(sinch.notify("callingerror", errorMsg=f'Illegal SVAML: {{"credentials":"{secret}"}}'))
 
-    assert isinstance(fact, AnswerRefused)
+    assert isinstance(fact, AnswerRefusedFact)
     assert fact.error.message == 'Illegal SVAML: {"credentials":"***"}'
 
 
@@ -112,7 +119,7 @@ def test_no_secret_of_usual_length_stays_in_what_sinch_says(secret: str) -> None
 def test_what_sinch_complains_of_stays_readable(message: str) -> None:
     fact = fact_from(sinch.notify("callingerror", errorMsg=message))
 
-    assert isinstance(fact, AnswerRefused)
+    assert isinstance(fact, AnswerRefusedFact)
     assert fact.error.message == message
 
 
@@ -129,7 +136,7 @@ def test_a_conferences_callbacks_are_about_the_conference_even_with_a_call_id() 
     assert fact_from(sinch.notify("recording_available", conferenceId="standup")).recording_id == "standup"
 
 
-@pytest.mark.parametrize("conference_id", ["", "x" * (LONGEST_ID + 1), {}])
+@pytest.mark.parametrize("conference_id", ["", "x" * (MAX_ID_BYTES + 1), {}])
 def test_a_conference_that_nothing_is_recorded_under_says_nothing_beside_a_call(conference_id: Any) -> None:
     fact = fact_from(sinch.notify("recording_available", conferenceId=conference_id))
 
@@ -137,12 +144,14 @@ def test_a_conference_that_nothing_is_recorded_under_says_nothing_beside_a_call(
 
 
 def test_a_conference_is_named_though_nothing_is_recorded_under_the_call() -> None:
-    fact = fact_from(sinch.notify("recording_available", callid="x" * (LONGEST_ID + 1), conferenceId="standup"))
+    fact = fact_from(sinch.notify("recording_available", callid="x" * (MAX_ID_BYTES + 1), conferenceId="standup"))
 
     assert fact.recording_id == fact.conference_id == "standup"
 
 
-@pytest.mark.parametrize("ids", [{"callid": None}, {"callid": ""}, {"callid": "x" * (LONGEST_ID + 1)}, {"callid": {}}])
+@pytest.mark.parametrize(
+    "ids", [{"callid": None}, {"callid": ""}, {"callid": "x" * (MAX_ID_BYTES + 1)}, {"callid": {}}]
+)
 def test_what_names_no_recording_is_kept_under_one_name_however_often_it_comes(ids: dict[str, Any]) -> None:
     body = sinch.notify("recording_finished") | ids
 
@@ -156,7 +165,7 @@ def test_what_names_no_recording_is_kept_under_one_name_however_often_it_comes(i
 def test_the_end_of_a_call_without_an_id_is_kept_as_a_notification() -> None:
     fact = fact_from({"event": "dice", "reason": "TIMEOUT"})
 
-    assert isinstance(fact, Notified)
+    assert isinstance(fact, NotifiedFact)
     assert fact.notification.type == "dice"
 
 
@@ -166,8 +175,8 @@ def test_the_end_of_a_call_is_dated_by_itself_and_else_by_its_signature() -> Non
         fact_from(sinch.dice(timestamp=5)),
     )
 
-    assert isinstance(itself, CallEnded)
-    assert isinstance(signature, CallEnded)
+    assert isinstance(itself, CallEndedFact)
+    assert isinstance(signature, CallEndedFact)
     assert f"{itself.end.at:%H:%M:%S}" == "09:29:00"
     assert signature.end.at == sinch.NOW
 
@@ -176,7 +185,7 @@ def test_the_end_of_a_call_is_dated_by_itself_and_else_by_its_signature() -> Non
 def test_a_time_off_the_calendar_is_no_time(timestamp: str) -> None:
     fact = fact_from(sinch.dice(timestamp=timestamp))
 
-    assert isinstance(fact, CallEnded)
+    assert isinstance(fact, CallEndedFact)
     assert fact.end.at == sinch.NOW
 
 
@@ -193,7 +202,7 @@ def test_the_end_of_a_call_is_not_far_from_when_it_was_signed(timestamp: str, at
     """When a recording is missing is reckoned from it."""
     fact = fact_from(sinch.dice(timestamp=timestamp))
 
-    assert isinstance(fact, CallEnded)
+    assert isinstance(fact, CallEndedFact)
     assert f"{fact.end.at:%Y-%m-%d %H:%M}" == at
 
 
@@ -201,8 +210,8 @@ def test_the_end_of_a_call_is_not_far_from_when_it_was_signed(timestamp: str, at
 def test_no_duration_breaks_the_end_of_a_call(duration: Any) -> None:
     fact = fact_from(sinch.dice(duration=duration))
 
-    assert isinstance(fact, CallEnded)
-    assert read(write(fact)) == fact
+    assert isinstance(fact, CallEndedFact)
+    assert read_message(write_message(fact)) == fact
 
 
 TEXTS = st.text(max_size=3000) | st.sampled_from(["\x00" * 3000, '"' * 3000, "\U0001f4de" * 3000, "\uffff" * 3000])
@@ -219,11 +228,11 @@ TEXTS = st.text(max_size=3000) | st.sampled_from(["\x00" * 3000, '"' * 3000, "\U
 )
 def test_a_fact_is_small_and_ascii_whatever_the_callback_holds(body: dict[str, Any]) -> None:
     fact = fact_from(body)
-    message = write(fact)
+    message = write_message(fact)
 
     assert message.isascii()
     assert len(message) < 32_768
-    assert read(message) == fact
+    assert read_message(message) == fact
     assert fact.recording_id
 
 
@@ -250,7 +259,7 @@ def test_an_identifier_is_good_for_a_recording_up_to_its_longest(identifier: str
 )
 def test_a_message_that_is_no_fact_is_told_by_its_fields_and_not_repeated(message: str, fields: str) -> None:
     with pytest.raises(MalformedFact, match=rf"^not a call fact: .*{fields}$") as malformed:
-        read(message)
+        read_message(message)
 
     assert "secret" not in str(malformed.value)
 
@@ -261,12 +270,12 @@ KNOWN = '"fact":"recording-finished","recordingId":"r","applicationKey":"a","at"
 @pytest.mark.parametrize("field", ['"":1', '"" \n:1', '"later":{"":1}', '"later":[{"a":1,"":{}}]'])
 def test_a_field_without_a_name_is_not_kept(field: str) -> None:
     with pytest.raises(MalformedFact, match="a field without a name"):
-        read(f"{{{KNOWN},{field}}}")
+        read_message(f"{{{KNOWN},{field}}}")
 
 
 @pytest.mark.parametrize("field", ['"later":""', '"\\"\\"":1', '"later":"\\"\\":"', '"a\\"":1', '"later":{}', '" ":1'])
 def test_a_field_with_an_odd_name_or_an_empty_value_is_kept(field: str) -> None:
-    assert json.loads(write(read(f"{{{KNOWN},{field}}}"))).items() >= json.loads(f"{{{field}}}").items()
+    assert json.loads(write_message(read_message(f"{{{KNOWN},{field}}}"))).items() >= json.loads(f"{{{field}}}").items()
 
 
 LONG = "\U0001f4de"
@@ -303,5 +312,5 @@ def test_whatever_a_profile_may_say_fits_into_a_fact(
 
     assert front.line.fields["outcome"] == "recorded", front.line
     [fact] = front.facts.sent
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert fact.request is not None

@@ -4,10 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.destinations import escape
-from call_recorder.recording.facts import CallDecided, is_recordable
+from call_recorder.facts.facts import CallDecidedFact
+from call_recorder.facts.identifiers import (
+    escape,
+    is_recordable,
+)
 from call_recorder.sinch.callbacks import IceCallback
-from call_recorder.sinch.svaml import RecordingOptions, Svaml
+from call_recorder.sinch.svaml import (
+    RecordingOptions,
+    Svaml,
+)
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, Front, application
 
@@ -55,7 +61,7 @@ def test_type_event_and_domain_are_compared_without_case(data: st.DataObject, to
 
     assert front.action(body).items() >= action.items()
     [fact] = front.facts.sent
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert fact.call is not None
     assert fact.request is not None
     assert (fact.call.to_type, fact.call.domain, fact.call.origination_type) == (to_type, "mxp", "pstn")
@@ -214,7 +220,7 @@ def test_the_fact_says_what_was_asked_for_and_no_credential() -> None:
     front.action(sinch.ice(custom="order 4711"))
 
     [fact] = front.facts.sent
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert fact.call is not None
     assert fact.request is not None
     assert fact.request.model_dump(mode="json", by_alias=True, exclude_none=True) == {
@@ -245,7 +251,7 @@ def test_the_caller_of_an_in_app_call_is_its_user() -> None:
     front.action(body)
 
     fact = front.facts.sent[0]
-    assert isinstance(fact, CallDecided)
+    assert isinstance(fact, CallDecidedFact)
     assert fact.call is not None
     assert fact.request is not None
     assert fact.call.from_ == "carol"

@@ -9,24 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.events import due
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
     CallStart,
-    Fact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
-    conference_of_its_own,
 )
-from call_recorder.recording.files import StoredFile
-from call_recorder.recording.ledger import CLAIM, Message, Report
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+)
+from call_recorder.facts.identifiers import bridge_conference_id
+from call_recorder.tracking.fact_processor import (
+    CLAIM,
+    BatchReport,
+    Delivery,
+)
+from call_recorder.tracking.published_events import due_events
+from call_recorder.tracking.recording import Recording
+from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
-from tests.fakes import PATIENCE, Bus, Crash, InMemoryTables, new_ledger
+from tests.fakes import PATIENCE, Bus, Crash, InMemoryTables, new_processor
 from tests.strategies import empty, fact_lists
 from tests.unit.books import BATCH, VISIBILITY_TIMEOUT, Books, messages
 
@@ -43,11 +49,11 @@ def life_of_a_call(call_id: str = sinch.CALL, *, conference: str | None = None, 
         at=sinch.NOW, rule="all", destination_url=url, format="mp3", notification_events=True, transcription=True
     )
     return [
-        CallDecided(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request),
-        CallEnded(**about, end=CallEnd(at=sinch.NOW)),
-        RecordingFinished(**about, at=sinch.NOW),
-        RecordingAvailable(**about, at=sinch.NOW, destination=url),
-        TranscriptionAvailable(**about, at=sinch.NOW, destination=url.replace(".mp3", "-transcript.json")),
+        CallDecidedFact(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request),
+        CallEndedFact(**about, end=CallEnd(at=sinch.NOW)),
+        RecordingFinishedFact(**about, at=sinch.NOW),
+        RecordingAvailableFact(**about, at=sinch.NOW, destination=url),
+        TranscriptionAvailableFact(**about, at=sinch.NOW, destination=url.replace(".mp3", "-transcript.json")),
     ]
 
 
@@ -83,7 +89,7 @@ def test_a_fact_that_says_nothing_new_writes_and_publishes_nothing(books: Books)
 
     report = books.record(*life_of_a_call())
 
-    assert report == Report((), {})
+    assert report == BatchReport((), {})
     assert (books.table.writes, books.bus.calls) == (writes, calls)
 
 
@@ -95,7 +101,7 @@ def test_a_batch_about_many_calls_takes_one_publish(books: Books) -> None:
 
 
 def test_an_empty_batch_is_nothing_to_do(books: Books) -> None:
-    assert books.record() == Report((), {})
+    assert books.record() == BatchReport((), {})
 
 
 def emptied(recording: Recording) -> list[StoredFile]:
@@ -114,7 +120,7 @@ def test_any_order_repeats_and_batches_make_one_item_and_each_event_once(
     undecided = bool(books.table.items) and any(books.table.recording(name).held for name in books.table.items)
     books.drain(books.watch(after=PATIENCE.grace / 2))
 
-    facts = [fact for fact in facts if not (isinstance(fact, CallEnded) and ended_apart(fact, facts))]
+    facts = [fact for fact in facts if not (isinstance(fact, CallEndedFact) and ended_apart(fact, facts))]
     expected = empty(facts[0]).merge_all(facts) if facts else None
     assert books.recordings() == ({expected.recording_id} if expected and expected.status else set())
     if expected is None or expected.status is None:
@@ -122,15 +128,15 @@ def test_any_order_repeats_and_batches_make_one_item_and_each_event_once(
     stored = books.table.recording(expected.recording_id)
     assert stored.merge_all(facts) is stored
     assert set(books.bus.ids().values()) <= {1}
-    assert set(stored.published) == set(books.bus.ids()) >= {event.id for event in due(expected)}
-    announced_too_early = set(books.bus.ids()) - {event.id for event in due(expected)}
+    assert set(stored.published) == set(books.bus.ids()) >= {event.id for event in due_events(expected)}
+    announced_too_early = set(books.bus.ids()) - {event.id for event in due_events(expected)}
     assert not announced_too_early or emptied(stored) or undecided
 
 
-def ended_apart(end: CallEnded, facts: list[Fact]) -> bool:
+def ended_apart(end: CallEndedFact, facts: list[Fact]) -> bool:
     """Tell whether the end of a call may stay with the call, as nothing was decided on it."""
     return end.conference_id is not None and not any(
-        isinstance(fact, CallDecided) and fact.call_id == end.call_id for fact in facts
+        isinstance(fact, CallDecidedFact) and fact.call_id == end.call_id for fact in facts
     )
 
 
@@ -138,7 +144,7 @@ def test_every_notification_fifty_times_in_parallel_makes_one_item_and_each_even
     delivered = messages(life_of_a_call() * 25 + life_of_a_call()[::-1] * 25)
 
     with ThreadPoolExecutor(16) as deliveries:
-        reports = list(deliveries.map(lambda message: books.ledger.record([message]), delivered))
+        reports = list(deliveries.map(lambda message: books.processor.process([message]), delivered))
     failed = {message_id for report in reports for message_id in report.failed}
     books.clock.advance(VISIBILITY_TIMEOUT)
     books.drain([message for message in delivered if message.id in failed])
@@ -148,13 +154,13 @@ def test_every_notification_fifty_times_in_parallel_makes_one_item_and_each_even
 
 
 def test_one_message_delivered_fifty_times_at_once_is_published_once(books: Books) -> None:
-    message = Message("the one", life_of_a_call()[3])
+    message = Delivery("the one", life_of_a_call()[3])
 
     with ThreadPoolExecutor(16) as deliveries:
-        reports = list(deliveries.map(lambda _: books.ledger.record([message]), range(50)))
+        reports = list(deliveries.map(lambda _: books.processor.process([message]), range(50)))
     books.clock.advance(VISIBILITY_TIMEOUT)
 
-    assert not books.ledger.record([message]).failed
+    assert not books.processor.process([message]).failed
     assert books.announced_once() == ["Recording Available"]
     assert sum(len(report.published) for report in reports) == 1
 
@@ -163,7 +169,7 @@ def test_with_the_bus_down_nothing_is_lost_and_after_it_everything_goes_out_once
     waiting = messages(life_of_a_call())
     books.bus.down = True
     for _ in range(3):
-        report = books.ledger.record(waiting)
+        report = books.processor.process(waiting)
         assert set(report.failed) == {message.id for message in waiting}
         assert set(report.failed.values()) == {"PutEvents: AccessDeniedException"}
         books.clock.advance(VISIBILITY_TIMEOUT)
@@ -227,7 +233,7 @@ def test_a_mark_that_fails_brings_the_messages_back(books: Books) -> None:
 
     books.table.before_save = fail
     waiting = messages(life_of_a_call())
-    assert len(books.ledger.record(waiting).failed) == 5
+    assert len(books.processor.process(waiting).failed) == 5
     books.table.refuses = set()
 
     books.clock.advance(VISIBILITY_TIMEOUT)
@@ -306,18 +312,18 @@ def test_while_a_claim_holds_its_own_message_waits_and_others_leave_the_event_to
     fact = life_of_a_call()[3]
     books.bus.before = crash
     with pytest.raises(Crash):
-        books.ledger.record([Message("first", fact)])
+        books.processor.process([Delivery("first", fact)])
     mended(books)
 
-    again = books.ledger.record([Message("first", fact)])
-    duplicate = books.ledger.record([Message("second", fact)])
+    again = books.processor.process([Delivery("first", fact)])
+    duplicate = books.processor.process([Delivery("second", fact)])
 
     assert again.failed == {"first": "another delivery of the same message is under way"}
-    assert duplicate == Report((), {})
+    assert duplicate == BatchReport((), {})
     assert not books.bus.out
 
     books.clock.advance(CLAIM.total_seconds() + 1)
-    assert [event.detail_type for event in books.ledger.record([Message("first", fact)]).published] == [
+    assert [event.detail_type for event in books.processor.process([Delivery("first", fact)]).published] == [
         "Recording Available"
     ]
 
@@ -326,10 +332,10 @@ def test_another_fact_is_published_beside_what_is_claimed(books: Books) -> None:
     requested, _, finished, *_ = life_of_a_call()
     books.bus.before = crash
     with pytest.raises(Crash):
-        books.ledger.record([Message("first", requested)])
+        books.processor.process([Delivery("first", requested)])
     mended(books)
 
-    books.ledger.record([Message("second", finished)])
+    books.processor.process([Delivery("second", finished)])
 
     assert books.announced_once() == ["Recording Finished"]
 
@@ -371,7 +377,7 @@ def test_two_applications_with_a_conference_of_the_same_name_have_a_recording_ea
         books.drain(messages([*one, *other]), size=len(one + other))
     else:
         books.drain(messages(one))
-        books.drain([Message(f"other-{message.id}", message.fact) for message in messages(other)])
+        books.drain([Delivery(f"other-{message.id}", message.message) for message in messages(other)])
 
     assert books.announced_once() == sorted(KINDS * 2)
     keys = {id_: books.table.recording(id_).application_key for id_ in books.table.items}
@@ -385,7 +391,7 @@ def test_two_applications_with_a_conference_of_the_same_name_have_a_recording_ea
 
 
 def facts_of_a_call_to_an_app_user_after_a_menu() -> list[Fact]:
-    conference = conference_of_its_own(sinch.CALL)
+    conference = bridge_conference_id(sinch.CALL)
     about: dict[str, Any] = {"application_key": sinch.APPLICATION, "call_id": sinch.CALL}
     in_conference = about | {"recording_id": conference, "conference_id": conference}
     request = RecordingRequest(
@@ -397,9 +403,9 @@ def facts_of_a_call_to_an_app_user_after_a_menu() -> list[Fact]:
         transcription=False,
     )
     return [
-        CallDecided(**in_conference, call=CallStart(at=sinch.NOW, from_="+46700000001")),
-        CallDecided(**in_conference, request=request),
-        CallEnded(**about, recording_id=sinch.CALL, end=CallEnd(at=sinch.NOW, result="ANSWERED", duration=42)),
+        CallDecidedFact(**in_conference, call=CallStart(at=sinch.NOW, from_="+46700000001")),
+        CallDecidedFact(**in_conference, request=request),
+        CallEndedFact(**about, recording_id=sinch.CALL, end=CallEnd(at=sinch.NOW, result="ANSWERED", duration=42)),
     ]
 
 
@@ -410,13 +416,13 @@ def test_the_end_of_a_call_to_an_app_user_after_a_menu_is_on_the_item_of_its_con
 ) -> None:
     facts = facts_of_a_call_to_an_app_user_after_a_menu()
     table, bus = InMemoryTables(), Bus()
-    messages = [Message(str(index), facts[index]) for index in order]
+    messages = [Delivery(str(index), facts[index]) for index in order]
 
     with ThreadPoolExecutor(2) as executor:
-        ledger = new_ledger(table, bus, executor)
+        processor = new_processor(table, bus, executor)
         for batch in [messages] if together else [[message] for message in messages]:
-            assert not ledger.record(batch).failed
+            assert not processor.process(batch).failed
 
-    recording = table.recording(conference_of_its_own(sinch.CALL))
+    recording = table.recording(bridge_conference_id(sinch.CALL))
     assert recording.ends[sinch.CALL].duration == 42
     assert set(bus.ids().values()) == {1}

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from call_recorder.aws import limits
-from call_recorder.aws.registered_applications import LISTING_SECONDS
-from call_recorder.recording.ledger import CLAIM
+from call_recorder.adapters import limits
+from call_recorder.answering.registered_applications import LISTING_SECONDS
+from call_recorder.tracking.fact_processor import CLAIM
 from tests.template.stack import Stack
 
 
@@ -42,10 +42,10 @@ def test_a_call_by_boto3_ends_before_the_function_the_function_before_the_claim_
     timeout = timedelta(seconds=stack.properties("NotifyFunction")["Timeout"])
     visibility = timedelta(seconds=stack.properties("RecordingQueue")["VisibilityTimeout"])
 
-    assert timedelta(seconds=limits.BACK_OFFICE.longest) < timeout < CLAIM < visibility
+    assert timedelta(seconds=limits.BACKGROUND.longest) < timeout < CLAIM < visibility
 
 
-@pytest.mark.parametrize("within", [limits.BACK_OFFICE, limits.CREDENTIALS, limits.ACCESS_KEYS])
+@pytest.mark.parametrize("within", [limits.BACKGROUND, limits.CREDENTIALS, limits.ACCESS_KEYS])
 def test_the_scheduled_functions_have_time_for_several_calls_that_take_their_longest(within: limits.SdkLimits) -> None:
     for name in ("WatchdogFunction", "RotationFunction"):
         assert 4 * within.longest < Stack().properties(name)["Timeout"]

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.sinch.callbacks import MalformedCallback, parse
+from call_recorder.sinch.callbacks import (
+    MalformedCallback,
+    parse,
+)
 from tests import sinch
 from tests.fakes import Front
 

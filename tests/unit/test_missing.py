@@ -7,22 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.events import RecordingMissing, RecordingMissingData, due
-from call_recorder.recording.facts import (
+from call_recorder.facts.call_details import (
     AwaitedAnswer,
-    CallDecided,
     CallEnd,
-    CallEnded,
-    Fact,
-    FileStored,
-    ObjectStored,
-    Overdue,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
 )
-from call_recorder.recording.outbox import Patience
-from call_recorder.recording.recording import Missing, Recording
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    FileStoredFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+)
+from call_recorder.tracking.outbox_item import Deadlines
+from call_recorder.tracking.published_events import (
+    RecordingMissingData,
+    RecordingMissingEvent,
+    due_events,
+)
+from call_recorder.tracking.recording import (
+    Missing,
+    Recording,
+)
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE
 from tests.strategies import empty, recordings
@@ -40,27 +48,27 @@ def after(minutes: float) -> datetime:
 
 def requested(
     about: dict[str, Any] = CALL, *, at: datetime = sinch.NOW, url: str = OWN, notified: bool = True
-) -> CallDecided:
+) -> CallDecidedFact:
     request = RecordingRequest(
         at=at, rule="all", destination_url=url, format="mp3", notification_events=notified, transcription=False
     )
-    return CallDecided(**about, request=request)
+    return CallDecidedFact(**about, request=request)
 
 
-def ended(about: dict[str, Any] = CALL, *, at: datetime = sinch.NOW, result: str | None = "ANSWERED") -> CallEnded:
-    return CallEnded(**about, end=CallEnd(at=at, result=result))
+def ended(about: dict[str, Any] = CALL, *, at: datetime = sinch.NOW, result: str | None = "ANSWERED") -> CallEndedFact:
+    return CallEndedFact(**about, end=CallEnd(at=at, result=result))
 
 
-def finished(about: dict[str, Any] = CALL, *, at: datetime = sinch.NOW) -> RecordingFinished:
-    return RecordingFinished(**about, at=at)
+def finished(about: dict[str, Any] = CALL, *, at: datetime = sinch.NOW) -> RecordingFinishedFact:
+    return RecordingFinishedFact(**about, at=at)
 
 
-def stored(about: dict[str, Any] = CALL, size: int = 50, *, at: datetime = sinch.NOW) -> FileStored:
-    return FileStored(**about, stored=ObjectStored(url=OWN, at=at, size=size, checksum="etag"))
+def stored(about: dict[str, Any] = CALL, size: int = 50, *, at: datetime = sinch.NOW) -> FileStoredFact:
+    return FileStoredFact(**about, stored=ObjectStoredFact(url=OWN, at=at, size=size, checksum="etag"))
 
 
-def awaited(about: dict[str, Any] = CALL) -> CallDecided:
-    return CallDecided(**about, awaited=AwaitedAnswer(at=sinch.NOW, rule="all"))
+def awaited(about: dict[str, Any] = CALL) -> CallDecidedFact:
+    return CallDecidedFact(**about, awaited=AwaitedAnswer(at=sinch.NOW, rule="all"))
 
 
 def participant(number: int, conference: str = "standup") -> dict[str, Any]:
@@ -77,11 +85,11 @@ def known(*facts: Fact) -> Recording:
 
 
 def given_up(*facts: Fact, at: datetime = MUCH_LATER) -> Recording:
-    return known(*facts).given_up(at, PATIENCE, BUCKET)
+    return known(*facts).mark_missing(at, PATIENCE, BUCKET)
 
 
 def what_is_missing(recording: Recording) -> list[RecordingMissingData]:
-    return [event.data for event in due(recording) if isinstance(event, RecordingMissing)]
+    return [event.data for event in due_events(recording) if isinstance(event, RecordingMissingEvent)]
 
 
 def the_missing(recording: Recording) -> Missing:
@@ -112,15 +120,15 @@ def test_a_recording_is_missing_a_grace_after_its_end_or_after_the_longest_call(
     recording = known(*facts)
 
     assert recording.overdue_at(PATIENCE) == due_at
-    assert recording.given_up(due_at - timedelta(seconds=1), PATIENCE, BUCKET) is recording
-    assert recording.given_up(due_at, PATIENCE, BUCKET).status == "missing"
+    assert recording.mark_missing(due_at - timedelta(seconds=1), PATIENCE, BUCKET) is recording
+    assert recording.mark_missing(due_at, PATIENCE, BUCKET).status == "missing"
 
 
 def test_how_long_to_wait_is_the_operators_choice() -> None:
-    patience = Patience(grace=timedelta(seconds=60), longest_call=timedelta(seconds=600))
+    deadlines = Deadlines(grace=timedelta(seconds=60), longest_call=timedelta(seconds=600))
 
-    assert known(requested()).overdue_at(patience) == after(11)
-    assert known(requested(), ended(at=after(2))).overdue_at(patience) == after(3)
+    assert known(requested()).overdue_at(deadlines) == after(11)
+    assert known(requested(), ended(at=after(2))).overdue_at(deadlines) == after(3)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +138,7 @@ def test_how_long_to_wait_is_the_operators_choice() -> None:
         [awaited()],
         [awaited(), ended(result="NOANSWER")],
         [requested(), stored()],
-        [requested(), RecordingAvailable(**CALL, at=sinch.NOW)],
+        [requested(), RecordingAvailableFact(**CALL, at=sinch.NOW)],
         [requested(), finished(), ended(), stored()],
         [stored()],
     ],
@@ -139,7 +147,7 @@ def test_nothing_is_missing_where_nothing_is_owed(facts: list[Fact]) -> None:
     recording = known(*facts)
 
     assert recording.overdue_at(PATIENCE) is None
-    assert recording.given_up(MUCH_LATER, PATIENCE, BUCKET) is recording
+    assert recording.mark_missing(MUCH_LATER, PATIENCE, BUCKET) is recording
 
 
 OWN_WITHOUT_NOTIFICATIONS = requested(notified=False)
@@ -167,7 +175,7 @@ ANOTHER_BUCKET = requested(url=f"s3://{BUCKET}-2/recordings/a.mp3")
         ([stored(size=0)], "empty-file"),
         ([requested(), stored(size=0)], "empty-file"),
         ([requested(), finished(), ended(), stored(size=0)], "empty-file"),
-        ([requested(), RecordingAvailable(**CALL, at=sinch.NOW, destination=OWN), stored(size=0)], "empty-file"),
+        ([requested(), RecordingAvailableFact(**CALL, at=sinch.NOW, destination=OWN), stored(size=0)], "empty-file"),
         ([awaited(), ended()], "not-recorded"),
         ([AZURE_WITHOUT_NOTIFICATIONS], "no-witness"),
         ([AZURE_WITHOUT_NOTIFICATIONS, ended()], "no-witness"),
@@ -225,24 +233,18 @@ def test_a_recording_is_given_up_once_and_waited_for_no_more() -> None:
     once = given_up(requested(), at=MUCH_LATER)
 
     assert once.overdue_at(PATIENCE) is None
-    assert once.given_up(MUCH_LATER + timedelta(days=1), PATIENCE, BUCKET) is once
+    assert once.mark_missing(MUCH_LATER + timedelta(days=1), PATIENCE, BUCKET) is once
     assert once.merge(finished(at=MUCH_LATER)).merge(ended(at=MUCH_LATER)).overdue_at(PATIENCE) is None
-
-
-def test_a_fact_that_says_that_somebody_should_look_says_nothing_of_the_recording() -> None:
-    recording = known(requested())
-
-    assert recording.merge(Overdue(**CALL, at=MUCH_LATER)) is recording
 
 
 def test_a_file_that_comes_late_makes_the_missing_available_and_is_announced() -> None:
     missing = given_up(requested(), ended())
-    announced = missing.with_published([event.id for event in due(missing)], MUCH_LATER)
+    announced = missing.with_published([event.id for event in due_events(missing)], MUCH_LATER)
 
     late = announced.merge(stored(at=MUCH_LATER))
 
     assert late.status == "available"
-    assert [event.detail_type for event in due(late)] == ["Recording Available"]
+    assert [event.detail_type for event in due_events(late)] == ["Recording Available"]
     assert late.missing == missing.missing
     assert late.overdue_at(PATIENCE) is None
 
@@ -250,14 +252,14 @@ def test_a_file_that_comes_late_makes_the_missing_available_and_is_announced() -
 def test_what_was_never_said_to_be_missing_is_not_said_so_after_its_file_came() -> None:
     late = given_up(requested(), ended()).merge(stored(at=MUCH_LATER))
 
-    assert [event.detail_type for event in due(late)] == ["Recording Requested", "Recording Available"]
+    assert [event.detail_type for event in due_events(late)] == ["Recording Requested", "Recording Available"]
 
 
 def test_a_file_that_comes_late_and_is_empty_leaves_it_missing() -> None:
     late = given_up(requested(), ended()).merge(stored(size=0, at=MUCH_LATER))
 
     assert late.status == "missing"
-    assert "Recording Available" not in {event.detail_type for event in due(late)}
+    assert "Recording Available" not in {event.detail_type for event in due_events(late)}
 
 
 def test_what_is_missing_of_a_conference_that_nobody_asked_to_record_has_a_name() -> None:
@@ -291,8 +293,8 @@ def test_a_conference_is_over_when_all_are_gone_whose_recording_is_owed_or_when_
     recording = known(*facts)
 
     assert recording.overdue_at(PATIENCE) == due_at
-    assert recording.given_up(due_at - timedelta(seconds=1), PATIENCE, BUCKET) is recording
-    assert recording.given_up(due_at, PATIENCE, BUCKET).status == "missing"
+    assert recording.mark_missing(due_at - timedelta(seconds=1), PATIENCE, BUCKET) is recording
+    assert recording.mark_missing(due_at, PATIENCE, BUCKET).status == "missing"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +326,7 @@ def test_a_file_settles_what_was_asked_before_it_and_not_what_is_asked_after_it(
     assert known(*first_meeting).overdue_at(PATIENCE) is None
     again = known(*first_meeting, second_meeting)
     assert again.overdue_at(PATIENCE) == after(600) + LONGEST + GRACE
-    assert again.given_up(MUCH_LATER, PATIENCE, BUCKET).missing.keys() == {"call-3"}
+    assert again.mark_missing(MUCH_LATER, PATIENCE, BUCKET).missing.keys() == {"call-3"}
 
 
 @pytest.mark.parametrize("seconds", [-1, 0])
@@ -334,7 +336,7 @@ def test_what_is_asked_at_the_time_of_a_conferences_file_is_in_it(seconds: float
     assert recording.overdue_at(PATIENCE) is None
 
 
-@pytest.mark.parametrize("file", [stored(at=after(-1)), RecordingAvailable(**CALL, at=after(-1), destination=OWN)])
+@pytest.mark.parametrize("file", [stored(at=after(-1)), RecordingAvailableFact(**CALL, at=after(-1), destination=OWN)])
 def test_a_calls_file_is_its_file_whatever_two_clocks_say(file: Fact) -> None:
     recording = known(requested(), file)
 
@@ -345,13 +347,13 @@ def test_a_calls_file_is_its_file_whatever_two_clocks_say(file: Fact) -> None:
 def test_each_meeting_under_one_id_that_is_missing_is_announced_as_one_of_its_own() -> None:
     first = given_up(requested(ONE), requested(OTHER), at=after(300))
     second = first.merge(requested(participant(3), at=after(600)))
-    both = second.given_up(MUCH_LATER, PATIENCE, BUCKET)
+    both = second.mark_missing(MUCH_LATER, PATIENCE, BUCKET)
 
     assert first.overdue_at(PATIENCE) is None
     assert second.overdue_at(PATIENCE) == after(600) + LONGEST + GRACE
-    ids = [event.id for event in due(both) if isinstance(event, RecordingMissing)]
+    ids = [event.id for event in due_events(both) if isinstance(event, RecordingMissingEvent)]
     assert len(set(ids)) == len(ids) == 2
-    assert {event.id for event in due(first) if isinstance(event, RecordingMissing)} < set(ids)
+    assert {event.id for event in due_events(first) if isinstance(event, RecordingMissingEvent)} < set(ids)
 
 
 def test_the_end_of_an_earlier_meetings_recording_is_not_the_end_of_a_later_one() -> None:
@@ -359,12 +361,12 @@ def test_the_end_of_an_earlier_meetings_recording_is_not_the_end_of_a_later_one(
     again = known(*first_meeting, requested(OTHER, at=after(600)))
 
     assert again.overdue_at(PATIENCE) == after(600) + LONGEST + GRACE
-    assert the_missing(again.given_up(MUCH_LATER, PATIENCE, BUCKET)).reason == "nothing-heard"
+    assert the_missing(again.mark_missing(MUCH_LATER, PATIENCE, BUCKET)).reason == "nothing-heard"
 
 
 @given(recordings, st.sampled_from([BUCKET, "bucket"]))
 def test_every_recording_ends_as_available_or_as_missing(recording: Recording, own_bucket: str) -> None:
-    in_the_end = recording.given_up(MUCH_LATER, PATIENCE, own_bucket)
+    in_the_end = recording.mark_missing(MUCH_LATER, PATIENCE, own_bucket)
 
     asked_or_begun = recording.requests or recording.finished_at or recording.files
     assert in_the_end.status == (None if not asked_or_begun else "available" if recording.available else "missing")

@@ -10,17 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
-    Fact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    conference_of_its_own,
 )
-from call_recorder.recording.names import names_of
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+)
+from call_recorder.facts.identifiers import bridge_conference_id
+from call_recorder.tracking.item_names import item_names
 from tests import sinch
 from tests.fakes import PATIENCE
 from tests.unit.books import Books, InTurn, messages
@@ -34,10 +36,10 @@ TOO_LATE = PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)
 def test_no_two_applications_share_a_name_but_an_id_that_says_of_neither(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    shared = set(names_of(*one)) & set(names_of(*other))
+    shared = set(item_names(*one)) & set(item_names(*other))
 
     if one == other:
-        assert shared == set(names_of(*one))
+        assert shared == set(item_names(*one))
     else:
         assert shared <= {one[0]} & {other[0]}
         assert not any("@@" in name for name in shared)
@@ -45,12 +47,12 @@ def test_no_two_applications_share_a_name_but_an_id_that_says_of_neither(
 
 @given(IDS, KEYS)
 def test_the_name_of_its_own_tells_the_id_and_the_application(identifier: str, key: str) -> None:
-    assert tuple(names_of(identifier, key)[-1].rsplit("@@", 1)) == (identifier, key)
+    assert tuple(item_names(identifier, key)[-1].rsplit("@@", 1)) == (identifier, key)
 
 
 @pytest.mark.parametrize("call_id", [sinch.CALL, "abc@193.45.63.102", "+46700000001@sip.example", "@", "a@b@c"])
 def test_a_call_id_as_they_are_is_stored_as_it_is(call_id: str) -> None:
-    assert names_of(call_id, "app")[0] == call_id
+    assert item_names(call_id, "app")[0] == call_id
 
 
 def life(name: str, key: str, *, conference: bool) -> list[Fact]:
@@ -66,10 +68,10 @@ def life(name: str, key: str, *, conference: bool) -> list[Fact]:
         at=sinch.NOW, rule=key, destination_url=url, format="mp3", notification_events=True, transcription=False
     )
     return [
-        CallDecided(**about, request=request),
-        CallEnded(**about, end=CallEnd(at=sinch.NOW, reason=key)),
-        RecordingFinished(**about, at=sinch.NOW),
-        RecordingAvailable(**about, at=sinch.NOW, destination=url),
+        CallDecidedFact(**about, request=request),
+        CallEndedFact(**about, end=CallEnd(at=sinch.NOW, reason=key)),
+        RecordingFinishedFact(**about, at=sinch.NOW),
+        RecordingAvailableFact(**about, at=sinch.NOW, destination=url),
     ]
 
 
@@ -126,7 +128,9 @@ def test_a_name_that_was_taken_and_becomes_free_does_not_split_a_recording() -> 
     """The end of a call that nobody recorded is kept for a day: whoever signs one may so take any name for a day."""
     books = Books(InTurn())
     requested, ended, finished, available = life("standup", "two", conference=True)
-    books.take(CallEnded(recording_id="standup", application_key="one", call_id="standup", end=CallEnd(at=sinch.NOW)))
+    books.take(
+        CallEndedFact(recording_id="standup", application_key="one", call_id="standup", end=CallEnd(at=sinch.NOW))
+    )
     books.take(requested)
     del books.table.items["standup"]
 
@@ -140,7 +144,7 @@ def test_a_name_that_was_taken_and_becomes_free_does_not_split_a_recording() -> 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_the_end_of_a_call_finds_its_conference_whose_names_another_application_took(order: tuple[int, ...]) -> None:
     books = Books(InTurn())
-    conference = conference_of_its_own(sinch.CALL)
+    conference = bridge_conference_id(sinch.CALL)
     for name in (conference, sinch.CALL):
         books.take(*life(name, "one", conference=False))
     decided = [

@@ -8,32 +8,41 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.handlers.notify import BackOffice, compose
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
-    Fact,
-    Overdue,
-    PlaceOverdue,
-    QueuedFact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
-    UploaderKeyChanged,
-    write,
+)
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
+)
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import (
+    QueueMessage,
+    write_message,
+)
+from call_recorder.functions.notify import (
+    FactBatchHandler,
+    compose,
 )
 from tests import sinch
-from tests.fakes import BUCKET, Bus, InMemoryTables, RecordedTelemetry, new_ledger
+from tests.fakes import BUCKET, Bus, InMemoryTables, RecordedTelemetry, new_processor
 from tests.tables import PLACES, RECORDINGS, create
 
 ABOUT: dict[str, Any] = {"application_key": "app", "at": sinch.NOW}
-FINISHED = RecordingFinished(recording_id="one", call_id="one", **ABOUT)
-AVAILABLE = RecordingAvailable(recording_id="one", call_id="one", **ABOUT)
+FINISHED = RecordingFinishedFact(recording_id="one", call_id="one", **ABOUT)
+AVAILABLE = RecordingAvailableFact(recording_id="one", call_id="one", **ABOUT)
 URL = f"s3://{BUCKET}/recordings/one.mp3"
 OTHER_URL = "azure://account/container/other.mp3"
-TRANSCRIBED = TranscriptionAvailable(recording_id="other", call_id="other", **ABOUT)
+TRANSCRIBED = TranscriptionAvailableFact(recording_id="other", call_id="other", **ABOUT)
 
 
 class Back:
@@ -41,12 +50,12 @@ class Back:
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self.table, self.bus, self.telemetry = InMemoryTables(), Bus(), RecordedTelemetry()
-        ledger = new_ledger(self.table, self.bus, executor)
-        self.office = BackOffice(ledger, self.telemetry)
+        processor = new_processor(self.table, self.bus, executor)
+        self.office = FactBatchHandler(processor, self.telemetry)
 
-    def failed(self, *bodies: QueuedFact | str) -> list[str]:
+    def failed(self, *bodies: QueueMessage | str) -> list[str]:
         """Deliver a batch; return the messages that the answer asks to have again."""
-        texts = [body if isinstance(body, str) else write(body) for body in bodies]
+        texts = [body if isinstance(body, str) else write_message(body) for body in bodies]
         answer = self.office({"Records": [{"messageId": f"m{n}", "body": text} for n, text in enumerate(texts)]})
         return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
 
@@ -110,16 +119,16 @@ def test_a_message_that_is_no_fact_stops_nothing_else(back: Back) -> None:
     assert [event.detail_type for event in back.bus.out] == ["Recording Finished"]
 
 
-def requested(recording_id: str = "one", url: str = URL) -> CallDecided:
+def requested(recording_id: str = "one", url: str = URL) -> CallDecidedFact:
     request = RecordingRequest(
         at=sinch.NOW, rule="all", destination_url=url, format="mp3", notification_events=True, transcription=False
     )
-    return CallDecided(recording_id=recording_id, application_key="app", call_id=recording_id, request=request)
+    return CallDecidedFact(recording_id=recording_id, application_key="app", call_id=recording_id, request=request)
 
 
-def ended(result: str) -> CallEnded:
+def ended(result: str) -> CallEndedFact:
     end = CallEnd(at=sinch.NOW, result=result)
-    return CallEnded(recording_id="one", application_key="app", call_id="one", end=end)
+    return CallEndedFact(recording_id="one", application_key="app", call_id="one", end=end)
 
 
 def of_the_bucket(url: str = URL, size: int = 50) -> str:
@@ -134,8 +143,8 @@ def of_the_bucket(url: str = URL, size: int = 50) -> str:
     return json.dumps(event)
 
 
-def overdue(recording_id: str = "one") -> Overdue:
-    return Overdue(recording_id=recording_id, application_key="app", at=sinch.NOW + timedelta(days=1))
+def overdue(recording_id: str = "one") -> CheckRecording:
+    return CheckRecording(recording_id=recording_id, application_key="app", at=sinch.NOW + timedelta(days=1))
 
 
 def test_what_the_bucket_says_is_taken_among_what_sinch_said(back: Back) -> None:
@@ -186,13 +195,13 @@ def test_a_recording_that_is_missing_is_logged_with_its_reason_and_no_phone_numb
 
 def test_what_is_nobodys_is_counted(back: Back) -> None:
     back.failed(of_the_bucket())
-    back.failed(PlaceOverdue(place=URL.removesuffix(".mp3"), at=sinch.NOW + timedelta(days=1)))
+    back.failed(CheckLocation(location=URL.removesuffix(".mp3"), at=sinch.NOW + timedelta(days=1)))
 
     assert back.telemetry.counts["RecordingsUnattributed"] == 1
 
 
 def test_a_changed_key_is_counted(back: Back) -> None:
-    back.failed(UploaderKeyChanged(at=sinch.NOW, user="uploader", key="…ABCD", step="created"))
+    back.failed(UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step="created"))
 
     assert back.telemetry.counts["UploaderKeysChanged"] == 1
 
@@ -202,8 +211,8 @@ def test_a_changed_key_is_counted(back: Back) -> None:
     [
         of_the_bucket("s3://own-bucket/recordings/+46700000001/a.mp3"),
         of_the_bucket("s3://own-bucket/recordings/_2b46700000001.mp3"),
-        write(PlaceOverdue(place="s3://own-bucket/recordings/_2b46700000001", at=sinch.NOW)),
-        write(UploaderKeyChanged(at=sinch.NOW, user="uploader", key="…ABCD", step="created")),
+        write_message(CheckLocation(location="s3://own-bucket/recordings/_2b46700000001", at=sinch.NOW)),
+        write_message(UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step="created")),
     ],
 )
 def test_trouble_with_what_is_no_recordings_is_logged_without_a_phone_number(back: Back, news: str) -> None:
@@ -271,7 +280,7 @@ def test_the_function_is_composed_from_its_environment(monkeypatch: pytest.Monke
         boto3.client("events").create_event_bus(Name="bus")
         office = compose(environment, clock=lambda: sinch.NOW)
         ours = requested("third", URL.replace("one", "third"))
-        bodies = [of_the_bucket(), write(requested("other", OTHER_URL)), write(ours)]
+        bodies = [of_the_bucket(), write_message(requested("other", OTHER_URL)), write_message(ours)]
         records = [{"messageId": str(number), "body": body} for number, body in enumerate(bodies)]
 
         assert office({"Records": records}) == {"batchItemFailures": []}

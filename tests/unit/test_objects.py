@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.aws.objects import read
-from call_recorder.recording import facts
-from call_recorder.recording.facts import MalformedFact, ObjectStored
+from call_recorder.adapters.s3_events import read_s3_event
+from call_recorder.facts import messages
+from call_recorder.facts.facts import ObjectStoredFact
+from call_recorder.facts.messages import MalformedFact
 from tests import sinch
 from tests.fakes import BUCKET
 
@@ -57,7 +58,7 @@ def of_the_emulator(**of_object: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("made", [of_aws, of_the_emulator])
 def test_a_new_object_is_told_by_url_size_checksum_and_time(made: Any) -> None:
-    stored = read(json.dumps(made()))
+    stored = read_s3_event(json.dumps(made()))
 
     assert stored is not None
     assert stored.model_dump(mode="json") == {
@@ -71,14 +72,14 @@ def test_a_new_object_is_told_by_url_size_checksum_and_time(made: Any) -> None:
 
 @pytest.mark.parametrize("key", ["recordings/a b+ü_5f%2F.mp3", "recordings/會議.mp3", "recordings/a?b#c.mp3"])
 def test_a_key_comes_as_it_is_and_not_url_encoded(key: str) -> None:
-    stored = read(json.dumps(of_aws(key=key)))
+    stored = read_s3_event(json.dumps(of_aws(key=key)))
 
     assert stored is not None
     assert stored.url == f"s3://{BUCKET}/{key}"
 
 
 def test_an_empty_object_is_one() -> None:
-    stored = read(json.dumps(of_aws(size=0)))
+    stored = read_s3_event(json.dumps(of_aws(size=0)))
 
     assert stored is not None
     assert stored.size == 0
@@ -88,7 +89,7 @@ def test_an_object_without_a_checksum_is_one() -> None:
     event = of_aws()
     del event["detail"]["object"]["etag"]
 
-    stored = read(json.dumps(event))
+    stored = read_s3_event(json.dumps(event))
 
     assert stored is not None
     assert stored.checksum is None
@@ -132,23 +133,23 @@ def without(*path: str) -> dict[str, Any]:
     ],
 )
 def test_anything_else_is_no_new_object(event: Any) -> None:
-    assert read(json.dumps(event)) is None
+    assert read_s3_event(json.dumps(event)) is None
 
 
 @pytest.mark.parametrize("message", ["", "{", "\x00", '{"source":"aws.s3"', "[" * 5000, "1" * 5000, "NaN"])
 def test_what_is_no_json_is_no_new_object(message: str) -> None:
-    assert read(message) is None
+    assert read_s3_event(message) is None
 
 
 @given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 def test_no_message_breaks_the_reader(message: str) -> None:
-    assert read(message) is None
+    assert read_s3_event(message) is None
 
 
 def test_what_the_bucket_says_is_no_call_fact_and_the_other_way_round() -> None:
     with pytest.raises(MalformedFact):
-        facts.read(json.dumps(of_aws()))
-    stored = read(json.dumps(of_aws()))
-    assert isinstance(stored, ObjectStored)
-    assert facts.read(facts.write(stored)) == stored
-    assert read(facts.write(stored)) is None
+        messages.read_message(json.dumps(of_aws()))
+    stored = read_s3_event(json.dumps(of_aws()))
+    assert isinstance(stored, ObjectStoredFact)
+    assert messages.read_message(messages.write_message(stored)) == stored
+    assert read_s3_event(messages.write_message(stored)) is None

@@ -9,10 +9,13 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from call_recorder.aws.operations import CallFailed
-from call_recorder.aws.parameter_store import AHEAD_SECONDS, ParameterStore
-from call_recorder.recording.errors import ParametersUnavailable
-from call_recorder.recording.parameters import PARAMETERS
+from call_recorder.adapters.operations import CallFailed
+from call_recorder.adapters.ssm import (
+    AHEAD_SECONDS,
+    ParameterStore,
+)
+from call_recorder.answering.parameter_names import PARAMETERS
+from call_recorder.facts.errors import ParametersUnavailable
 from tests.aws import ThroughBoto3
 
 

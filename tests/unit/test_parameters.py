@@ -8,10 +8,21 @@ from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from call_recorder.aws.parameter_store import ParameterStore
-from call_recorder.aws.parameters import GONE_SECONDS, MAX_APPLICATIONS, RETRY_SECONDS, Applications
-from call_recorder.aws.registered_applications import MAX_FAILURES, UNKNOWN_SECONDS
-from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
+from call_recorder.adapters.ssm import ParameterStore
+from call_recorder.answering.application_cache import (
+    GONE_SECONDS,
+    MAX_APPLICATIONS,
+    RETRY_SECONDS,
+    ApplicationCache,
+)
+from call_recorder.answering.registered_applications import (
+    MAX_FAILURES,
+    UNKNOWN_SECONDS,
+)
+from call_recorder.facts.errors import (
+    ParametersUnavailable,
+    UnknownApplication,
+)
 from call_recorder.sinch.signature import decode_secret
 from tests import sinch
 from tests.aws import ThroughBoto3
@@ -73,14 +84,14 @@ class Seconds:
 
 
 class Parameters:
-    """Applications read from a made-up SSM."""
+    """ApplicationCache read from a made-up SSM."""
 
     def __init__(self) -> None:
         self.ssm = Ssm()
         self.clock = Seconds()
         self.stale: list[str] = []
         ssm = ThroughBoto3(self.ssm.client)
-        self.applications = Applications(
+        self.applications = ApplicationCache(
             ParameterStore(ssm, "call-recorder", listing=ssm),
             own_bucket=BUCKET,
             ttl_seconds=TTL,
@@ -253,7 +264,7 @@ def test_ssm_out_of_reach_and_nothing_cached_is_told_without_a_secret(parameters
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
 def test_an_error_of_ssm_is_told_by_its_code(code: str) -> None:
     client = boto3.client("ssm")
-    applications = Applications(
+    applications = ApplicationCache(
         ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)),
         own_bucket=BUCKET,
         ttl_seconds=TTL,
@@ -355,7 +366,7 @@ def test_secrets_that_never_worked_are_not_read_again_for_each_callback(paramete
 def test_only_so_many_applications_are_remembered_the_least_used_going_first() -> None:
     client = boto3.client("ssm")
     clock = Seconds()
-    applications = Applications(
+    applications = ApplicationCache(
         ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)),
         own_bucket=BUCKET,
         ttl_seconds=TTL,

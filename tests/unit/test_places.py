@@ -10,25 +10,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.events import RecordingAvailable as AvailableEvent
-from call_recorder.recording.events import RecordingUnattributed, due
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
     CallStart,
-    ObjectStored,
-    Overdue,
-    PlaceOverdue,
-    QueuedFact,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
-    TranscriptionAvailable,
-    conference_of_its_own,
 )
-from call_recorder.recording.ledger import Message
-from call_recorder.recording.places import MOST_OBJECTS, Owner, Place, place_and_owner
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
+)
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+)
+from call_recorder.facts.identifiers import bridge_conference_id
+from call_recorder.facts.messages import QueueMessage
+from call_recorder.tracking.fact_processor import Delivery
+from call_recorder.tracking.object_locations import (
+    MAX_OBJECTS,
+    ObjectLocation,
+    Owner,
+    find_owner,
+)
+from call_recorder.tracking.published_events import RecordingAvailableEvent as AvailableEvent
+from call_recorder.tracking.published_events import (
+    RecordingUnattributedEvent,
+    due_events,
+)
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE, RETENTION, Crash
 from tests.strategies import objects, owners, times
@@ -42,34 +54,34 @@ CONFERENCE = CALL | {"recording_id": "standup", "conference_id": "standup"}
 A_GRACE = PATIENCE.grace + timedelta(seconds=1)
 
 
-def requested(about: dict[str, Any] = CALL, url: str = URL) -> CallDecided:
+def requested(about: dict[str, Any] = CALL, url: str = URL) -> CallDecidedFact:
     request = RecordingRequest(
         at=sinch.NOW, rule="all", destination_url=url, format="mp3", notification_events=True, transcription=True
     )
-    return CallDecided(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request)
+    return CallDecidedFact(**about, call=CallStart(at=sinch.NOW, from_="+46700000001"), request=request)
 
 
-def stored(url: str = URL, size: int = 50, seconds: float = 60) -> ObjectStored:
-    return ObjectStored(url=url, at=sinch.NOW + timedelta(seconds=seconds), size=size, checksum="etag")
+def stored(url: str = URL, size: int = 50, seconds: float = 60) -> ObjectStoredFact:
+    return ObjectStoredFact(url=url, at=sinch.NOW + timedelta(seconds=seconds), size=size, checksum="etag")
 
 
-def told(about: dict[str, Any] = CALL, url: str | None = URL) -> RecordingAvailable:
-    return RecordingAvailable(**about, at=sinch.NOW + timedelta(seconds=61), destination=url)
+def told(about: dict[str, Any] = CALL, url: str | None = URL) -> RecordingAvailableFact:
+    return RecordingAvailableFact(**about, at=sinch.NOW + timedelta(seconds=61), destination=url)
 
 
-def told_of_transcript(about: dict[str, Any] = CALL) -> TranscriptionAvailable:
-    return TranscriptionAvailable(**about, at=sinch.NOW + timedelta(seconds=71), destination=TRANSCRIPT_URL)
+def told_of_transcript(about: dict[str, Any] = CALL) -> TranscriptionAvailableFact:
+    return TranscriptionAvailableFact(**about, at=sinch.NOW + timedelta(seconds=71), destination=TRANSCRIPT_URL)
 
 
-def ended(about: dict[str, Any] = CALL) -> CallEnded:
-    return CallEnded(**about, end=CallEnd(at=sinch.NOW + timedelta(seconds=55), result="ANSWERED", duration=50))
+def ended(about: dict[str, Any] = CALL) -> CallEndedFact:
+    return CallEndedFact(**about, end=CallEnd(at=sinch.NOW + timedelta(seconds=55), result="ANSWERED", duration=50))
 
 
-def finished(about: dict[str, Any] = CALL) -> RecordingFinished:
-    return RecordingFinished(**about, at=sinch.NOW + timedelta(seconds=56))
+def finished(about: dict[str, Any] = CALL) -> RecordingFinishedFact:
+    return RecordingFinishedFact(**about, at=sinch.NOW + timedelta(seconds=56))
 
 
-def whole_call(about: dict[str, Any] = CALL) -> list[QueuedFact]:
+def whole_call(about: dict[str, Any] = CALL) -> list[QueueMessage]:
     """Return all that is heard of a call, from Sinch and from the bucket."""
     return [
         requested(about),
@@ -90,7 +102,7 @@ def books() -> Books:
     return Books(InTurn())
 
 
-def undisturbed(facts: Sequence[QueuedFact]) -> Books:
+def undisturbed(facts: Sequence[QueueMessage]) -> Books:
     books = Books(InTurn())
     books.drain(messages(facts))
     return books
@@ -113,7 +125,7 @@ def assert_same_outcome(books: Books, other: Books) -> None:
         place, others = books.table.place(name), other.table.place(name)
         assert (place.owner, place.objects) == (others.owner, others.objects)
         assert not place.claims
-    # Whatever is still due is so in both: what is owed, and no claim that was left behind.
+    # Whatever is still due is so in both: what is outstanding, and no claim that was left behind.
     horizon = sinch.NOW + timedelta(days=9)
     assert {type(each) for each in books.table.due(horizon)} == {type(each) for each in other.table.due(horizon)}
 
@@ -124,7 +136,7 @@ def assert_same_outcome(books: Books, other: Books) -> None:
 def test_request_notification_and_object_make_one_recording_in_any_order_and_batch(
     books: Books, about: dict[str, Any], order: tuple[int, ...], size: int
 ) -> None:
-    facts: list[QueuedFact] = [requested(about), told(about), stored()]
+    facts: list[QueueMessage] = [requested(about), told(about), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=size)
 
@@ -148,7 +160,7 @@ def test_a_whole_call_ends_alike_in_any_order_batch_and_repetition(data: st.Data
 @pytest.mark.parametrize("order", list(permutations(range(2))))
 @pytest.mark.parametrize("size", [1, 2])
 def test_without_any_notification_the_object_is_enough(books: Books, order: tuple[int, ...], size: int) -> None:
-    facts: list[QueuedFact] = [requested(), stored()]
+    facts: list[QueueMessage] = [requested(), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=size)
 
@@ -168,7 +180,7 @@ def test_the_same_object_again_does_nothing_twice(books: Books) -> None:
 @given(st.data())
 def test_a_transcript_and_an_empty_file_find_their_recording_too(data: st.DataObject) -> None:
     books = Books(InTurn())
-    facts: list[QueuedFact] = [requested(), stored(size=0), stored(TRANSCRIPT_URL)]
+    facts: list[QueueMessage] = [requested(), stored(size=0), stored(TRANSCRIPT_URL)]
 
     books.drain(data.draw(st.permutations(messages(facts))), size=data.draw(st.integers(1, 3)))
 
@@ -189,7 +201,7 @@ def test_a_later_version_that_has_content_makes_the_recording_available(books: B
 
 
 def test_the_object_of_a_call_to_an_app_user_after_a_menu_is_its_conferences(books: Books) -> None:
-    name = conference_of_its_own(sinch.CALL)
+    name = bridge_conference_id(sinch.CALL)
 
     books.take(stored())
     books.take(requested(CALL | {"recording_id": name, "conference_id": name}), ended())
@@ -205,13 +217,13 @@ class Deliveries:
         self.table = InterleavedTables()
         self.books = Books(InTurn(), self.table)
 
-    def meet(self, first: Sequence[QueuedFact], other: Sequence[QueuedFact], *, at: int) -> None:
+    def meet(self, first: Sequence[QueueMessage], other: Sequence[QueueMessage], *, at: int) -> None:
         """Deliver ``first``, and ``other`` right before the ``at``-th call to the tables that it makes."""
         waiting = [messages(first, "first"), messages(other, "other")]
-        failed: list[Message] = []
+        failed: list[Delivery] = []
 
-        def deliver(batch: Sequence[Message]) -> None:
-            report = self.books.ledger.record(batch)
+        def deliver(batch: Sequence[Delivery]) -> None:
+            report = self.books.processor.process(batch)
             failed.extend(message for message in batch if message.id in report.failed)
 
         self.table.meanwhile[self.table.calls + at] = lambda: deliver(waiting[1])
@@ -236,7 +248,7 @@ class Deliveries:
     ],
 )
 def test_request_and_object_at_the_same_time_find_each_other(
-    one: list[QueuedFact], other: list[QueuedFact], turned: bool, at: int
+    one: list[QueueMessage], other: list[QueueMessage], turned: bool, at: int
 ) -> None:
     deliveries = Deliveries()
 
@@ -250,7 +262,7 @@ def test_everything_twenty_five_times_in_parallel_makes_one_recording_and_each_e
     delivered = messages(whole_call() * 25)
     with ThreadPoolExecutor(10) as executor, ThreadPoolExecutor(16) as deliveries:
         books = Books(executor)
-        reports = list(deliveries.map(lambda message: books.ledger.record([message]), delivered))
+        reports = list(deliveries.map(lambda message: books.processor.process([message]), delivered))
         failed = {message_id for report in reports for message_id in report.failed}
         books.clock.advance(VISIBILITY_TIMEOUT)
         books.drain([message for message in delivered if message.id in failed])
@@ -263,7 +275,7 @@ def test_everything_twenty_five_times_in_parallel_makes_one_recording_and_each_e
 def test_a_request_at_the_same_time_as_a_place_is_given_up_gets_its_file(at: int) -> None:
     deliveries = Deliveries()
     deliveries.books.take(stored())
-    [overdue] = [message.fact for message in deliveries.books.watch(after=A_GRACE)]
+    [overdue] = [message.message for message in deliveries.books.watch(after=A_GRACE)]
 
     deliveries.meet([overdue], [requested()], at=at)
 
@@ -330,7 +342,7 @@ def test_a_notification_that_names_no_place_of_ours_writes_none(books: Books, de
 def test_if_the_request_was_lost_the_notification_says_whose_the_object_is(
     books: Books, order: tuple[int, ...], size: int
 ) -> None:
-    facts: list[QueuedFact] = [told(), stored()]
+    facts: list[QueueMessage] = [told(), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=size)
 
@@ -350,7 +362,7 @@ def test_a_transcripts_notification_says_so_too(books: Books) -> None:
 def test_another_application_cannot_take_the_place_of_a_request(books: Books, order: tuple[int, ...]) -> None:
     """What it says before anything was asked is all that is known, but the request is right from then on."""
     foreign = {"recording_id": "theirs", "application_key": "other", "call_id": "theirs"}
-    facts: list[QueuedFact] = [requested(), told(foreign), stored()]
+    facts: list[QueueMessage] = [requested(), told(foreign), stored()]
 
     books.drain(messages([facts[place] for place in order]), size=1)
 
@@ -385,8 +397,8 @@ def test_where_another_application_took_the_conferences_name_the_file_goes_besid
     assert books.table.recording("standup@@app").status == "available"
 
 
-def unattributed(books: Books) -> list[RecordingUnattributed]:
-    return [event for event in books.bus.out if isinstance(event, RecordingUnattributed)]
+def unattributed(books: Books) -> list[RecordingUnattributedEvent]:
+    return [event for event in books.bus.out if isinstance(event, RecordingUnattributedEvent)]
 
 
 def test_what_is_nobodys_is_kept_and_announced_once_after_the_grace_and_not_before(books: Books) -> None:
@@ -396,10 +408,10 @@ def test_what_is_nobodys_is_kept_and_announced_once_after_the_grace_and_not_befo
     assert books.watch(after=PATIENCE.grace - timedelta(seconds=1)) == []
 
     overdue = books.watch(after=timedelta(seconds=1))
-    assert [message.fact for message in overdue] == [PlaceOverdue(place=PLACE, at=books.clock())]
+    assert [message.message for message in overdue] == [CheckLocation(location=PLACE, at=books.clock())]
     books.drain(overdue)
-    books.drain([Message("again", message.fact) for message in overdue])
-    books.take(PlaceOverdue(place=PLACE, at=books.clock()))
+    books.drain([Delivery("again", message.message) for message in overdue])
+    books.take(CheckLocation(location=PLACE, at=books.clock()))
 
     [event] = unattributed(books)
     assert event.model_dump(mode="json", exclude_none=True)["data"] == {
@@ -474,7 +486,7 @@ def test_what_found_its_recording_in_time_is_never_nobodys(books: Books) -> None
     books.take(requested())
 
     assert books.watch(after=timedelta(days=9)) == []
-    books.take(PlaceOverdue(place=PLACE, at=books.clock()))
+    books.take(CheckLocation(location=PLACE, at=books.clock()))
     assert unattributed(books) == []
 
 
@@ -483,51 +495,51 @@ def test_a_place_whose_time_has_not_come_is_left_as_it_is(books: Books, early: t
     books.take(stored())
     writes = books.table.writes
 
-    books.take(PlaceOverdue(place=PLACE, at=sinch.NOW + early))
+    books.take(CheckLocation(location=PLACE, at=sinch.NOW + early))
 
     assert books.table.writes == writes
     assert books.bus.out == []
 
 
 def test_a_place_that_is_gone_is_not_made_again_by_the_watchdog(books: Books) -> None:
-    books.take(PlaceOverdue(place=PLACE, at=sinch.NOW))
+    books.take(CheckLocation(location=PLACE, at=sinch.NOW))
 
     assert books.table.places == {}
     assert books.table.writes == 0
 
 
 def test_a_place_is_kept_as_long_as_others_from_the_last_that_was_heard_of_it() -> None:
-    place = Place(place=PLACE).holding(stored(seconds=60), sinch.NOW + timedelta(seconds=65))
-    given_up = place.given_up(sinch.NOW + timedelta(days=1), PATIENCE)
+    place = ObjectLocation(location=PLACE).with_object(stored(seconds=60), sinch.NOW + timedelta(seconds=65))
+    given_up = place.mark_unattributed(sinch.NOW + timedelta(days=1), PATIENCE)
 
     assert place.expires_at(RETENTION) == sinch.NOW + timedelta(seconds=65) + RETENTION
     assert given_up.expires_at(RETENTION) == sinch.NOW + timedelta(days=1) + RETENTION
 
 
 def test_of_too_many_objects_at_one_place_the_same_ones_stay_in_whatever_order() -> None:
-    many = [stored(f"{PLACE}{'.mp3' * number}") for number in range(MOST_OBJECTS + 5)]
+    many = [stored(f"{PLACE}{'.mp3' * number}") for number in range(MAX_OBJECTS + 5)]
 
-    def holding(several: Sequence[ObjectStored]) -> Place:
-        place = Place(place=PLACE)
+    def holding(several: Sequence[ObjectStoredFact]) -> ObjectLocation:
+        place = ObjectLocation(location=PLACE)
         for each in several:
-            place = place.holding(each, sinch.NOW)
+            place = place.with_object(each, sinch.NOW)
         return place
 
     assert holding(many) == holding(many[::-1])
-    assert len(holding(many).objects) == MOST_OBJECTS
+    assert len(holding(many).objects) == MAX_OBJECTS
 
 
 @given(st.lists(objects, max_size=4), st.lists(owners, max_size=3), times, st.data())
 def test_a_place_is_the_same_in_whatever_order_it_is_written(
-    stored: list[ObjectStored], claimants: list[Owner], seen_at: Any, data: st.DataObject
+    stored: list[ObjectStoredFact], claimants: list[Owner], seen_at: Any, data: st.DataObject
 ) -> None:
-    def written(steps: Sequence[ObjectStored | Owner]) -> Place:
-        place = Place(place="s3://bucket/a")
+    def written(steps: Sequence[ObjectStoredFact | Owner]) -> ObjectLocation:
+        place = ObjectLocation(location="s3://bucket/a")
         for step in steps:
-            place = place.holding(step, seen_at) if isinstance(step, ObjectStored) else place.owned(step)
+            place = place.with_object(step, seen_at) if isinstance(step, ObjectStoredFact) else place.with_owner(step)
         return place
 
-    steps: list[ObjectStored | Owner] = [*stored, *claimants]
+    steps: list[ObjectStoredFact | Owner] = [*stored, *claimants]
     one = written(data.draw(st.permutations([*steps, *steps[:2]])))
     other = written(data.draw(st.permutations(steps)))
 
@@ -538,9 +550,9 @@ def test_a_place_is_the_same_in_whatever_order_it_is_written(
 
 @given(st.lists(owners, min_size=1, max_size=4))
 def test_a_request_outweighs_a_notification_and_then_the_earlier_counts(claimants: list[Owner]) -> None:
-    place = Place(place="s3://bucket/a")
+    place = ObjectLocation(location="s3://bucket/a")
     for claimant in claimants:
-        place = place.owned(claimant)
+        place = place.with_owner(claimant)
 
     assert place.owner in claimants
     assert place.owner is not None
@@ -553,8 +565,8 @@ def test_a_request_outweighs_a_notification_and_then_the_earlier_counts(claimant
     ("fact", "requested_there"),
     [(requested(), True), (told(), False), (told_of_transcript(), False)],
 )
-def test_who_says_whose_a_place_is(fact: QueuedFact, requested_there: bool) -> None:
-    found = place_and_owner(fact, BUCKET)
+def test_who_says_whose_a_place_is(fact: QueueMessage, requested_there: bool) -> None:
+    found = find_owner(fact, BUCKET)
 
     assert found is not None
     assert found[0] == PLACE
@@ -568,13 +580,13 @@ def test_who_says_whose_a_place_is(fact: QueuedFact, requested_there: bool) -> N
         finished(),
         told(url=None),
         stored(),
-        CallDecided(**CALL, call=CallStart(at=sinch.NOW)),
-        Overdue(**CALL, at=sinch.NOW),
-        PlaceOverdue(place=PLACE, at=sinch.NOW),
+        CallDecidedFact(**CALL, call=CallStart(at=sinch.NOW)),
+        CheckRecording(recording_id=sinch.CALL, application_key="app", at=sinch.NOW),
+        CheckLocation(location=PLACE, at=sinch.NOW),
     ],
 )
-def test_who_says_nothing_of_whose_a_place_is(fact: QueuedFact) -> None:
-    assert place_and_owner(fact, BUCKET) is None
+def test_who_says_nothing_of_whose_a_place_is(fact: QueueMessage) -> None:
+    assert find_owner(fact, BUCKET) is None
 
 
 class Faults:
@@ -610,7 +622,7 @@ POINTS = st.tuples(
 )
 @pytest.mark.parametrize("facts", [whole_call(), [stored(), requested()], [stored()], [told(), stored()]])
 def test_after_a_crash_anywhere_everything_ends_as_if_there_had_been_none(
-    books: Books, facts: list[QueuedFact], point: tuple[str, int]
+    books: Books, facts: list[QueueMessage], point: tuple[str, int]
 ) -> None:
     Faults(books, {point})
 
@@ -671,7 +683,7 @@ def test_a_bus_that_refuses_one_kind_brings_back_what_it_is_about(books: Books, 
     waiting = [*messages([requested(), stored()]), *books.watch(after=A_GRACE)]
     books.bus.refuses = lambda event: event.detail_type == refused
 
-    report = books.ledger.record(waiting)
+    report = books.processor.process(waiting)
 
     assert set(report.failed.values()) == {"the bus refused the event"}
     books.bus.refuses = lambda event: False
@@ -683,13 +695,13 @@ def test_a_bus_that_refuses_one_kind_brings_back_what_it_is_about(books: Books, 
 def test_events_of_a_place_and_of_a_recording_go_out_in_one_call(books: Books) -> None:
     books.take(stored(URL.replace(sinch.CALL, "nobodys")))
 
-    books.ledger.record([*messages([requested(), stored()]), *books.watch(after=A_GRACE)])
+    books.processor.process([*messages([requested(), stored()]), *books.watch(after=A_GRACE)])
 
     assert books.bus.calls == 1
     assert len(books.announced_once()) == 3
 
 
-def available_event(facts: Sequence[QueuedFact]) -> AvailableEvent:
+def available_event(facts: Sequence[QueueMessage]) -> AvailableEvent:
     books = undisturbed(facts)
     [event] = [event for event in books.bus.out if isinstance(event, AvailableEvent)]
     return event
@@ -700,4 +712,4 @@ def test_the_event_is_the_same_whether_the_notification_or_the_object_brought_it
     books = undisturbed([requested(), stored()])
 
     assert by_notification.id in books.bus.ids()
-    assert due(books.table.recording()) == []
+    assert due_events(books.table.recording()) == []

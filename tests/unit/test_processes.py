@@ -104,14 +104,14 @@ def test_what_callers_wait_for_goes_without_an_sdk() -> None:
 def test_what_nobody_waits_for_goes_by_boto3_and_not_by_our_own_client(name: str) -> None:
     ours = {"endpoint", "endpoints", "connections", "signing"}
 
-    assert not {f"call_recorder.aws.{each}" for each in ours} & set(composed(name)["modules"])
+    assert not {f"call_recorder.adapters.{each}" for each in ours} & set(composed(name)["modules"])
 
 
 def test_a_callback_is_answered_without_what_only_the_other_functions_need() -> None:
     ours = [module for module in composed("callback")["modules"] if module.startswith("call_recorder.")]
 
-    assert not {f"call_recorder.recording.{name}" for name in ("events", "ledger", "rotation")} & set(ours)
-    assert not {f"call_recorder.handlers.{name}" for name in ("notify", "watchdog", "rotation")} & set(ours)
+    assert not {f"call_recorder.recording.{name}" for name in ("events", "processor", "rotation")} & set(ours)
+    assert not {f"call_recorder.functions.{name}" for name in ("notify", "watchdog", "rotation")} & set(ours)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,8 +121,8 @@ def test_importing_a_handler_creates_no_client(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_in_lambda_the_function_is_composed_before_its_first_event(name: str) -> None:
-    script = f"import call_recorder.handlers.{name} as handler; print(handler.__dict__['_DOOR'].cache_info().currsize)"
-    door = {"callback": "_front_door", "notify": "_back_office", "watchdog": "_watchdog"}[name]
+    script = f"import call_recorder.functions.{name} as handler; print(handler.__dict__['_DOOR'].cache_info().currsize)"
+    door = {"callback": "_handler", "notify": "_handler", "watchdog": "_watchdog"}[name]
     done = subprocess.run(  # noqa: S603 - the script above
         [sys.executable, "-c", script.replace("_DOOR", door)],
         env=ENVIRONMENT | {"PYTHONPATH": str(ROOT / "src"), **IN_LAMBDA},

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from call_recorder.recording.application import Application
-from call_recorder.recording.consent import Announcement
-from call_recorder.recording.parameters import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.recording.profile import ProfileRefused, RecordingProfile
+from call_recorder.answering.application import Application
+from call_recorder.answering.consent import Announcement
+from call_recorder.answering.parameter_names import (
+    CREDENTIALS,
+    PROFILE,
+    SECRETS,
+)
+from call_recorder.answering.profile import (
+    ProfileRefused,
+    RecordingProfile,
+)
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, application
 

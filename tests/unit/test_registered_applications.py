@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from call_recorder.aws.operations import CallFailed
-from call_recorder.aws.parameter_store import ParameterStore
-from call_recorder.aws.parameters import Applications
-from call_recorder.aws.registered_applications import (
+from call_recorder.adapters.operations import CallFailed
+from call_recorder.adapters.ssm import ParameterStore
+from call_recorder.answering.application_cache import ApplicationCache
+from call_recorder.answering.registered_applications import (
     FAILURES_SECONDS,
     LISTED_SECONDS,
     LISTING_SECONDS,
@@ -26,14 +26,17 @@ from call_recorder.aws.registered_applications import (
     RELIST_SECONDS,
     UNKNOWN_SECONDS,
 )
-from call_recorder.recording.errors import ParametersUnavailable, UnknownApplication
+from call_recorder.facts.errors import (
+    ParametersUnavailable,
+    UnknownApplication,
+)
 from tests import sinch
 from tests.fakes import BUCKET
 
 TTL = 300.0
 FLOOD = 300
 APPS = ("app-a", "app-b", "app-c")
-"""Applications that are registered from the beginning."""
+"""ApplicationCache that are registered from the beginning."""
 
 
 class Ssm:
@@ -102,7 +105,7 @@ class Environment:
 
     def __init__(self, ssm: Ssm, *, expected: str = "") -> None:
         self.stale: list[str] = []
-        self.applications = Applications(
+        self.applications = ApplicationCache(
             ParameterStore(ssm, "p", listing=ssm, clock=lambda: ssm.now),
             own_bucket=BUCKET,
             ttl_seconds=TTL,

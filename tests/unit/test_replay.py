@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from call_recorder.recording.ledger import Ledger, Message
+from call_recorder.tracking.fact_processor import (
+    Delivery,
+    FactProcessor,
+)
 from tests import sinch
-from tests.fakes import BUCKET, STORAGE_KEY, STORAGE_SECRET, Bus, Front, InMemoryTables, new_ledger
+from tests.fakes import BUCKET, STORAGE_KEY, STORAGE_SECRET, Bus, Front, InMemoryTables, new_processor
 
 URL = f"s3://{BUCKET}/recordings/{sinch.APPLICATION}/2026/11/23/{sinch.CALL}.mp3"
 CALL = [
@@ -25,14 +28,14 @@ class Books:
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self.tables, self.bus = InMemoryTables(), Bus()
-        self._ledger: Ledger = new_ledger(self.tables, self.bus, executor)
+        self._processor: FactProcessor = new_processor(self.tables, self.bus, executor)
         self._taken = 0
 
     def take(self, front: Front) -> None:
         news = front.facts.sent + front.notifications.sent
-        messages = [Message(f"{self._taken}-{number}", fact) for number, fact in enumerate(news)]
+        messages = [Delivery(f"{self._taken}-{number}", fact) for number, fact in enumerate(news)]
         self._taken += 1
-        assert not self._ledger.record(messages).failed
+        assert not self._processor.process(messages).failed
 
 
 @pytest.fixture

@@ -13,8 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import SecretStr
 
-from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable
-from call_recorder.recording.rotation import MOST_KEYS, SETTLE, NewestKey, Parameter, Report, shown
+from call_recorder.facts.errors import (
+    AccessKeysUnavailable,
+    ParametersUnavailable,
+)
+from call_recorder.uploader_key.plan import (
+    MAX_KEYS,
+    SETTLE,
+    NewestKey,
+    Parameter,
+    mask_key,
+)
+from call_recorder.uploader_key.rotation import RotationReport
 from tests import sinch
 from tests.fakes import Crash
 from tests.keys import (
@@ -52,7 +62,7 @@ def with_key() -> Account:
     return account
 
 
-def steps(report: Report) -> list[str]:
+def steps(report: RotationReport) -> list[str]:
     return [taken.step for taken in report.taken]
 
 
@@ -83,7 +93,7 @@ def test_the_first_key_is_made_and_handed_out_in_one_run() -> None:
     assert credentials.text.get_secret_value() == account.credentials(key)
     assert account.newest
     assert account.newest.text.get_secret_value() == f"{key}:{account.secrets[key]}::{USER}"
-    assert account.steps == [("created", shown(key)), ("handed-out", shown(key))]
+    assert account.steps == [("created", mask_key(key)), ("handed-out", mask_key(key))]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +116,7 @@ def test_nobody_gets_a_key_who_does_not_record_into_the_stacks_bucket_alone_or_h
 
     report = account.run()
 
-    assert report == Report()
+    assert report == RotationReport()
     assert not account.keys
 
 
@@ -172,10 +182,10 @@ def test_a_key_is_replaced_at_its_age_by_steps_and_ends_deleted() -> None:
     [new] = account.keys
     assert [step for report in reports for step in steps(report)] == ["created", "handed-out", "deactivated", "deleted"]
     assert account.steps[2:] == [
-        ("created", shown(new)),
-        ("handed-out", shown(new)),
-        ("deactivated", shown(old)),
-        ("deleted", shown(old)),
+        ("created", mask_key(new)),
+        ("handed-out", mask_key(new)),
+        ("deactivated", mask_key(old)),
+        ("deleted", mask_key(old)),
     ]
     assert account.has_settled()
 
@@ -228,7 +238,7 @@ def test_a_key_outlives_every_cache_and_the_longest_call_that_began_with_it() ->
     account.advance(TTL + LONGEST + GRACE - timedelta(seconds=1))
     report = account.run()
     assert steps(report) == []
-    assert [wait.until for wait in report.waits if wait.to == f"switch off {shown(old)}"] == [
+    assert [wait.until for wait in report.waits if wait.to == f"switch off {mask_key(old)}"] == [
         handed_out + TTL + LONGEST + GRACE
     ]
 
@@ -300,8 +310,8 @@ def test_an_order_makes_a_new_key_whatever_the_age_and_is_safe_to_repeat() -> No
     report = account.run(order=True)
 
     assert steps(report) == ["handed-out"]
-    assert len(account.keys) == MOST_KEYS
-    old, new = map(shown, account.keys)
+    assert len(account.keys) == MAX_KEYS
+    old, new = map(mask_key, account.keys)
     assert f"replace {new} by a new key, which there is room for when {old} is deleted" in [w.to for w in report.waits]
 
 
@@ -362,7 +372,7 @@ def test_two_keys_neither_of_which_can_be_handed_out_are_a_problem_that_passes()
     [problem] = account.run().problems
     assert problem == (
         f"uploader-key names no active key of uploader, which has two keys already: "
-        f"delete {shown(first)}, and a new one is made"
+        f"delete {mask_key(first)}, and a new one is made"
     )
     assert second in account.keys
 
@@ -390,7 +400,7 @@ def test_the_key_to_delete_is_the_one_that_nothing_can_be_stored_with() -> None:
     account.advance(HOUR)
 
     [problem] = account.run().problems
-    assert problem.endswith(f"delete {shown(newest)}, and a new one is made")
+    assert problem.endswith(f"delete {mask_key(newest)}, and a new one is made")
     account.do_as_told(problem)
     assert steps(account.run()) == ["created", "handed-out"]
     assert old in account.keys
@@ -565,7 +575,7 @@ def test_a_text_of_version_1_with_a_key_that_the_user_has_not_is_reported_and_no
 
     [problem] = report.problems
     assert problem == (
-        f"uploader-key holds the key {shown(key_of(account))}, which is none of the user {NEIGHBOUR}, and names no "
+        f"uploader-key holds the key {mask_key(key_of(account))}, which is none of the user {NEIGHBOUR}, and names no "
         "user: set another ParameterPrefix for one of the stacks if two have this one, or else delete uploader-key and "
         "the storage-credentials that hold its key"
     )
@@ -770,11 +780,11 @@ def test_a_life_that_is_interrupted_once_ends_as_one_that_is_not(
     assert len(undisturbed.steps) == len(set(undisturbed.steps))
     announced = set(account.steps)
     [key] = account.keys
-    assert {("created", shown(key)), ("handed-out", shown(key))} <= announced
+    assert {("created", mask_key(key)), ("handed-out", mask_key(key))} <= announced
     gone = {f"AKIA{number:016d}" for number in range(1, account.made + 1)} - {key}
-    unannounced = {each for each in gone if ("deleted", shown(each)) not in announced}
+    unannounced = {each for each in gone if ("deleted", mask_key(each)) not in announced}
     # All but a key that was deleted again because the queue did not take its announcement.
-    assert not unannounced & {each for each in gone if ("created", shown(each)) in announced}
+    assert not unannounced & {each for each in gone if ("created", mask_key(each)) in announced}
     assert not unannounced or with_ is unavailable
 
 
@@ -799,7 +809,7 @@ class Rotations(RuleBasedStateMachine):
         self.account.put(application, profile=PROFILE)
         return application
 
-    @precondition(lambda self: len(self.account.keys) < MOST_KEYS)
+    @precondition(lambda self: len(self.account.keys) < MAX_KEYS)
     @rule(target=applications)
     def add_by_hand(self) -> str:
         application = f"app-{len(self.account.holders)}"
@@ -870,15 +880,15 @@ class Rotations(RuleBasedStateMachine):
 
     @invariant()
     def there_are_never_more_than_two_keys(self) -> None:
-        assert len(self.account.keys) <= MOST_KEYS
+        assert len(self.account.keys) <= MAX_KEYS
 
     @invariant()
     def nothing_is_changed_unannounced(self) -> None:
         announced = set(self.account.steps)
         for holder in self.account.holders.values():
             if holder.key_id == self.account.newest_id and holder.credentials:
-                by_hand = ("created", shown(holder.key_id)) not in announced
-                assert by_hand or ("handed-out", shown(holder.key_id)) in announced
+                by_hand = ("created", mask_key(holder.key_id)) not in announced
+                assert by_hand or ("handed-out", mask_key(holder.key_id)) in announced
 
     def teardown(self) -> None:
         """Let the operators do what they are asked to and nothing else: it all comes to rest."""
@@ -917,7 +927,7 @@ class TwoStacks(RuleBasedStateMachine):
         stack = self.stacks[which]
         application = f"app-{len(self.stack_of)}"
         self.stack_of[application] = stack
-        by_hand = by_hand and len(stack.keys) < MOST_KEYS
+        by_hand = by_hand and len(stack.keys) < MAX_KEYS
         credentials = stack.credentials(stack.hand_made_key().key.id) if by_hand else None
         stack.put(application, credentials, recording_into(stack.policy.bucket))
         return application
@@ -997,7 +1007,7 @@ class TwoStacks(RuleBasedStateMachine):
     @invariant()
     def there_are_never_more_than_two_keys(self) -> None:
         for stack in self.stacks:
-            assert len(stack.keys) <= MOST_KEYS
+            assert len(stack.keys) <= MAX_KEYS
 
     def teardown(self) -> None:
         """Give a stack that reports the problem a prefix of its own: both come to rest."""

@@ -7,11 +7,20 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.handlers.rotation import Locksmith, RotationSettings, compose
-from call_recorder.handlers.settings import SettingsRefused
-from call_recorder.recording.errors import ParametersUnavailable, RotationIncomplete
-from call_recorder.recording.facts import UploaderKeyChanged, read
-from call_recorder.recording.rotation import SETTLE, Rotation
+from call_recorder.facts.errors import (
+    ParametersUnavailable,
+    RotationIncomplete,
+)
+from call_recorder.facts.facts import UploaderKeyChangedFact
+from call_recorder.facts.messages import read_message
+from call_recorder.functions.rotation import (
+    RotationHandler,
+    RotationSettings,
+    compose,
+)
+from call_recorder.functions.settings import SettingsRefused
+from call_recorder.uploader_key.plan import SETTLE
+from call_recorder.uploader_key.rotation import Rotation
 from tests.fakes import BUCKET, RecordedTelemetry
 from tests.keys import POLICY, PROFILE, USER, Account, unavailable
 
@@ -36,7 +45,7 @@ class Smithy:
         self.account, self.telemetry = Account(), RecordedTelemetry()
         self.account.put("app", profile=PROFILE)
         rotation = Rotation(self.account, self.account, POLICY, self.account.clock)
-        self.run = Locksmith(rotation, self.telemetry)
+        self.run = RotationHandler(rotation, self.telemetry)
 
     def fail_on(self, name: str) -> None:
         def fail(call: str) -> None:
@@ -155,8 +164,8 @@ class Stack:
     def announced(self) -> Iterator[tuple[str, str]]:
         while messages := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
-                fact = read(message["Body"])
-                assert isinstance(fact, UploaderKeyChanged)
+                fact = read_message(message["Body"])
+                assert isinstance(fact, UploaderKeyChangedFact)
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
                 yield fact.step, fact.key
 

@@ -11,23 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.decision import decide, in_sample
-from call_recorder.recording.patterns import matches, overlap
-from call_recorder.recording.profile import RecordingProfile, When
+from call_recorder.answering.patterns import (
+    matches,
+    overlap,
+)
+from call_recorder.answering.profile import (
+    RecordingProfile,
+    When,
+)
+from call_recorder.answering.rules import (
+    decide,
+    is_in_sample,
+)
 from call_recorder.sinch.callbacks import IceCallback
 from tests import sinch
 from tests.fakes import Front, application
-from tests.profiles import (
-    ANNOUNCEMENT,
-    CONF_ACTION,
-    FROM_PHONE,
-    HEADER,
-    MENU,
-    MXP_ACTION,
-    PSTN_ACTION,
-    profile,
-    rule,
-)
+from tests.profiles import ANNOUNCEMENT, CONF_ACTION, FROM_PHONE, HEADER, MENU, MXP_ACTION, PSTN_ACTION, profile, rule
 from tests.svaml import captures
 
 MILLION = 1_000_000
@@ -175,7 +174,7 @@ def test_the_first_rule_that_matches_decides_and_no_other(rules: list[Any], ice:
         assert decision.why == "no-rule"
     else:
         _, record, sample = rules[first]
-        sampled = "matched" if in_sample(ice["callid"], sample) else "not-sampled"
+        sampled = "matched" if is_in_sample(ice["callid"], sample) else "not-sampled"
         assert decision.why == (sampled if record else "rule-says-no")
     assert decision.record == (decision.why == "matched")
 
@@ -227,19 +226,19 @@ def test_the_longest_patterns_are_compared_at_once(one: str, other: str) -> None
 
 
 def test_a_tenth_of_a_million_calls_is_a_tenth() -> None:
-    recorded = sum(in_sample(f"4f0c1be2-51a7-4d3c-{number:x}", 0.1) for number in range(MILLION))
+    recorded = sum(is_in_sample(f"4f0c1be2-51a7-4d3c-{number:x}", 0.1) for number in range(MILLION))
 
     assert 0.099 * MILLION <= recorded <= 0.101 * MILLION
 
 
 @given(call_id=st.text(min_size=1, max_size=40), share=st.floats(0, 1))
 def test_a_call_is_always_decided_alike_and_a_larger_sample_holds_the_smaller(call_id: str, share: float) -> None:
-    sampled = in_sample(call_id, share)
+    sampled = is_in_sample(call_id, share)
 
-    assert sampled == in_sample(call_id, share)
-    assert not in_sample(call_id, 0)
-    assert in_sample(call_id, 1)
-    assert in_sample(call_id, min(1, share + 0.1)) or not sampled
+    assert sampled == is_in_sample(call_id, share)
+    assert not is_in_sample(call_id, 0)
+    assert is_in_sample(call_id, 1)
+    assert is_in_sample(call_id, min(1, share + 0.1)) or not sampled
 
 
 @given(st.lists(st.uuids().map(str), min_size=2, max_size=5), st.uuids().map(str))
@@ -248,7 +247,7 @@ def test_all_who_join_a_conference_are_decided_alike(participants: list[str], co
 
     answers = {captures(front.answer(sinch.ice("conference", conference, callid=each))) for each in participants}
 
-    assert answers == {in_sample(conference, 0.5)}
+    assert answers == {is_in_sample(conference, 0.5)}
 
 
 @given(st.uuids().map(str))

@@ -2,10 +2,13 @@ from datetime import timedelta
 
 import pytest
 
-from call_recorder.handlers.notify import NotifySettings
-from call_recorder.handlers.settings import CallbackSettings, SettingsRefused
-from call_recorder.handlers.watchdog import WatchdogSettings
-from call_recorder.recording.outbox import Patience
+from call_recorder.functions.notify import NotifySettings
+from call_recorder.functions.settings import (
+    CallbackSettings,
+    SettingsRefused,
+)
+from call_recorder.functions.watchdog import WatchdogSettings
+from call_recorder.tracking.outbox_item import Deadlines
 
 CALLBACK = {
     "CALLBACK_PATH": "/callbacks",
@@ -60,7 +63,7 @@ def test_a_missing_or_empty_variable_of_the_watchdog_is_told_by_name(name: str) 
 
 
 def test_patience_is_given_in_seconds() -> None:
-    assert NotifySettings.read(NOTIFY).patience == Patience(
+    assert NotifySettings.read(NOTIFY).deadlines == Deadlines(
         grace=timedelta(minutes=30), longest_call=timedelta(hours=4)
     )
 

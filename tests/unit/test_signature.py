@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.sinch.signature import SignedRequest, decode_secret, sign
+from call_recorder.sinch.signature import (
+    SignedRequest,
+    decode_secret,
+    sign,
+)
 from tests import sinch
 from tests.fakes import Applications, Clock, Front, application, callback_settings
 

@@ -9,7 +9,12 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.aws.signing import Credentials, NoCredentials, credentials, signed
+from call_recorder.adapters.aws_api.sigv4 import (
+    Credentials,
+    NoCredentials,
+    find_credentials,
+    sign_request,
+)
 
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 HEADERS = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.SendMessage"}
@@ -37,7 +42,9 @@ def test_a_request_is_signed_as_botocore_signs_it(
     who = Credentials(access_key, secret_key, token)
     expected, at = by_botocore(f"https://{host}/", body, who, region, service)
 
-    headers = signed({**HEADERS, "host": host}, body, path="/", credentials=who, region=region, service=service, at=at)
+    headers = sign_request(
+        {**HEADERS, "host": host}, body, path="/", credentials=who, region=region, service=service, at=at
+    )
 
     assert headers["authorization"] == expected
     assert headers.get("x-amz-security-token") == token
@@ -50,7 +57,7 @@ def test_credentials_show_no_part_of_themselves() -> None:
 
 def test_the_environments_own_credentials_are_taken_without_asking_anybody() -> None:
     environment = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
-    found = credentials(environment)()
+    found = find_credentials(environment)()
 
     assert (found.access_key, found.secret_key, found.token) == ("a", "s", "t")
 
@@ -58,7 +65,7 @@ def test_the_environments_own_credentials_are_taken_without_asking_anybody() -> 
 def test_without_them_botocore_finds_those_of_the_process_and_asks_again_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    find = credentials({})
+    find = find_credentials({})
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the process")
 
     assert find().access_key == "of the process"
@@ -72,4 +79,4 @@ def test_nothing_to_sign_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
 
     with pytest.raises(NoCredentials, match="^NoCredentialsError$"):
-        credentials({})()
+        find_credentials({})()

@@ -10,25 +10,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from call_recorder.aws.items import WAITING_SHARDS, UnreadableItem, UnwritableItem, attribute, from_item, to_item
-from call_recorder.aws.table import Tables
-from call_recorder.recording.errors import TableUnavailable
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.adapters.dynamodb_items import (
+    WAITING_SHARDS,
+    UnreadableItem,
+    UnwritableItem,
+    attribute,
+    from_item,
+    to_item,
+)
+from call_recorder.adapters.dynamodb_tables import DynamoDbTables
+from call_recorder.facts.call_details import (
     CallEnd,
-    CallEnded,
     CallStart,
-    Fact,
-    FileStored,
-    ObjectStored,
-    RecordingAvailable,
-    RecordingFinished,
     RecordingRequest,
 )
-from call_recorder.recording.ledger import Conflict, Stored
-from call_recorder.recording.outbox import Claim
-from call_recorder.recording.places import Owner, Place
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.errors import TableUnavailable
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    FileStoredFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+)
+from call_recorder.tracking.fact_processor import (
+    Conflict,
+    StoredItems,
+)
+from call_recorder.tracking.object_locations import (
+    ObjectLocation,
+    Owner,
+)
+from call_recorder.tracking.outbox_item import Claim
+from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.aws import ThroughBoto3
 from tests.fakes import PATIENCE, RETENTION
@@ -48,11 +63,11 @@ REQUEST = RecordingRequest(
     notification_events=True,
     transcription=False,
 )
-REQUESTED = CallDecided(**ABOUT, call=START, request=REQUEST)
+REQUESTED = CallDecidedFact(**ABOUT, call=START, request=REQUEST)
 REQUESTED_TOO = REQUESTED.model_copy(update={"recording_id": "other", "call_id": "other"})
-FINISHED = RecordingFinished(**ABOUT, at=sinch.NOW + timedelta(minutes=1))
-AVAILABLE = RecordingAvailable(**ABOUT, at=sinch.NOW + timedelta(minutes=2), destination="s3://bucket/a.mp3")
-ENDED = CallEnded(**ABOUT, end=CallEnd(at=sinch.NOW + timedelta(minutes=1), result="ANSWERED", duration=60))
+FINISHED = RecordingFinishedFact(**ABOUT, at=sinch.NOW + timedelta(minutes=1))
+AVAILABLE = RecordingAvailableFact(**ABOUT, at=sinch.NOW + timedelta(minutes=2), destination="s3://bucket/a.mp3")
+ENDED = CallEndedFact(**ABOUT, end=CallEnd(at=sinch.NOW + timedelta(minutes=1), result="ANSWERED", duration=60))
 INDEX_KEYS = {"applicationDay", "caller", "callee", "requestedAt", "waitingShard", "dueAt"}
 
 
@@ -65,7 +80,7 @@ def client() -> Iterator["DynamoDBClient"]:
 
 
 @pytest.fixture
-def table(client: "DynamoDBClient") -> Tables:
+def table(client: "DynamoDBClient") -> DynamoDbTables:
     return tables(client)
 
 
@@ -77,15 +92,15 @@ def item_of(*facts: Fact) -> dict[str, Any]:
     return to_item(made_of(*facts), RETENTION, PATIENCE)
 
 
-def place_of(name: str) -> Place:
+def location_of(name: str) -> ObjectLocation:
     owner = Owner(at=sinch.NOW, requested=True, recording_id=sinch.CALL, application_key="app")
-    return Place(place=name).owned(owner)
+    return ObjectLocation(location=name).with_owner(owner)
 
 
 @given(recordings)
 def test_a_recording_comes_back_from_its_item_as_it_was(recording: Recording) -> None:
     claim = Claim(by="message", until=sinch.NOW + timedelta(microseconds=5))
-    recording = recording.with_published(["out"], sinch.NOW).claimed(["claimed"], claim)
+    recording = recording.with_published(["out"], sinch.NOW).with_claims(["claimed"], claim)
 
     assert from_item(Recording, to_item(recording, RETENTION, PATIENCE)) == recording
 
@@ -107,16 +122,16 @@ def test_an_item_is_waited_for_exactly_while_a_file_is_owed_or_an_event_is_claim
     recording: Recording, claimed: bool
 ) -> None:
     if claimed:
-        recording = recording.claimed(["claimed"], Claim(by="message", until=sinch.NOW))
+        recording = recording.with_claims(["claimed"], Claim(by="message", until=sinch.NOW))
     item = to_item(recording, RETENTION, PATIENCE)
     asked = [request.at for request in recording.requests.values()]
     if not asked:
         asked = [recording.finished_at] if recording.finished_at else []
         asked = asked or sorted(file.at for file in recording.files.values())[:1]
     came = [file.at for file in recording.files.values() if file.size != 0]
-    owed = any(not came or (recording.conference_id and at > max(came)) for at in asked)
+    outstanding = any(not came or (recording.conference_id and at > max(came)) for at in asked)
 
-    assert ("waitingShard" in item) == ("dueAt" in item) == (owed or claimed)
+    assert ("waitingShard" in item) == ("dueAt" in item) == (outstanding or claimed)
 
 
 @given(recordings)
@@ -140,7 +155,7 @@ def names_in(attribute: dict[str, Any]) -> Iterator[str]:
 @given(recordings, st.booleans())
 def test_no_name_in_an_item_is_empty_whatever_is_missing(recording: Recording, given_up: bool) -> None:
     if given_up:
-        recording = recording.given_up(sinch.NOW + timedelta(days=9), PATIENCE, "own-bucket")
+        recording = recording.mark_missing(sinch.NOW + timedelta(days=9), PATIENCE, "own-bucket")
 
     assert all(names_in({"M": to_item(recording, RETENTION, PATIENCE)}))
 
@@ -193,7 +208,7 @@ def test_a_recording_is_waited_for_until_its_file_is_there() -> None:
 
 def test_an_event_that_is_claimed_is_looked_for_well_after_its_message_came_again() -> None:
     claim = Claim(by="message", until=sinch.NOW + timedelta(seconds=30))
-    claimed = made_of(REQUESTED, AVAILABLE).claimed(["event"], claim)
+    claimed = made_of(REQUESTED, AVAILABLE).with_claims(["event"], claim)
 
     assert to_item(claimed, RETENTION, PATIENCE)["dueAt"] == {"S": "2026-11-23T09:35:30Z"}
     assert not {"dueAt", "waitingShard"} & set(
@@ -202,7 +217,7 @@ def test_an_event_that_is_claimed_is_looked_for_well_after_its_message_came_agai
 
 
 def test_a_missing_recording_shows_since_when_and_why_and_is_waited_for_no_more() -> None:
-    given_up = made_of(REQUESTED, FINISHED).given_up(sinch.NOW + timedelta(hours=1), PATIENCE, "bucket")
+    given_up = made_of(REQUESTED, FINISHED).mark_missing(sinch.NOW + timedelta(hours=1), PATIENCE, "bucket")
 
     item = to_item(given_up, RETENTION, PATIENCE)
 
@@ -214,9 +229,9 @@ def test_a_missing_recording_shows_since_when_and_why_and_is_waited_for_no_more(
 
 
 def test_what_the_bucket_says_of_a_file_is_on_its_item() -> None:
-    stored = ObjectStored(url="s3://bucket/a.mp3", at=sinch.NOW, size=50, checksum="etag")
+    stored = ObjectStoredFact(url="s3://bucket/a.mp3", at=sinch.NOW, size=50, checksum="etag")
 
-    [file] = item_of(REQUESTED, FileStored(**ABOUT, stored=stored))["files"]["M"].values()
+    [file] = item_of(REQUESTED, FileStoredFact(**ABOUT, stored=stored))["files"]["M"].values()
 
     assert file["M"]["size"] == {"N": "50"}
     assert file["M"]["checksum"] == {"S": "etag"}
@@ -224,14 +239,14 @@ def test_what_the_bucket_says_of_a_file_is_on_its_item() -> None:
 
 
 @given(places())
-def test_a_place_comes_back_from_its_item_as_it_was(place: Place) -> None:
+def test_a_place_comes_back_from_its_item_as_it_was(place: ObjectLocation) -> None:
     place = place.with_published(["out"], sinch.NOW)
 
-    assert from_item(Place, to_item(place, RETENTION, PATIENCE)) == place
+    assert from_item(ObjectLocation, to_item(place, RETENTION, PATIENCE)) == place
 
 
 @given(places())
-def test_a_place_is_waited_for_exactly_while_what_is_there_is_nobodys(place: Place) -> None:
+def test_a_place_is_waited_for_exactly_while_what_is_there_is_nobodys(place: ObjectLocation) -> None:
     item = to_item(place, RETENTION, PATIENCE)
 
     waited = bool(place.objects) and place.owner is None and place.given_up_at is None
@@ -261,22 +276,22 @@ def test_of_a_conference_no_participants_end_is_the_conferences() -> None:
     assert list(item["ends"]["M"]) == [sinch.CALL]
 
 
-def test_what_is_saved_is_loaded(table: Tables) -> None:
+def test_what_is_saved_is_loaded(table: DynamoDbTables) -> None:
     saved = table.save(made_of(REQUESTED))
 
     assert saved.revision == 1
-    assert table.load({sinch.CALL, "no such call"}) == Stored(recordings={sinch.CALL: saved})
+    assert table.load({sinch.CALL, "no such call"}) == StoredItems(recordings={sinch.CALL: saved})
 
 
-def test_recordings_and_places_are_kept_apart_and_loaded_together(table: Tables) -> None:
-    recording, place = table.save(made_of(REQUESTED)), table.save(place_of(sinch.CALL))
+def test_recordings_and_places_are_kept_apart_and_loaded_together(table: DynamoDbTables) -> None:
+    recording, place = table.save(made_of(REQUESTED)), table.save(location_of(sinch.CALL))
 
     assert (recording.revision, place.revision) == (1, 1)
     stored = table.load({sinch.CALL}, {sinch.CALL, "no such place"})
-    assert stored == Stored(recordings={sinch.CALL: recording}, places={sinch.CALL: place})
+    assert stored == StoredItems(recordings={sinch.CALL: recording}, locations={sinch.CALL: place})
 
 
-def test_each_save_is_a_revision(table: Tables) -> None:
+def test_each_save_is_a_revision(table: DynamoDbTables) -> None:
     saved = table.save(made_of(REQUESTED))
     again = table.save(saved.merge(AVAILABLE))
 
@@ -284,7 +299,9 @@ def test_each_save_is_a_revision(table: Tables) -> None:
     assert table.load({sinch.CALL}).recordings == {sinch.CALL: again}
 
 
-def test_a_file_that_arrived_takes_the_item_out_of_what_is_waited_for(table: Tables, client: "DynamoDBClient") -> None:
+def test_a_file_that_arrived_takes_the_item_out_of_what_is_waited_for(
+    table: DynamoDbTables, client: "DynamoDBClient"
+) -> None:
     table.save(table.save(made_of(REQUESTED)).merge(AVAILABLE))
 
     item = client.get_item(TableName=RECORDINGS, Key={"recordingId": {"S": sinch.CALL}})["Item"]
@@ -292,7 +309,7 @@ def test_a_file_that_arrived_takes_the_item_out_of_what_is_waited_for(table: Tab
     assert "waitingShard" not in item
 
 
-def test_a_save_over_another_revision_is_a_conflict_with_what_is_stored(table: Tables) -> None:
+def test_a_save_over_another_revision_is_a_conflict_with_what_is_stored(table: DynamoDbTables) -> None:
     stale = table.save(made_of(REQUESTED))
     current = table.save(stale.merge(FINISHED))
 
@@ -303,38 +320,38 @@ def test_a_save_over_another_revision_is_a_conflict_with_what_is_stored(table: T
     assert table.load({sinch.CALL}).recordings == {sinch.CALL: current}
 
 
-def test_a_save_over_an_item_that_is_gone_is_a_conflict_with_nothing(table: Tables) -> None:
+def test_a_save_over_an_item_that_is_gone_is_a_conflict_with_nothing(table: DynamoDbTables) -> None:
     with pytest.raises(Conflict) as conflict:
         table.save(made_of(REQUESTED).model_copy(update={"revision": 3}))
 
     assert conflict.value.current is None
 
 
-def test_a_place_is_saved_over_the_revision_that_it_was_made_from_only(table: Tables) -> None:
-    stale = table.save(place_of("s3://own-bucket/a"))
+def test_a_place_is_saved_over_the_revision_that_it_was_made_from_only(table: DynamoDbTables) -> None:
+    stale = table.save(location_of("s3://own-bucket/a"))
     current = table.save(stale.model_copy(update={"given_up_at": sinch.NOW}))
 
-    for outdated in (stale, place_of("s3://own-bucket/a")):
+    for outdated in (stale, location_of("s3://own-bucket/a")):
         with pytest.raises(Conflict) as conflict:
             table.save(outdated)
         assert conflict.value.current == current
-    assert table.load((), {current.place}).places == {current.place: current}
+    assert table.load((), {current.location}).locations == {current.location: current}
 
 
-@pytest.mark.parametrize("kind", [Recording, Place])
+@pytest.mark.parametrize("kind", [Recording, ObjectLocation])
 def test_an_item_that_somebody_else_wrote_is_not_written_over_and_hides_no_other(
-    kind: type[Recording | Place], table: Tables, client: "DynamoDBClient"
+    kind: type[Recording | ObjectLocation], table: DynamoDbTables, client: "DynamoDBClient"
 ) -> None:
     name, key, good, bad = {
         Recording: (RECORDINGS, "recordingId", made_of(REQUESTED), made_of(REQUESTED_TOO)),
-        Place: (PLACES, "place", place_of("good"), place_of("bad")),
+        ObjectLocation: (PLACES, "place", location_of("good"), location_of("bad")),
     }[kind]
     table.save(good)
     client.put_item(TableName=name, Item={key: {"S": bad.name}, "revision": {"S": "one"}})
 
     stored = table.load({good.name, bad.name}, {good.name, bad.name})
 
-    assert [*stored.recordings, *stored.places] == [good.name]
+    assert [*stored.recordings, *stored.locations] == [good.name]
     with pytest.raises(UnreadableItem, match="^the stored item cannot be read: .*revision"):
         table.save(bad)
 
@@ -377,7 +394,9 @@ class AnswersLost(ThroughBoto3):
 
 
 def test_a_write_that_is_made_twice_because_its_answer_was_lost_is_no_conflict(client: "DynamoDBClient") -> None:
-    table = Tables(AnswersLost(client), recordings=RECORDINGS, places=PLACES, retention=RETENTION, patience=PATIENCE)
+    table = DynamoDbTables(
+        AnswersLost(client), recordings=RECORDINGS, places=PLACES, retention=RETENTION, deadlines=PATIENCE
+    )
 
     first = table.save(made_of(REQUESTED))
     second = table.save(first.merge(FINISHED))
@@ -414,11 +433,11 @@ def test_a_read_is_one_consistent_call_for_both_tables(
     client = boto3.client("dynamodb")
     with Stubber(client) as stub:
         stub.add_response("batch_get_item", {"Responses": {}, "UnprocessedKeys": {}}, {"RequestItems": asked})
-        assert tables(client).load(recording_ids, places) == Stored()
+        assert tables(client).load(recording_ids, places) == StoredItems()
         stub.assert_no_pending_responses()
 
 
 def test_a_read_of_nothing_is_no_call() -> None:
     client = boto3.client("dynamodb")
     with Stubber(client):
-        assert tables(client).load(()) == tables(client).load(set(), {}) == Stored()
+        assert tables(client).load(()) == tables(client).load(set(), {}) == StoredItems()

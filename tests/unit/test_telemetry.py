@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.handlers.telemetry import Telemetry, masked, traced
+from call_recorder.functions.telemetry import (
+    Telemetry,
+    mask_address,
+    masked_id,
+)
 
 Written = Callable[[], list[dict[str, Any]]]
 
@@ -118,12 +122,12 @@ def test_what_prints_requests_at_debug_is_kept_above_it(name: str) -> None:
     ],
 )
 def test_an_address_shows_of_a_phone_number_the_end_only(address: str | None, shown: str | None) -> None:
-    assert masked(address) == shown
+    assert mask_address(address) == shown
 
 
 @given(st.text(), st.text("0123456789", min_size=5), st.text())
 def test_no_address_shows_a_whole_phone_number(before: str, number: str, after: str) -> None:
-    shown = masked(before + number + after)
+    shown = mask_address(before + number + after)
 
     assert shown is not None
     assert sum(char.isdecimal() and char.isascii() for char in shown) <= 2
@@ -152,7 +156,7 @@ SINCHS_OWN = [
 
 @pytest.mark.parametrize("recording_id", SINCHS_OWN)
 def test_an_id_without_a_phone_number_can_be_searched_for_in_the_log(recording_id: str) -> None:
-    assert traced(recording_id) == recording_id
+    assert masked_id(recording_id) == recording_id
 
 
 @pytest.mark.parametrize(
@@ -174,7 +178,7 @@ def test_an_id_without_a_phone_number_can_be_searched_for_in_the_log(recording_i
     ],
 )
 def test_an_id_shows_of_a_phone_number_in_it_the_end_only(recording_id: str, shown: str) -> None:
-    assert traced(recording_id) == shown
+    assert masked_id(recording_id) == shown
 
 
 NUMBERS = st.text("0123456789", min_size=7, max_size=15)
@@ -185,7 +189,7 @@ SEPARATORS = st.lists(st.sampled_from(["", "", " ", "-", ".", "(", ") ", "_"]), 
 def test_no_id_shows_a_whole_phone_number(before: str, number: str, separators: list[str], after: str) -> None:
     written = "".join(f"{digit}{separator}" for digit, separator in zip(number, separators, strict=False)).rstrip()
 
-    shown = traced(before + written + after)
+    shown = masked_id(before + written + after)
 
     assert shown is not None
     assert sum(char.isdecimal() for char in shown) <= 2 or written in SINCHS_OWN

@@ -9,7 +9,11 @@ import botocore.session
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from call_recorder.aws.transient import TRANSIENT_CODES, TRANSIENT_STATUSES, is_transient
+from call_recorder.adapters.aws_api.transient_errors import (
+    TRANSIENT_CODES,
+    TRANSIENT_STATUSES,
+    is_transient,
+)
 
 CALLED = [
     ("ssm", "GetParameters"),

@@ -13,10 +13,19 @@ from botocore.stub import Stubber
 from moto import mock_aws
 from pydantic import SecretStr
 
-from call_recorder.aws import clients
-from call_recorder.aws.uploader import MOST_NAMES, UploaderKeys
-from call_recorder.recording.errors import AccessKeysUnavailable, ParametersUnavailable
-from call_recorder.recording.rotation import NewestKey, Observation
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.iam_keys import (
+    MAX_NAMES,
+    UploaderKeys,
+)
+from call_recorder.facts.errors import (
+    AccessKeysUnavailable,
+    ParametersUnavailable,
+)
+from call_recorder.uploader_key.plan import (
+    NewestKey,
+    Observation,
+)
 from tests import sinch
 from tests.keys import PROFILE, REGION, USER
 
@@ -31,8 +40,8 @@ class Clients:
     """The real clients before a made-up AWS, with what SSM was asked."""
 
     def __init__(self) -> None:
-        self.iam: IAMClient = clients.access_keys()
-        self.ssm: SSMClient = clients.credentials()
+        self.iam: IAMClient = boto_clients.access_keys()
+        self.ssm: SSMClient = boto_clients.credentials()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.ssm.meta.events.register("provide-client-params.ssm", self._note)
 
@@ -150,8 +159,8 @@ def test_application_secrets_are_never_read_and_ten_names_make_one_call(aws: Cli
 
     reads = [parameters for operation, parameters in aws.asked if operation == "GetParameters"]
     assert {operation for operation, _ in aws.asked} == {"DescribeParameters", "GetParameters"}
-    assert len(reads) == -(-61 // MOST_NAMES)
-    assert all(len(read["Names"]) <= MOST_NAMES for read in reads)
+    assert len(reads) == -(-61 // MAX_NAMES)
+    assert all(len(read["Names"]) <= MAX_NAMES for read in reads)
     assert not [name for read in reads for name in read["Names"] if name.endswith("application-secrets")]
 
 
@@ -232,4 +241,4 @@ def test_what_is_out_of_reach_is_told_by_the_name_of_the_error() -> None:
 
 
 def test_a_key_is_never_asked_for_twice_by_one_call() -> None:
-    assert clients.access_keys().meta.config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]
+    assert boto_clients.access_keys().meta.config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]

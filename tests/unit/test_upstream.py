@@ -19,11 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.aws import limits
-from call_recorder.handlers.front_door import FrontDoor
-from call_recorder.sinch.signature import Authorization, SignedRequest, verify
-from call_recorder.sinch.svaml import ForeignSvaml
-from call_recorder.sinch.upstream import Upstream, UpstreamFailed
+from call_recorder.adapters import limits
+from call_recorder.adapters.upstream import Upstream
+from call_recorder.facts.errors import UpstreamFailed
+from call_recorder.functions.callback_handler import CallbackHandler
+from call_recorder.sinch.signature import (
+    Authorization,
+    SignedRequest,
+    verify,
+)
+from call_recorder.sinch.svaml import UpstreamSvaml
 from tests import sinch
 from tests.fakes import STORAGE_KEY, STORAGE_SECRET, Applications, Clock, Front, application
 from tests.loopback import LOOPBACK, LOOPBACK_V6, Listener, certificate
@@ -32,7 +37,7 @@ from tests.svaml import captures
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "::1"])
 
-LONGEST_WAIT = 4.0
+MAX_WAIT = 4.0
 SECRET = base64.b64decode(sinch.SECRET)
 ICE = sinch.ice("did", "+12015550100")
 FALLBACK = [{"to": "*", "action": PSTN_ACTION}]
@@ -114,7 +119,7 @@ def hangs_after(start: bytes) -> Behaviour:
 def trickles(start: bytes, drop: bytes) -> Behaviour:
     def behave(connection: socket.socket, closing: threading.Event) -> None:
         connection.sendall(start)
-        until = monotonic() + 2 * LONGEST_WAIT
+        until = monotonic() + 2 * MAX_WAIT
         while not closing.wait(0.03) and monotonic() < until:
             connection.sendall(drop)
 
@@ -198,11 +203,10 @@ def front_of(url: str, *rules: dict[str, Any]) -> Front:
 
 def ask(front: Front, upstream: Upstream, event: dict[str, Any]) -> dict[str, Any]:
     """Hand an event to a function that has a real client before it."""
-    door = FrontDoor(
+    door = CallbackHandler(
         front.settings,
         applications=front.applications,
-        facts=front.facts,
-        notifications=front.notifications,
+        queue=front.queue,
         calls=front.calls,
         upstream=upstream,
         telemetry=front.telemetry,
@@ -425,7 +429,7 @@ def test_a_backend_without_a_usable_answer_is_fallen_back_from(
 
     assert_fell_back(front, answered(front, upstream))
 
-    assert monotonic() - started < LONGEST_WAIT
+    assert monotonic() - started < MAX_WAIT
     assert [each.path for each in server.received] == ["/sinch/callbacks"], "nothing is followed or repeated"
 
 
@@ -529,7 +533,7 @@ def test_sinch_is_answered_within_4_seconds_whatever_the_backend_does(serve: Cal
         results = list(pool.map(timed, servers))
 
     for seconds, front, answer in results:
-        assert seconds < LONGEST_WAIT
+        assert seconds < MAX_WAIT
         assert_fell_back(front, answer)
 
 
@@ -634,6 +638,6 @@ def test_a_foreign_answer_is_masked_for_people() -> None:
     made = recorder.options(
         recorder.profile.rules[0], call_id=sinch.CALL, conference_id=None, key=sinch.APPLICATION, at=sinch.NOW
     )
-    shown = ForeignSvaml(json.dumps(CONNECT)).adding((), made)
+    shown = UpstreamSvaml(json.dumps(CONNECT)).adding((), made)
     assert shown.masked()["action"]["recordingOptions"] == options | {"credentials": "**********"}
     assert STORAGE_SECRET not in repr(shown)

@@ -16,32 +16,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from call_recorder.aws import clients
-from call_recorder.aws.items import WAITING_SHARDS
-from call_recorder.aws.waiting import MAX_PAGE, Waiting
-from call_recorder.handlers import watchdog
-from call_recorder.handlers.settings import SettingsRefused
-from call_recorder.handlers.watchdog import MOST_AT_ONCE, Watchdog
-from call_recorder.recording.errors import QueueUnavailable, TableUnavailable
-from call_recorder.recording.events import RecordingMissing
-from call_recorder.recording.facts import (
-    CallDecided,
-    CallEnd,
-    CallEnded,
-    Fact,
-    ObjectStored,
-    Overdue,
-    PlaceOverdue,
-    QueuedFact,
-    RecordingAvailable,
-    RecordingRequest,
-    UploaderKeyChanged,
-    read,
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.dynamodb_items import WAITING_SHARDS
+from call_recorder.adapters.dynamodb_waiting_index import (
+    MAX_PAGE,
+    WaitingIndex,
 )
-from call_recorder.recording.ledger import CLAIM, Message
-from call_recorder.recording.outbox import ABANDONED
+from call_recorder.facts.call_details import (
+    CallEnd,
+    RecordingRequest,
+)
+from call_recorder.facts.commands import (
+    CheckLocation,
+    CheckRecording,
+)
+from call_recorder.facts.errors import (
+    QueueUnavailable,
+    TableUnavailable,
+)
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    Fact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import (
+    QueueMessage,
+    read_message,
+)
+from call_recorder.functions import watchdog
+from call_recorder.functions.settings import SettingsRefused
+from call_recorder.functions.watchdog import (
+    MAX_AT_ONCE,
+    Watchdog,
+)
+from call_recorder.tracking.fact_processor import (
+    CLAIM,
+    Delivery,
+)
+from call_recorder.tracking.outbox_item import ABANDONED
+from call_recorder.tracking.published_events import RecordingMissingEvent
 from tests import sinch
-from tests.fakes import BUCKET, PATIENCE, Bus, Clock, Queue, RecordedTelemetry, new_ledger
+from tests.fakes import BUCKET, PATIENCE, Bus, Clock, Queue, RecordedTelemetry, new_processor
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
 from tests.unit.books import BATCH, VISIBILITY_TIMEOUT, Books, InTurn, messages
@@ -56,7 +74,7 @@ TOO_LATE = PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)
 ABANDONED_BY_NOW = CLAIM + ABANDONED + timedelta(seconds=1)
 
 
-def requested(call_id: str = sinch.CALL, at: datetime = sinch.NOW) -> CallDecided:
+def requested(call_id: str = sinch.CALL, at: datetime = sinch.NOW) -> CallDecidedFact:
     request = RecordingRequest(
         at=at,
         rule="all",
@@ -66,15 +84,15 @@ def requested(call_id: str = sinch.CALL, at: datetime = sinch.NOW) -> CallDecide
         transcription=False,
     )
     about = CALL | {"recording_id": call_id, "call_id": call_id}
-    return CallDecided(**about, request=request)
+    return CallDecidedFact(**about, request=request)
 
 
-def ended(result: str = "ANSWERED") -> CallEnded:
-    return CallEnded(**CALL, end=CallEnd(at=sinch.NOW, result=result))
+def ended(result: str = "ANSWERED") -> CallEndedFact:
+    return CallEndedFact(**CALL, end=CallEnd(at=sinch.NOW, result=result))
 
 
-def stored(url: str = URL, at: datetime = sinch.NOW) -> ObjectStored:
-    return ObjectStored(url=url, at=at, size=50, checksum="etag")
+def stored(url: str = URL, at: datetime = sinch.NOW) -> ObjectStoredFact:
+    return ObjectStoredFact(url=url, at=at, size=50, checksum="etag")
 
 
 @pytest.fixture
@@ -82,8 +100,8 @@ def books() -> Books:
     return Books(InTurn())
 
 
-def missing(books: Books) -> list[RecordingMissing]:
-    return [event for event in books.bus.out if isinstance(event, RecordingMissing)]
+def missing(books: Books) -> list[RecordingMissingEvent]:
+    return [event for event in books.bus.out if isinstance(event, RecordingMissingEvent)]
 
 
 def test_what_was_asked_and_never_came_is_missing_and_announced_once_however_often_it_is_looked_at(
@@ -93,13 +111,13 @@ def test_what_was_asked_and_never_came_is_missing_and_announced_once_however_oft
     assert books.watch(after=TOO_LATE - timedelta(seconds=2)) == []
 
     overdue = books.watch(after=timedelta(seconds=2))
-    assert [message.fact for message in overdue] == [
-        Overdue(recording_id=sinch.CALL, application_key="app", at=books.clock())
+    assert [message.message for message in overdue] == [
+        CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock())
     ]
     books.drain(overdue)
     for _ in range(3):
         books.clock.advance(300)
-        books.take(Overdue(**CALL, at=books.clock()))
+        books.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock()))
 
     assert books.announced_once() == ["Recording Missing", "Recording Requested"]
     assert books.table.recording().status == "missing"
@@ -120,7 +138,7 @@ def test_the_event_of_what_is_missing_has_one_id_whenever_and_however_often_it_i
 def test_what_is_looked_at_twice_at_once_is_missing_once(books: Books) -> None:
     books.take(requested())
     books.clock.advance(TOO_LATE.total_seconds())
-    first, second = (Overdue(**CALL, at=books.clock() + timedelta(seconds=more)) for more in (0, 5))
+    first, second = (CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock() + timedelta(seconds=more)) for more in (0, 5))
 
     books.take(first, second)
 
@@ -138,18 +156,18 @@ def test_what_is_looked_at_twice_at_once_is_missing_once(books: Books) -> None:
     ],
 )
 def test_a_recording_that_is_not_or_not_any_more_overdue_is_left_as_it_is(
-    books: Books, facts: list[QueuedFact]
+    books: Books, facts: list[QueueMessage]
 ) -> None:
     books.take(*facts)
     writes, calls = books.table.writes, books.bus.calls
 
-    books.take(Overdue(**CALL, at=sinch.NOW + PATIENCE.grace - timedelta(seconds=1)))
+    books.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=sinch.NOW + PATIENCE.grace - timedelta(seconds=1)))
 
     assert (books.table.writes, books.bus.calls) == (writes, calls)
 
 
 def test_a_recording_that_does_not_exist_is_not_made_by_looking_at_it(books: Books) -> None:
-    books.take(Overdue(**CALL, at=sinch.NOW + timedelta(days=9)))
+    books.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=sinch.NOW + timedelta(days=9)))
 
     assert books.table.items == {}
     assert books.table.writes == 0
@@ -159,7 +177,7 @@ def test_a_recording_that_another_application_has_is_not_made_by_looking_at_it(b
     books.take(requested())
     writes = books.table.writes
 
-    books.take(Overdue(**CALL | {"application_key": "other"}, at=sinch.NOW + timedelta(days=9)))
+    books.take(CheckRecording(recording_id=sinch.CALL, application_key="other", at=sinch.NOW + timedelta(days=9)))
 
     assert list(books.table.items) == [sinch.CALL]
     assert books.table.writes == writes
@@ -191,7 +209,7 @@ def test_a_file_that_comes_late_is_available_and_announced_once(books: Books) ->
     books.take(requested())
     books.drain(books.watch(after=TOO_LATE))
 
-    books.take(stored(at=books.clock()), RecordingAvailable(**CALL, at=books.clock(), destination=URL))
+    books.take(stored(at=books.clock()), RecordingAvailableFact(**CALL, at=books.clock(), destination=URL))
     books.take(stored(at=books.clock()))
 
     assert books.announced_once() == ["Recording Available", "Recording Missing", "Recording Requested"]
@@ -204,7 +222,7 @@ def test_with_the_bus_down_a_missing_recording_is_announced_when_it_is_up_again(
     overdue = books.watch(after=TOO_LATE)
     books.bus.down = True
     for _ in range(3):
-        assert books.ledger.record(overdue).failed
+        assert books.processor.process(overdue).failed
         books.clock.advance(VISIBILITY_TIMEOUT)
     books.bus.down = False
 
@@ -216,12 +234,14 @@ def test_with_the_bus_down_a_missing_recording_is_announced_when_it_is_up_again(
 LOST = [
     [requested()],
     [requested(), ended(), stored()],
-    [stored(), RecordingAvailable(**CALL, at=sinch.NOW, destination=URL)],
+    [stored(), RecordingAvailableFact(**CALL, at=sinch.NOW, destination=URL)],
 ]
 
 
 @pytest.mark.parametrize("facts", LOST)
-def test_what_was_merged_and_never_announced_is_announced_after_its_messages_are_gone(facts: list[QueuedFact]) -> None:
+def test_what_was_merged_and_never_announced_is_announced_after_its_messages_are_gone(
+    facts: list[QueueMessage],
+) -> None:
     undisturbed, books = Books(InTurn()), Books(InTurn())
     undisturbed.take(*facts)
     books.bus.down = True
@@ -232,7 +252,7 @@ def test_what_was_merged_and_never_announced_is_announced_after_its_messages_are
     found = books.watch(after=timedelta(seconds=2))
     books.drain(found)
 
-    assert [type(message.fact) for message in found] == [Overdue]
+    assert [type(message.message) for message in found] == [CheckRecording]
     assert set(books.bus.ids()) == set(undisturbed.bus.ids())
     books.announced_once()
     assert not books.table.recording().claims
@@ -254,7 +274,7 @@ def test_while_its_message_is_still_tried_an_event_is_left_to_it(books: Books) -
     books.bus.down = True
     waiting = messages([requested()])
     for _ in range(20):
-        assert books.ledger.record(waiting).failed
+        assert books.processor.process(waiting).failed
         books.clock.advance(VISIBILITY_TIMEOUT)
         assert books.watch() == []
 
@@ -263,13 +283,13 @@ def test_a_nobodys_file_that_was_never_announced_is_too(books: Books) -> None:
     books.take(stored())
     overdue = books.watch(after=PATIENCE.grace)
     books.bus.down = True
-    assert books.ledger.record(overdue).failed
+    assert books.processor.process(overdue).failed
     books.bus.down = False
 
     found = books.watch(after=ABANDONED_BY_NOW)
     books.drain(found)
 
-    assert [type(message.fact) for message in found] == [PlaceOverdue]
+    assert [type(message.message) for message in found] == [CheckLocation]
     assert books.announced_once() == ["Recording Unattributed"]
     assert not books.table.place(PLACE).claims
     assert books.watch(after=timedelta(days=9)) == []
@@ -279,19 +299,19 @@ def lost_missing(books: Books) -> None:
     books.take(requested())
     overdue = books.watch(after=TOO_LATE)
     books.bus.down = True
-    assert books.ledger.record(overdue).failed
+    assert books.processor.process(overdue).failed
 
 
 def lost_unattributed(books: Books) -> None:
     books.take(stored())
     overdue = books.watch(after=PATIENCE.grace)
     books.bus.down = True
-    assert books.ledger.record(overdue).failed
+    assert books.processor.process(overdue).failed
 
 
 def lost_available(books: Books) -> None:
     books.bus.down = True
-    assert books.record(requested(), RecordingAvailable(**CALL, at=sinch.NOW, destination=URL)).failed
+    assert books.record(requested(), RecordingAvailableFact(**CALL, at=sinch.NOW, destination=URL)).failed
 
 
 @pytest.mark.parametrize(
@@ -303,7 +323,7 @@ def lost_available(books: Books) -> None:
     ],
 )
 def test_an_event_that_is_called_for_no_more_before_it_went_out_is_waited_for_no_more(
-    books: Books, lost: Any, overtaken_by: list[QueuedFact]
+    books: Books, lost: Any, overtaken_by: list[QueueMessage]
 ) -> None:
     """Else the watchdog would find it for as long as the item is kept."""
     lost(books)
@@ -316,7 +336,7 @@ def test_an_event_that_is_called_for_no_more_before_it_went_out_is_waited_for_no
 
     assert books.watch(after=timedelta(days=1)) == []
     claims = [each.claims for each in (*books.table.load({sinch.CALL}, {PLACE}).recordings.values(),)]
-    claims += [each.claims for each in books.table.load({sinch.CALL}, {PLACE}).places.values()]
+    claims += [each.claims for each in books.table.load({sinch.CALL}, {PLACE}).locations.values()]
     assert not any(claims)
 
 
@@ -340,7 +360,7 @@ def test_whatever_was_heard_every_recording_ends_and_nothing_is_waited_for(
     assert all(number == 1 for number in books.bus.ids().values())
 
 
-KEY_CHANGED = UploaderKeyChanged(at=sinch.NOW, user="uploader", key="…ABCD", step="created")
+KEY_CHANGED = UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step="created")
 
 
 def test_a_changed_key_is_announced_and_kept_nowhere(books: Books) -> None:
@@ -379,18 +399,18 @@ def test_a_changed_key_and_a_recording_in_trouble_do_not_hold_each_other_up(book
 @pytest.fixture
 def client() -> Iterator[DynamoDBClient]:
     with mock_aws():
-        client = clients.index()
+        client = boto_clients.index()
         create(client)
         yield client
 
 
-def waiting(client: DynamoDBClient) -> Waiting:
-    return Waiting(client, recordings=RECORDINGS, places=PLACES)
+def waiting(client: DynamoDBClient) -> WaitingIndex:
+    return WaitingIndex(client, recordings=RECORDINGS, places=PLACES)
 
 
-def put(client: DynamoDBClient, *facts: QueuedFact) -> None:
+def put(client: DynamoDBClient, *facts: QueueMessage) -> None:
     """Let NotifyFunction take some facts."""
-    assert not new_ledger(tables(client), Bus(), InTurn()).record(messages(facts)).failed
+    assert not new_processor(tables(client), Bus(), InTurn()).process(messages(facts)).failed
 
 
 def test_only_what_is_due_is_found_in_both_tables(client: DynamoDBClient) -> None:
@@ -399,8 +419,8 @@ def test_only_what_is_due_is_found_in_both_tables(client: DynamoDBClient) -> Non
     at = sinch.NOW + PATIENCE.longest_call + PATIENCE.grace
 
     assert list(waiting(client).overdue(at)) == [
-        Overdue(recording_id=sinch.CALL, application_key="app", at=at),
-        PlaceOverdue(place=f"s3://{BUCKET}/recordings/nobodys", at=at),
+        CheckRecording(recording_id=sinch.CALL, application_key="app", at=at),
+        CheckLocation(location=f"s3://{BUCKET}/recordings/nobodys", at=at),
     ]
     assert list(waiting(client).overdue(sinch.NOW)) == []
     assert len(list(waiting(client).overdue(at + timedelta(days=1)))) == 3
@@ -412,7 +432,7 @@ def test_of_each_partition_what_is_due_longest_comes_first(client: DynamoDBClien
         put(client, requested(name, sinch.NOW - timedelta(minutes=place)))
     at = sinch.NOW + timedelta(days=1)
 
-    found = [each.recording_id for each in waiting(client).overdue(at) if isinstance(each, Overdue)]
+    found = [each.recording_id for each in waiting(client).overdue(at) if isinstance(each, CheckRecording)]
 
     assert sorted(found) == sorted(names)
     by_shard: dict[str, list[int]] = {}
@@ -435,7 +455,7 @@ def query(table: str, shard: int, *, forward: bool = True) -> dict[str, Any]:
 
 
 def test_nothing_but_the_index_is_read() -> None:
-    client = clients.index()
+    client = boto_clients.index()
     with Stubber(client) as stub:
         for table in (RECORDINGS, PLACES):
             for shard in range(WAITING_SHARDS):
@@ -445,7 +465,7 @@ def test_nothing_but_the_index_is_read() -> None:
 
 
 def test_no_page_is_read_before_it_is_asked_for() -> None:
-    client = clients.index()
+    client = boto_clients.index()
 
     def page(number: int, **last: dict[str, Any]) -> dict[str, Any]:
         return {"Items": [{"recordingId": {"S": f"call-{number}"}, "applicationKey": {"S": "app"}}]} | last
@@ -454,11 +474,11 @@ def test_no_page_is_read_before_it_is_asked_for() -> None:
     with Stubber(client) as stub:
         stub.add_response("query", page(1, LastEvaluatedKey=key), query(RECORDINGS, 0))
         found = waiting(client).overdue(sinch.NOW)
-        assert next(found) == Overdue(recording_id="call-1", application_key="app", at=sinch.NOW)
+        assert next(found) == CheckRecording(recording_id="call-1", application_key="app", at=sinch.NOW)
         stub.assert_no_pending_responses()
 
         stub.add_response("query", page(2), query(RECORDINGS, 1))
-        assert next(found) == Overdue(recording_id="call-2", application_key="app", at=sinch.NOW)
+        assert next(found) == CheckRecording(recording_id="call-2", application_key="app", at=sinch.NOW)
         stub.assert_no_pending_responses()
 
 
@@ -490,29 +510,29 @@ class Shards:
 
 def found_in(shards: Shards, most: int | None = None) -> list[str]:
     found = waiting(cast("DynamoDBClient", shards)).overdue(sinch.NOW)
-    return [each.place if isinstance(each, PlaceOverdue) else each.recording_id for each in islice(found, most)]
+    return [each.location if isinstance(each, CheckLocation) else each.recording_id for each in islice(found, most)]
 
 
 def test_whatever_is_stuck_in_one_shard_every_other_is_looked_at_in_the_same_round() -> None:
     others = {f"recordings_{shard}": 100 for shard in range(1, WAITING_SHARDS)} | {"places_0": 100, "places_7": 100}
-    shards = Shards(recordings_0=MOST_AT_ONCE, **others)
+    shards = Shards(recordings_0=MAX_AT_ONCE, **others)
 
-    found = found_in(shards, MOST_AT_ONCE)
+    found = found_in(shards, MAX_AT_ONCE)
 
     taken = Counter(name.rpartition("-")[0] for name in found)
     assert {name: taken[name] for name in others} == others
-    assert taken["recordings_0"] == MOST_AT_ONCE - sum(others.values())
-    assert shards.read <= MOST_AT_ONCE + MAX_PAGE
+    assert taken["recordings_0"] == MAX_AT_ONCE - sum(others.values())
+    assert shards.read <= MAX_AT_ONCE + MAX_PAGE
 
 
 def test_what_becomes_due_behind_a_rounds_worth_of_stuck_items_of_its_own_shard_is_looked_at() -> None:
-    everywhere = {f"{table}_{shard}": MOST_AT_ONCE for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
+    everywhere = {f"{table}_{shard}": MAX_AT_ONCE for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
 
-    found = set(found_in(Shards(**everywhere), MOST_AT_ONCE))
+    found = set(found_in(Shards(**everywhere), MAX_AT_ONCE))
 
     for name in everywhere:
         assert {f"{name}-0", f"{name}-{MAX_PAGE - 1}"} <= found
-        assert {f"{name}-{MOST_AT_ONCE - 1}", f"{name}-{MOST_AT_ONCE - MAX_PAGE}"} <= found
+        assert {f"{name}-{MAX_AT_ONCE - 1}", f"{name}-{MAX_AT_ONCE - MAX_PAGE}"} <= found
 
 
 @pytest.mark.parametrize("number", [0, 1, MAX_PAGE - 1, MAX_PAGE, MAX_PAGE + 1, 2 * MAX_PAGE, 7 * MAX_PAGE + 1])
@@ -525,11 +545,11 @@ def test_each_item_is_found_once_however_many_there_are(number: int) -> None:
 
 
 def test_a_round_has_room_for_a_page_of_both_ends_of_each_shard_of_both_tables() -> None:
-    assert 2 * 2 * WAITING_SHARDS * MAX_PAGE <= MOST_AT_ONCE
+    assert 2 * 2 * WAITING_SHARDS * MAX_PAGE <= MAX_AT_ONCE
 
 
 def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:
-    client = clients.index()
+    client = boto_clients.index()
     with Stubber(client) as stub:
         stub.add_client_error("query", service_error_code="AccessDeniedException", http_status_code=400)
         with pytest.raises(TableUnavailable, match="^Query: AccessDeniedException$"):
@@ -537,7 +557,7 @@ def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:
 
 
 def test_an_index_out_of_reach_is_told_by_the_name_of_the_error() -> None:
-    client = clients.index()
+    client = boto_clients.index()
 
     def time_out(**_: object) -> None:
         raise ReadTimeoutError(endpoint_url="https://dynamodb.example")
@@ -556,11 +576,11 @@ class Found:
         self.taken = 0
         self._number, self._breaks = number, breaks
 
-    def overdue(self, at: datetime) -> Iterator[Overdue | PlaceOverdue]:
+    def overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]:
         self.asked.append(at)
         for number in count() if self._number is None else range(self._number):
             self.taken += 1
-            yield Overdue(recording_id=f"call-{number}", application_key="app", at=at)
+            yield CheckRecording(recording_id=f"call-{number}", application_key="app", at=at)
         if self._breaks:
             raise TableUnavailable("Query: AccessDeniedException")
 
@@ -571,8 +591,9 @@ def test_a_run_sends_a_fact_for_each_item_that_is_due_now_and_counts_them() -> N
     assert Watchdog(found, queue, telemetry, Clock())() == {"overdue": 3}
 
     assert found.asked == [sinch.NOW]
-    assert queue.sent == [
-        Overdue(recording_id=f"call-{number}", application_key="app", at=sinch.NOW) for number in range(3)
+    sent: list[Any] = list(queue.sent)
+    assert sent == [
+        CheckRecording(recording_id=f"call-{number}", application_key="app", at=sinch.NOW) for number in range(3)
     ]
     assert telemetry.counts == {"RecordingsOverdue": 3, "WatchdogRuns": 1}
     assert [(line.level, line.message, line.fields) for line in telemetry.lines] == [
@@ -591,8 +612,8 @@ def test_a_run_that_finds_nothing_says_that_it_ran() -> None:
 def test_a_run_reads_and_sends_no_more_than_a_run_can() -> None:
     found, queue = Found(None), Queue()
 
-    assert Watchdog(found, queue, RecordedTelemetry(), Clock())() == {"overdue": MOST_AT_ONCE}
-    assert len(queue.sent) == found.taken == MOST_AT_ONCE
+    assert Watchdog(found, queue, RecordedTelemetry(), Clock())() == {"overdue": MAX_AT_ONCE}
+    assert len(queue.sent) == found.taken == MAX_AT_ONCE
 
 
 def test_a_run_that_fails_says_so_to_lambda_and_not_that_it_ran() -> None:
@@ -622,7 +643,7 @@ def test_the_function_is_composed_from_its_environment(client: DynamoDBClient, m
 
     assert run() == {"overdue": 2}
     bodies = [message["Body"] for message in queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
-    assert sorted(read(body).fact for body in bodies) == ["overdue", "place-overdue"]
+    assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue"]
 
 
 def test_the_handler_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, client: DynamoDBClient) -> None:
@@ -647,4 +668,4 @@ def test_a_message_of_the_watchdog_is_one_that_notify_function_reads() -> None:
 
     [fact] = queue.sent
     books = Books(InTurn())
-    assert not books.ledger.record([Message("one", fact)]).failed
+    assert not books.processor.process([Delivery("one", fact)]).failed

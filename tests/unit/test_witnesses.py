@@ -9,19 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.destinations import is_transcript, place_of
-from call_recorder.recording.events import Event, due
-from call_recorder.recording.facts import (
-    CallDecided,
+from call_recorder.facts.call_details import RecordingRequest
+from call_recorder.facts.facts import (
+    CallDecidedFact,
     Fact,
-    FileStored,
-    ObjectStored,
-    RecordingAvailable,
-    RecordingRequest,
-    TranscriptionAvailable,
+    FileStoredFact,
+    ObjectStoredFact,
+    RecordingAvailableFact,
+    TranscriptionAvailableFact,
 )
-from call_recorder.recording.files import StoredFile
-from call_recorder.recording.recording import Recording
+from call_recorder.facts.storage_urls import (
+    is_transcript,
+    location_of,
+)
+from call_recorder.tracking.published_events import (
+    Event,
+    due_events,
+)
+from call_recorder.tracking.recording import Recording
+from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.fakes import BUCKET
 from tests.strategies import empty, objects, times
@@ -39,21 +45,21 @@ CONFERENCE: dict[str, Any] = {
 }
 
 
-def requested(about: dict[str, Any]) -> CallDecided:
+def requested(about: dict[str, Any]) -> CallDecidedFact:
     request = RecordingRequest(
         at=sinch.NOW, rule="all", destination_url=URL, format="mp3", notification_events=True, transcription=True
     )
-    return CallDecided(**about, request=request)
+    return CallDecidedFact(**about, request=request)
 
 
-def told(about: dict[str, Any], destination: str | None = URL, at: datetime = TOLD_AT) -> RecordingAvailable:
-    return RecordingAvailable(**about, at=at, destination=destination)
+def told(about: dict[str, Any], destination: str | None = URL, at: datetime = TOLD_AT) -> RecordingAvailableFact:
+    return RecordingAvailableFact(**about, at=at, destination=destination)
 
 
 def stored(
     about: dict[str, Any], size: int = 50, *, url: str = URL, at: datetime = STORED_AT, checksum: str = "etag"
-) -> FileStored:
-    return FileStored(**about, stored=ObjectStored(url=url, at=at, size=size, checksum=checksum))
+) -> FileStoredFact:
+    return FileStoredFact(**about, stored=ObjectStoredFact(url=url, at=at, size=size, checksum=checksum))
 
 
 def known(*facts: Fact) -> Recording:
@@ -62,7 +68,7 @@ def known(*facts: Fact) -> Recording:
 
 def available(recording: Recording) -> list[dict[str, Any]]:
     """Return what is announced as available."""
-    events: Sequence[Event] = due(recording)
+    events: Sequence[Event] = due_events(recording)
     return [event.model_dump(mode="json")["data"] for event in events if event.detail_type == "Recording Available"]
 
 
@@ -102,7 +108,7 @@ def test_what_sinch_says_and_what_the_bucket_has_is_one_file_and_one_event(
 def test_the_event_has_the_same_id_whoever_was_the_witness(about: dict[str, Any]) -> None:
     by_either = [known(requested(about), told(about)), known(requested(about), stored(about))]
 
-    ids = [{event.id for event in due(recording)} for recording in by_either]
+    ids = [{event.id for event in due_events(recording)} for recording in by_either]
 
     assert ids[0] == ids[1]
     assert [recording.status for recording in by_either] == ["available", "available"]
@@ -159,11 +165,11 @@ def test_a_later_version_without_content_takes_the_file_away() -> None:
 
 @given(st.lists(objects, min_size=1, max_size=4), st.lists(times, max_size=2), st.data())
 def test_an_empty_file_and_a_full_one_of_the_same_second_are_a_full_one(
-    several: list[ObjectStored], notified: list[datetime], data: st.DataObject
+    several: list[ObjectStoredFact], notified: list[datetime], data: st.DataObject
 ) -> None:
     """S3's events tell the time to the second, so the order of two versions may be unknown."""
     several = [each.model_copy(update={"url": URL}) for each in several]
-    facts: list[Fact] = [FileStored(**CALL, stored=each) for each in several]
+    facts: list[Fact] = [FileStoredFact(**CALL, stored=each) for each in several]
     facts += [told(CALL, at=at) for at in notified]
 
     recording = known(*data.draw(st.permutations(facts)))
@@ -177,7 +183,7 @@ def test_an_empty_file_and_a_full_one_of_the_same_second_are_a_full_one(
 @pytest.mark.parametrize("destination", [TRANSCRIPT, None, "https://storage.example/transcript.json"])
 def test_a_transcript_has_two_witnesses_too(destination: str | None, order: tuple[int, ...]) -> None:
     facts: list[Fact] = [
-        TranscriptionAvailable(**CALL, at=TOLD_AT, destination=destination),
+        TranscriptionAvailableFact(**CALL, at=TOLD_AT, destination=destination),
         stored(CALL, url=TRANSCRIPT),
     ]
 
@@ -187,13 +193,13 @@ def test_a_transcript_has_two_witnesses_too(destination: str | None, order: tupl
     assert (transcript.url, transcript.size, transcript.at) == (TRANSCRIPT, 50, STORED_AT)
     assert recording.files == {}
     assert recording.status == "requested"
-    assert [event.detail_type for event in due(recording)] == ["Recording Requested", "Transcription Available"]
+    assert [event.detail_type for event in due_events(recording)] == ["Recording Requested", "Transcription Available"]
 
 
 def test_an_empty_transcript_is_not_announced() -> None:
     recording = known(requested(CALL), stored(CALL, 0, url=TRANSCRIPT))
 
-    assert [event.detail_type for event in due(recording)] == ["Recording Requested"]
+    assert [event.detail_type for event in due_events(recording)] == ["Recording Requested"]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -212,20 +218,20 @@ def test_a_notification_that_names_another_store_does_not_outweigh_the_bucket() 
 
 
 @given(st.lists(objects, min_size=1, max_size=3), st.data())
-def test_joining_what_is_said_of_a_file_has_no_order(several: list[ObjectStored], data: st.DataObject) -> None:
-    files = [StoredFile.witnessed(each) for each in several]
+def test_joining_what_is_said_of_a_file_has_no_order(several: list[ObjectStoredFact], data: st.DataObject) -> None:
+    files = [StoredFile.from_bucket(each) for each in several]
     files += [StoredFile.at_url(each.url, each.at) for each in several]
     files += [StoredFile(at=each.at) for each in several]
 
     def joined(files: Sequence[StoredFile]) -> StoredFile:
         first, *rest = files
         for each in rest:
-            first = first.joined(each)
+            first = first.join(each)
         return first
 
     assert joined(data.draw(st.permutations(files))) == joined([*files, *files])
     one, other, third = data.draw(st.permutations(files))[:3]
-    assert one.joined(other.joined(third)) == one.joined(other).joined(third)
+    assert one.join(other.join(third)) == one.join(other).join(third)
 
 
 @pytest.mark.parametrize(
@@ -242,4 +248,4 @@ def test_joining_what_is_said_of_a_file_has_no_order(several: list[ObjectStored]
 )
 def test_a_recording_and_its_transcript_are_at_one_place(url: str, transcript: bool, place: str) -> None:
     assert is_transcript(url) is transcript
-    assert place_of(url) == place
+    assert location_of(url) == place

@@ -307,7 +307,7 @@ class Svaml(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSvaml:
+class UpstreamSvaml:
     """An answer that another backend made: kept as it came, apart from what is added.
 
     Raises:
@@ -344,7 +344,7 @@ class ForeignSvaml:
         named = is_text(conference_id) and conference_id
         return conference_id if named and self._action_name() == _CONFERENCE else None
 
-    def adding(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> ForeignSvaml:
+    def adding(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> UpstreamSvaml:
         """Return the answer with more instructions before its action and, given options, its connect recorded."""
         return replace(self, instructions=(*self.instructions, *instructions), options=options or self.options)
 

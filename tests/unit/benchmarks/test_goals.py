@@ -78,9 +78,9 @@ def test_import_times_leave_out_what_was_imported_before_the_function() -> None:
             "import time:       100 |        100 |   json.decoder",
             "import time:        50 |        150 | json",
             '{"message": "import time: 1 | 1 | of a log line"}',
-            "import time:        30 |         30 |   call_recorder.handlers",
-            "import time:        20 |         50 | call_recorder.handlers.callback",
+            "import time:        30 |         30 |   call_recorder.functions",
+            "import time:        20 |         50 | call_recorder.functions.callback",
         ]
     )
     modules = [(each.module, each.own_us, each.whole_us) for each in report.read_imports(log)]
-    assert modules == [("call_recorder.handlers", 30, 30), ("call_recorder.handlers.callback", 20, 50)]
+    assert modules == [("call_recorder.functions", 30, 30), ("call_recorder.functions.callback", 20, 50)]

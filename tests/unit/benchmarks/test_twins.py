@@ -20,8 +20,8 @@ _TWINS = contenders.ROOT / "benchmarks" / "twins"
 _OURS = Contender(
     OURS,
     contenders.ROOT / "src",
-    "call_recorder.handlers.callback.handler",
-    "call_recorder.handlers.notify.handler",
+    "call_recorder.functions.callback.handler",
+    "call_recorder.functions.notify.handler",
     variables={"PYTHONPATH": f"{contenders.ROOT / 'src'}:{sysconfig.get_path('purelib')}"},
 )
 _FLOOR = Contender(FLOOR, _TWINS, "floor.callback", "floor.notify")

@@ -12,18 +12,7 @@ import pytest
 
 from local.explain import explain, main
 from tests import sinch
-from tests.profiles import (
-    AGREED,
-    ANNOUNCED,
-    ANNOUNCEMENT,
-    FROM_PHONE,
-    HEADER,
-    MENU,
-    PSTN_ACTION,
-    asking,
-    profile,
-    rule,
-)
+from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, PSTN_ACTION, asking, profile, rule
 
 ROOT = Path(__file__).resolve().parents[3]
 ICE = sinch.ice("number", "+46700000002", callHeaders=AGREED)

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.recording.patterns import matches
+from call_recorder.answering.patterns import matches
 from local.json_positions import Position, nearest, positions
 from local.profile_check import _covers, find_mistakes
 

@@ -8,15 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from call_recorder.aws import objects
-from call_recorder.handlers.cleanup import CleanupSettings
-from call_recorder.handlers.notify import NotifySettings
-from call_recorder.handlers.rotation import RotationSettings
-from call_recorder.handlers.settings import CallbackSettings
-from call_recorder.handlers.watchdog import WatchdogSettings
-from call_recorder.recording.application import Application
-from call_recorder.recording.facts import MalformedFact, read
-from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
+from call_recorder.adapters import s3_events
+from call_recorder.answering.application import Application
+from call_recorder.facts.messages import (
+    MalformedFact,
+    read_message,
+)
+from call_recorder.functions.cleanup import CleanupSettings
+from call_recorder.functions.notify import NotifySettings
+from call_recorder.functions.rotation import RotationSettings
+from call_recorder.functions.settings import CallbackSettings
+from call_recorder.functions.watchdog import WatchdogSettings
+from call_recorder.sinch.signature import (
+    Authorization,
+    SignatureError,
+    SignedRequest,
+    check_age,
+    verify,
+)
 from local.sample_events import (
     APPLICATION,
     BUCKET,
@@ -123,10 +132,10 @@ def test_the_messages_of_a_batch_are_facts_or_the_buckets_unless_the_name_says_o
     of_bucket = malformed = 0
     for record in load(name)["Records"]:
         try:
-            read(record["body"])
+            read_message(record["body"])
         except MalformedFact:
-            of_bucket += objects.read(record["body"]) is not None
-            malformed += objects.read(record["body"]) is None
+            of_bucket += s3_events.read_s3_event(record["body"]) is not None
+            malformed += s3_events.read_s3_event(record["body"]) is None
 
     assert (of_bucket > 0) == name.startswith("notify-object")
     assert malformed == (2 if name == "notify-one-malformed" else 0)

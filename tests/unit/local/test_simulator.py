@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from call_recorder.sinch.signature import Authorization, SignedRequest, verify
+from call_recorder.sinch.signature import (
+    Authorization,
+    SignedRequest,
+    verify,
+)
 from local.simulator import (
     NOTIFICATIONS,
     Application,

@@ -10,7 +10,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, NoRegionError
 
-from call_recorder.recording.facts import PlaceOverdue, RecordingAvailable, RecordingFinished, write
+from call_recorder.facts.commands import CheckLocation
+from call_recorder.facts.facts import (
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+)
+from call_recorder.facts.messages import write_message
 from tests import sinch
 from tools import dead_letters as command
 from tools.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, Moved, Stack, dead_letters, put_back
@@ -22,7 +27,7 @@ OUTPUTS: Final = {
     "NotifyFunctionLogGroupName": STACK.log_group,
 }
 SENT: Final = int(sinch.NOW.timestamp() * 1000)
-FINISHED: Final = RecordingFinished(recording_id="one", application_key="app", call_id="one", at=sinch.NOW)
+FINISHED: Final = RecordingFinishedFact(recording_id="one", application_key="app", call_id="one", at=sinch.NOW)
 STORED_OBJECT: Final = {
     "source": "aws.s3",
     "detail-type": "Object Created",
@@ -174,7 +179,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Account:
 
 
 def test_each_message_is_listed_once_and_none_is_taken_away_or_left_hidden(account: Account) -> None:
-    ids = [account.sqs.put(write(FINISHED)) for _ in range(25)]
+    ids = [account.sqs.put(write_message(FINISHED)) for _ in range(25)]
 
     assert [letter.message_id for letter in account.listed()] == ids
     assert len(account.sqs.dead) == 25
@@ -183,7 +188,7 @@ def test_each_message_is_listed_once_and_none_is_taken_away_or_left_hidden(accou
 
 
 def test_a_message_that_is_handed_out_again_meanwhile_is_listed_once(account: Account) -> None:
-    ids = [account.sqs.put(write(FINISHED)) for _ in range(12)]
+    ids = [account.sqs.put(write_message(FINISHED)) for _ in range(12)]
     received = account.sqs.receive_message
 
     def hides_for_a_moment(**asked: Any) -> dict[str, Any]:
@@ -214,7 +219,7 @@ def test_messages_are_shown_again_though_the_listing_breaks(account: Account) ->
 
 
 def test_a_letter_says_what_it_is_about_since_when_and_how_often_it_was_received(account: Account) -> None:
-    account.sqs.put(write(FINISHED))
+    account.sqs.put(write_message(FINISHED))
 
     [letter] = account.listed()
 
@@ -231,7 +236,7 @@ def test_the_oldest_comes_first(account: Account) -> None:
 
 
 def test_the_last_problem_that_was_logged_says_why(account: Account) -> None:
-    message_id = account.sqs.put(write(FINISHED))
+    message_id = account.sqs.put(write_message(FINISHED))
     account.logs.line({"messageId": message_id, "problem": "PutItem: ThrottlingException"}, at=SENT + 60_000)
     account.logs.line({"messageId": message_id, "problem": "PutEvents: AccessDeniedException"}, at=SENT + 120_000)
     account.logs.line({"messageId": message_id, "problem": "BatchGetItem: ReadTimeoutError"}, at=SENT)
@@ -246,7 +251,7 @@ def test_the_last_problem_that_was_logged_says_why(account: Account) -> None:
 
 
 def test_a_message_that_the_log_does_not_name_is_said_to_be_not_found(account: Account) -> None:
-    account.sqs.put(write(FINISHED))
+    account.sqs.put(write_message(FINISHED))
 
     assert [letter.why for letter in account.listed()] == [NOT_FOUND]
 
@@ -266,14 +271,16 @@ def test_the_log_is_searched_for_many_messages_at_once_within_what_a_pattern_may
 
 
 def test_of_a_phone_number_only_the_end_is_shown(account: Account) -> None:
-    account.sqs.put(write(RecordingAvailable(recording_id="+46700000001", application_key="app", at=sinch.NOW)))
+    account.sqs.put(
+        write_message(RecordingAvailableFact(recording_id="+46700000001", application_key="app", at=sinch.NOW))
+    )
 
     assert [letter.about for letter in account.listed()] == ["+*********01"]
 
 
 def test_of_a_phone_number_in_a_files_name_only_the_end_is_shown(account: Account) -> None:
     place = "s3://own-bucket/recordings/app/2026/11/23/sales_2b46700000001"
-    account.sqs.put(write(PlaceOverdue(place=place, at=sinch.NOW)))
+    account.sqs.put(write_message(CheckLocation(location=place, at=sinch.NOW)))
 
     [letter] = account.listed()
 
@@ -309,7 +316,7 @@ def test_whatever_else_is_in_the_queue_is_listed_too(account: Account, body: str
 
 
 def test_a_fact_about_no_recording_says_what_it_is_about(account: Account) -> None:
-    account.sqs.put(write(PlaceOverdue(place="own-bucket/recordings/app/one", at=sinch.NOW)))
+    account.sqs.put(write_message(CheckLocation(location="own-bucket/recordings/app/one", at=sinch.NOW)))
 
     assert [letter.about for letter in account.listed()] == ["own-bucket/recordings/app/one"]
 
@@ -399,7 +406,7 @@ def test_an_empty_queue_is_no_problem(account: Account, capsys: pytest.CaptureFi
 
 
 def test_the_list_is_a_table_with_one_line_for_each(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    account.sqs.put(write(FINISHED))
+    account.sqs.put(write_message(FINISHED))
     account.sqs.put("not json")
 
     assert command.main(["--stack", "mine"]) == 0
@@ -414,7 +421,9 @@ def test_the_list_is_a_table_with_one_line_for_each(account: Account, capsys: py
 
 
 def test_what_a_caller_chose_cannot_command_the_terminal(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    account.sqs.put(write(RecordingFinished(recording_id="\x1b[2Jgone\n\u202e", application_key="app", at=sinch.NOW)))
+    account.sqs.put(
+        write_message(RecordingFinishedFact(recording_id="\x1b[2Jgone\n\u202e", application_key="app", at=sinch.NOW))
+    )
 
     assert command.main([]) == 0
 
@@ -422,7 +431,7 @@ def test_what_a_caller_chose_cannot_command_the_terminal(account: Account, capsy
 
 
 def test_machines_get_json(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    message_id = account.sqs.put(write(FINISHED))
+    message_id = account.sqs.put(write_message(FINISHED))
     assert command.main(["--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {

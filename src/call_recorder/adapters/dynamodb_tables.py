@@ -1,0 +1,85 @@
+"""The tables of recordings and of places (Amazon DynamoDB): items that are written under their revision."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TypeVar
+
+from call_recorder.adapters.dynamodb_items import batch_get, from_item, parse_items, to_item
+from call_recorder.adapters.operations import CallFailed, Operations
+from call_recorder.facts.errors import TableUnavailable
+from call_recorder.tracking.fact_processor import Conflict, StoredItems
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
+from call_recorder.tracking.recording import Recording
+
+_Item = TypeVar("_Item", bound=OutboxItem)
+
+
+class DynamoDbTables:
+    """Loads and saves recordings and object locations.
+
+    Args:
+        dynamodb: DynamoDB.
+        recordings: the name of the table of recordings.
+        places: the name of the table of object locations.
+        retention: how long an item is kept after the latest time in it.
+        deadlines: how long to wait for what should come.
+    """
+
+    def __init__(
+        self, dynamodb: Operations, *, recordings: str, places: str, retention: timedelta, deadlines: Deadlines
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._recordings = recordings
+        self._places = places
+        self._retention = retention
+        self._deadlines = deadlines
+
+    def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
+        """Return the items that exist, by one consistent read of at most 100 items. Without keys there is no call.
+
+        Raises:
+            TableUnavailable: not all of them could be read.
+        """
+        keys = {
+            self._recordings: [{"recordingId": {"S": recording_id}} for recording_id in recording_ids],
+            self._places: [{"place": {"S": location}} for location in locations],
+        }
+        found = batch_get(self._dynamodb, keys)
+        recordings = parse_items(Recording, found.get(self._recordings, ()))
+        stored_locations = parse_items(ObjectLocation, found.get(self._places, ()))
+        return StoredItems(
+            recordings={recording.recording_id: recording for recording in recordings},
+            locations={location.location: location for location in stored_locations},
+        )
+
+    def save(self, item: _Item) -> _Item:
+        """Store an item over the revision that it was made from, and return it at its new revision.
+
+        Raises:
+            Conflict: another revision is stored.
+            TableUnavailable: the item could not be written.
+        """
+        saved = item.model_copy(update={"revision": item.revision + 1})
+        table, key = (self._recordings, "recordingId") if isinstance(item, Recording) else (self._places, "place")
+        request = {
+            "TableName": table,
+            "Item": to_item(saved, self._retention, self._deadlines),
+            # An item at revision 0 is not stored yet, so nothing stored can have that revision.
+            "ConditionExpression": "revision = :revision OR (:revision = :none AND attribute_not_exists(#key))",
+            "ExpressionAttributeNames": {"#key": key},
+            "ExpressionAttributeValues": {":revision": {"N": str(item.revision)}, ":none": {"N": "0"}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            self._dynamodb.call("PutItem", request)
+        except CallFailed as error:
+            if error.reason != "ConditionalCheckFailedException":
+                raise TableUnavailable(str(error)) from error
+            current = error.details.get("Item")
+            if current == request["Item"]:  # the answer to this write was lost, and the next attempt found it done
+                return saved
+            raise Conflict(from_item(type(item), current) if current else None) from None
+        return saved

@@ -1,0 +1,66 @@
+"""The recording queue (Amazon SQS)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from call_recorder.adapters.operations import CallFailed, Operations
+from call_recorder.facts import messages
+from call_recorder.facts.errors import QueueUnavailable
+
+MAX_ENTRIES = 10
+"""Messages that one SendMessageBatch takes. Ten messages of at most 8 KB stay well below its limit of 256 KB."""
+
+
+class RecordingQueue:
+    """Sends facts and commands to the recording queue.
+
+    Args:
+        sqs: SQS.
+        url: the URL of the queue.
+        urgent: SQS with the short time limits of a call in which a caller waits.
+    """
+
+    def __init__(self, sqs: Operations, url: str, *, urgent: Operations | None = None) -> None:
+        self._sqs = sqs
+        self._urgent = urgent or sqs
+        self._url = url
+
+    def send(self, message: messages.QueueMessage, *, urgent: bool = False) -> None:
+        """Send one message.
+
+        Args:
+            message: the fact or command.
+            urgent: whether a caller waits meanwhile.
+
+        Raises:
+            QueueUnavailable: the queue did not take it within the time limits.
+        """
+        sqs = self._urgent if urgent else self._sqs
+        self._call(sqs, "SendMessage", {"MessageBody": messages.write_message(message)})
+
+    def send_all(self, several: Iterable[messages.QueueMessage]) -> int:
+        """Send messages, ten to a call, and return how many were sent.
+
+        Raises:
+            QueueUnavailable: the queue refused some. It may have taken those before them.
+        """
+        rest, sent = iter(several), 0
+        while chunk := list(islice(rest, MAX_ENTRIES)):
+            entries = [
+                {"Id": str(index), "MessageBody": messages.write_message(message)}
+                for index, message in enumerate(chunk)
+            ]
+            answer = self._call(self._sqs, "SendMessageBatch", {"Entries": entries})
+            if refused := answer.get("Failed"):
+                raise QueueUnavailable(f"SendMessageBatch: {refused[0]['Code']}")
+            sent += len(chunk)
+        return sent
+
+    def _call(self, sqs: Operations, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return sqs.call(operation, {"QueueUrl": self._url, **parameters})
+        except CallFailed as error:
+            raise QueueUnavailable(str(error)) from error

@@ -1,0 +1,238 @@
+"""Consent to being recorded: how a rule asks for it, and the proof that is kept.
+
+Three kinds. An *announcement* tells the caller before the connect. A *menu* asks, and records only those who
+press the key. A *header* is the app's word that it has asked, which is the only way to ask in an in-app call:
+Sinch sends no PIE there.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from call_recorder.answering.patterns import Pattern, matches
+from call_recorder.facts.call_details import Consent, ConsentOutcome
+from call_recorder.sinch.callbacks import MAX_TEXT, CallHeader, MenuResult, is_text
+from call_recorder.sinch.locales import voice_locale, voice_locales
+from call_recorder.sinch.strict import Listed, Strict
+from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, RunMenu, Say
+
+KEYS = "0123456789*#"
+
+_MAIN = "main"
+_KEY = "key"
+_MAX_HEADER_VALUE = 256
+
+
+class Prompt(Strict):
+    """What a caller hears: ``text``, spoken in ``locale``, or the file at a URL."""
+
+    text: Annotated[str, Field(min_length=1, max_length=600)] | None = None
+    file: Annotated[str, Field(pattern=r"^https://\S+$", max_length=1024)] | None = None
+    locale: Annotated[str, Listed(voice_locale, voice_locales)] | None = None
+
+    @field_validator("text")
+    @classmethod
+    def _fits_a_menu(cls, text: str | None) -> str | None:
+        if text and set(text) & set("[]"):
+            raise ValueError("leave [ and ] out; Sinch marks spoken text with them")
+        if text and ";" in text:
+            raise ValueError("write a comma or a full stop for each ; since Sinch takes it for the end of the prompt")
+        return text
+
+    @field_validator("file")
+    @classmethod
+    def _is_one_file(cls, file: str | None) -> str | None:
+        if file and ";" in file:
+            raise ValueError("write %3B for each ; since Sinch takes it for the end of the prompt")
+        return file
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if (self.text is None) == (self.file is None):
+            raise ValueError("write either text or file")
+        return self
+
+    @property
+    def said(self) -> str:
+        """The prompt as it is kept for proof: its text, or its file's URL."""
+        return self.text or self.file or ""
+
+    def instruction(self) -> Instruction:
+        """Return the instruction that plays the prompt."""
+        if self.text:
+            return Say(text=self.text, locale=self.locale)
+        return PlayFiles(ids=(self.said,), locale=self.locale)
+
+    def in_menu(self) -> str:
+        """Return the prompt as a menu plays it."""
+        return f"#tts[{self.text}]" if self.text else self.said
+
+
+class Announcement(Strict):
+    """The caller is told, then connected and recorded."""
+
+    kind: Literal["announcement"]
+    prompt: Prompt
+
+
+class ConsentMenu(Strict):
+    """The caller is asked and recorded only after pressing ``accept``; all else connects unrecorded.
+
+    After a menu Sinch does not allow a connect to an app user. ``username_by_conference`` lets such a call go
+    to a conference of its own instead, which the app then joins.
+    """
+
+    kind: Literal["menu"]
+    prompt: Prompt
+    accept: Annotated[str, Field(pattern=r"^[0-9*#]$")] = "1"
+    repeats: Annotated[int, Field(ge=0, le=5)] = 1
+    timeout_mills: Annotated[int, Field(ge=500, le=30_000)] = 5000
+    username_by_conference: bool = False
+
+    @property
+    def question(self) -> str:
+        """A fingerprint of what is asked and of the key that agrees, to tell whether they have changed since."""
+        return hashlib.sha256(f"{self.accept}{self.prompt.said}".encode()).hexdigest()[:8]
+
+    def action(self, ticket: MenuTicket) -> RunMenu:
+        """Return the menu for one call; every key ends it, so that no key is asked for twice."""
+        options = tuple(MenuOption(dtmf=key, action=f"return({ticket.value(key)})") for key in KEYS)
+        prompt = self.prompt.in_menu()
+        menu = Menu(
+            id=_MAIN,
+            main_prompt=prompt,
+            repeat_prompt=prompt,
+            repeats=self.repeats,
+            max_digits=1,
+            timeout_mills=self.timeout_mills,
+            options=options,
+        )
+        return RunMenu(barge=True, locale=self.prompt.locale, main_menu=_MAIN, enable_voice=False, menus=(menu,))
+
+
+class HeaderConsent(Strict):
+    """The app has asked and says so in a call header; absent, or of another value, the call is not recorded."""
+
+    kind: Literal["header"]
+    header: Annotated[str, Field(min_length=1, max_length=256)]
+    value: Pattern
+
+    def given(self, headers: tuple[CallHeader, ...]) -> tuple[bool, str | None]:
+        """Return whether consent is in, and the value that says so or does not."""
+        values = [each.value or "" for each in headers if (each.key or "").lower() == self.header.lower()]
+        # Of a header that is there twice, with two answers, the one against it counts.
+        against = [value for value in values if not matches(self.value, value)]
+        return bool(values) and not against, next(iter(against or values), None)
+
+
+ConsentRule = Announcement | ConsentMenu | HeaderConsent
+
+
+def prove_announcement(rule: str, announcement: Announcement, at: datetime) -> Consent:
+    """Return the proof of an announcement, which precedes the connect in the same answer."""
+    return Consent(at=at, kind="announcement", rule=rule, outcome="announced", prompt=announcement.prompt.said)
+
+
+def prove_header(rule: str, consent: HeaderConsent, headers: tuple[CallHeader, ...], at: datetime) -> Consent:
+    """Return the proof of what the app's header says."""
+    given, value = consent.given(headers)
+    return Consent(
+        at=at,
+        kind="header",
+        rule=rule,
+        outcome="accepted" if given else "declined",
+        header=consent.header,
+        header_value=value[:_MAX_HEADER_VALUE] if value is not None else None,
+    )
+
+
+def prove_menu(rule: str, menu: ConsentMenu, result: MenuResult, at: datetime) -> Consent:
+    """Return the proof of how a menu ended. A key without its ticket agrees to nothing: what was asked is not sure."""
+    return Consent(
+        at=at, kind="menu", rule=rule, outcome=_ended(menu, result), prompt=menu.prompt.said, key=_key(result)
+    )
+
+
+def proves(proof: Consent | None, rule: str, consent: ConsentRule | None) -> bool:
+    """Tell whether a proof is of the consent that a rule asks for."""
+    if consent is None:
+        return True
+    if proof is None or not proof.given or (proof.rule, proof.kind) != (rule, consent.kind):
+        return False
+    match consent:
+        case HeaderConsent(header=header, value=pattern):
+            value = proof.header_value
+            # One that was cut may have said something else.
+            whole = value is not None and len(value) < _MAX_HEADER_VALUE
+            return whole and (proof.header or "").lower() == header.lower() and matches(pattern, value or "")
+        case ConsentMenu(accept=accept, prompt=prompt):
+            return (proof.prompt, proof.key) == (prompt.said, accept)
+        case Announcement(prompt=prompt):
+            return proof.prompt == prompt.said
+
+
+def _ended(menu: ConsentMenu, result: MenuResult) -> ConsentOutcome:
+    match result.type:
+        case "return":
+            if _key(result) != menu.accept:
+                return "declined"
+            return "accepted" if MenuTicket.of(result) else "error"
+        case "timeout" | "hangup" | "invalidinput" as ended:
+            return ended
+        case _:
+            return "error"
+
+
+def _key(result: MenuResult) -> str | None:
+    name, _, rest = (result.value or "").partition(".")
+    key = rest.partition(".")[0]
+    pressed = result.type == "return" and name == _KEY and len(key) == 1 and key in KEYS
+    return key if pressed else None
+
+
+@dataclass(frozen=True, slots=True)
+class MenuTicket:
+    """What is needed to go on after a menu. A PIE carries no destination, so this travels in the value of each key.
+
+    ``question`` is that of the menu which was played: a key agrees to what was asked, not to what a profile that
+    changed meanwhile would ask.
+    """
+
+    rule: str
+    question: str
+    to_type: str
+    endpoint: str
+
+    def value(self, key: str) -> str:
+        """Return what the menu returns when the caller presses a key."""
+        fields = [self.rule, self.question, self.to_type, self.endpoint]
+        packed = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+        return f"{_KEY}.{key}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
+
+    @property
+    def fits(self) -> bool:
+        """Whether the ticket comes back whole: longer values are read only in part."""
+        return len(self.value(KEYS[0])) <= MAX_TEXT
+
+    @classmethod
+    def of(cls, result: MenuResult) -> MenuTicket | None:
+        """Read a ticket back from what a menu ended with; ``None`` if it carries none."""
+        name, _, rest = (result.value or "").partition(".")
+        packed = rest.partition(".")[2]
+        if name != _KEY:
+            return None
+        try:
+            fields = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+        except (binascii.Error, ValueError, RecursionError):
+            return None
+        if not isinstance(fields, list) or len(fields) != 4 or not all(is_text(each) for each in fields):
+            return None
+        return cls(*fields)

@@ -1,0 +1,406 @@
+"""The recording profile: what an operator writes, checked when it is read.
+
+A profile is JSON. Whatever in it cannot work is refused with the field's name and what to write instead, so
+that nobody learns of it from a missing recording, and no caller waits while Sinch refuses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from call_recorder.answering.consent import ConsentMenu, ConsentRule, HeaderConsent
+from call_recorder.answering.destinations import Destination
+from call_recorder.answering.patterns import Pattern, matches, overlap
+from call_recorder.sinch.callbacks import IceCallback
+from call_recorder.sinch.strict import Strict
+from call_recorder.sinch.svaml import (
+    Connect,
+    ConnectConf,
+    ConnectMxp,
+    ConnectPstn,
+    ConnectSip,
+    Hangup,
+    TranscriptionOptions,
+)
+
+ToType = Literal["number", "username", "sip", "did", "conference"]
+Format = Annotated[str, Field(pattern=r"^(mp3|wav)$", description="mp3; wav is not documented for Sinch Voice v1")]
+
+_PARAMETER = "recording-profile"
+_NO_SUCH_FIELD = "no such field; check its spelling or leave it out"
+_ACTIONS = frozenset({"connectMxp", "connectPstn", "connectConf", "connectSip", "hangup"})
+_CONSENTS = frozenset({"announcement", "menu", "header"})
+_SHARED_CONFERENCE = (
+    "whoever declined would join a conference that others have recorded; announce it instead, "
+    "or keep conferences out of the rule with when.toType"
+)
+_NO_APP_USER_AFTER_MENU = (
+    "Sinch connects nobody to an app user after a menu; set usernameByConference to true, "
+    "or keep app users out of the rule with when.toType"
+)
+_NO_ANSWER_REPORTED = (
+    "Sinch does not report that it was answered; start with the connect, or keep it out of the rule with when.toType"
+)
+
+_UPSTREAM_FORM = "write https://host/path, without user, query or fragment"
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{0,5}))?")
+
+_DIRECT: dict[ToType, type[Connect]] = {
+    "username": ConnectMxp,
+    "number": ConnectPstn,
+    "sip": ConnectSip,
+    "conference": ConnectConf,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileProblem:
+    """What cannot work in a profile: the path of keys and indexes that leads to it, and the sentence about it."""
+
+    path: tuple[int | str, ...]
+    sentence: str
+
+
+class ProfileRefused(ValueError):
+    """A parameter cannot be used; the text is one sentence that names parameter, field and mend."""
+
+
+def _several(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _lower(value: Any) -> Any:
+    several = _several(value)
+    return (
+        tuple(each.lower() if isinstance(each, str) else each for each in several)
+        if isinstance(several, tuple)
+        else value
+    )
+
+
+def _checked(template: str) -> str:
+    Destination.parse(template)
+    return template
+
+
+Template = Annotated[
+    str, AfterValidator(_checked), Field(description="s3://, azure:// or gs:// URL with {callId} in its file's name")
+]
+_OneOrMore = BeforeValidator(_several, json_schema_input_type=Pattern | list[Pattern])
+Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1), _OneOrMore]
+Words = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[a-z]+$")], ...],
+    Field(min_length=1),
+    BeforeValidator(_lower, json_schema_input_type=str | list[str]),
+]
+ToTypes = Annotated[
+    tuple[ToType, ...], Field(min_length=1), BeforeValidator(_lower, json_schema_input_type=ToType | list[ToType])
+]
+
+
+class When(Strict):
+    """Conditions on an incoming call, which all must hold; of several values of one, any may.
+
+    ``from`` is the caller's number or username, ``to`` what was dialled, ``to_type`` its type in the ICE,
+    ``conference`` the id of the conference that the call goes to.
+    """
+
+    domain: Words | None = None
+    origination_type: Words | None = None
+    to_type: ToTypes | None = None
+    from_: Patterns | None = Field(None, alias="from")
+    to: Patterns | None = None
+    call_headers: dict[str, Pattern] | None = None
+    custom: Patterns | None = None
+    conference: Patterns | None = None
+
+    def mismatch(self, ice: IceCallback, conference_id: str | None) -> str | None:
+        """Return the name of the first condition that does not hold, or ``None`` if all do."""
+        to = ice.to
+        held = {
+            "domain": self.domain is None or ice.domain in self.domain,
+            "originationType": self.origination_type is None or ice.origination_type in self.origination_type,
+            "toType": self.to_type is None or (to is not None and to.type in self.to_type),
+            "from": _any_fits(self.from_, ice.caller),
+            "to": _any_fits(self.to, to.endpoint if to else None),
+            "callHeaders": all(self._has(ice, key, pattern) for key, pattern in (self.call_headers or {}).items()),
+            "custom": _any_fits(self.custom, ice.custom),
+            "conference": _any_fits(self.conference, conference_id),
+        }
+        return next((condition for condition, holds in held.items() if not holds), None)
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """The names of the conditions that are made."""
+        fields = type(self).model_fields
+        return frozenset(fields[name].alias or name for name in fields if getattr(self, name) is not None)
+
+    @staticmethod
+    def _has(ice: IceCallback, key: str, pattern: str) -> bool:
+        values = (each.value or "" for each in ice.call_headers if (each.key or "").lower() == key.lower())
+        return any(matches(pattern, value) for value in values)
+
+
+def _any_fits(patterns: tuple[str, ...] | None, text: str | None) -> bool:
+    return patterns is None or (text is not None and any(matches(pattern, text) for pattern in patterns))
+
+
+class Rule(Strict):
+    """Says whether a call is recorded, and how. The first rule whose ``when`` holds decides.
+
+    ``sample`` is the share of calls to record, ``start`` whether capture begins with the connect or when the
+    callee answers. Destination, format and transcription stand in for the profile's. ``retention_days`` is how
+    long the item of the recording is kept.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+    when: When = Field(default_factory=When)
+    record: bool
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    start: Literal["connect", "answer"] = "connect"
+    consent: Annotated[ConsentRule, Field(discriminator="kind")] | None = None
+    destination: Template | None = None
+    format: Format | None = None
+    transcription: TranscriptionOptions | None = None
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
+    @model_validator(mode="after")
+    def _nothing_to_say_if_not_recorded(self) -> Self:
+        said = self.model_fields_set - {"name", "when", "record"}
+        if not self.record and said:
+            raise ValueError(f"record is false, so leave out {', '.join(sorted(map(to_camel, said)))}")
+        return self
+
+
+class Route(Strict):
+    """Where a dialled number goes. ``to`` is the number, or a pattern with ``*``; the first match counts."""
+
+    to: Pattern
+    action: Annotated[ConnectMxp | ConnectPstn | ConnectConf | ConnectSip | Hangup, Field(discriminator="name")]
+
+    @field_validator("action")
+    @classmethod
+    def _no_recording(cls, action: Any) -> Any:
+        if getattr(action, "record", None) or getattr(action, "recording_options", None):
+            raise ValueError("leave record and recordingOptions out; the rules decide who is recorded")
+        return action
+
+    def matches(self, endpoint: str) -> bool:
+        """Tell whether ``endpoint`` goes this way."""
+        return matches(self.to, endpoint)
+
+
+class Upstream(Strict):
+    """A backend that already answers Sinch's callbacks: where to forward them."""
+
+    url: Annotated[str, Field(max_length=1024)]
+
+    @field_validator("url")
+    @classmethod
+    def _https_to_a_host(cls, url: str) -> str:
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError("write the URL in plain ASCII")
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # brackets around what is no IPv6 address
+            raise ValueError(_UPSTREAM_FORM) from None
+        address = _HOST_AND_PORT.fullmatch(parts.netloc)
+        if parts.scheme != "https" or not address or parts.query or parts.fragment:
+            raise ValueError(_UPSTREAM_FORM)
+        if address["port"] and not 0 < int(address["port"]) < 65536:
+            raise ValueError("port out of range 1-65535")
+        return url
+
+
+class RecordingProfile(Strict):
+    """Destination, format, transcription, rules, routes and upstream of one Sinch application.
+
+    ``destination`` absent means the stack's own bucket. No rules: nothing is recorded.
+    """
+
+    destination: Template | None = None
+    format: Format = "mp3"
+    notification_events: bool = True
+    transcription: TranscriptionOptions | None = None
+    rules: tuple[Rule, ...] = ()
+    routes: tuple[Route, ...] = ()
+    upstream: Upstream | None = None
+
+    @model_validator(mode="after")
+    def _sinch_can_do_it(self) -> Self:
+        for problem in self.contradictions(range(len(self.rules))):
+            raise ValueError(problem.sentence)
+        return self
+
+    def contradictions(self, indexes: Sequence[int]) -> Iterator[ProfileProblem]:
+        """Yield what the rules ask that Sinch does not do, or that goes against each other.
+
+        Args:
+            indexes: the rules' places in the profile as it is written, which may have others besides.
+        """
+        names = set()
+        for index, rule in zip(indexes, self.rules, strict=True):
+            where = f"rules[{index}] ({rule.name})"
+            if rule.name in names:
+                sentence = f"{where}: name: another rule has this name; give each its own"
+                yield ProfileProblem(("rules", index, "name"), sentence)
+            names.add(rule.name)
+            for field, mend in self._impossible(rule):
+                yield ProfileProblem(("rules", index, field), f"{where}: {field}: {mend}")
+
+    def _impossible(self, rule: Rule) -> Iterator[tuple[str, str]]:
+        """Yield what a rule asks of Sinch that Sinch does not do: the field and the mend."""
+        ways = dict(self._ways(rule))
+        if isinstance(rule.consent, ConsentMenu):
+            yield from self._impossible_menu(rule, rule.consent, ways)
+        if isinstance(rule.consent, ConsentMenu | HeaderConsent) and ConnectConf in ways:
+            yield (
+                "consent",
+                f"{ways[ConnectConf]}: {_SHARED_CONFERENCE}",
+            )
+        if rule.start == "answer":
+            yield from self._impossible_on_answer(rule, ways)
+
+    def _impossible_menu(
+        self, rule: Rule, menu: ConsentMenu, ways: dict[type[Connect], str]
+    ) -> Iterator[tuple[str, str]]:
+        origins = rule.when.origination_type or rule.when.domain
+        if origins is None or "mxp" in origins:
+            yield "consent", 'Sinch runs no menu in in-app calls; add when.originationType, such as "pstn"'
+        if self.upstream:
+            yield "consent", "a menu would take the place of the upstream's answer; use an announcement or a header"
+        if ConnectMxp in ways and not menu.username_by_conference:
+            yield (
+                "consent",
+                f"{ways[ConnectMxp]}: {_NO_APP_USER_AFTER_MENU}",
+            )
+
+    def _impossible_on_answer(self, rule: Rule, ways: dict[type[Connect], str]) -> Iterator[tuple[str, str]]:
+        for connect in (ConnectMxp, ConnectConf):
+            if connect in ways:
+                yield (
+                    "start",
+                    f"{ways[connect]}: {_NO_ANSWER_REPORTED}",
+                )
+        if self.upstream:
+            yield "start", "the upstream answers what follows the connect; start with the connect"
+        for route in self._reachable_routes(rule):
+            if getattr(route.action, "suppress_callbacks", None):
+                yield "start", f"the route to {route.to} has suppressCallbacks, so no answer is reported; leave it out"
+
+    def _ways(self, rule: Rule) -> Iterator[tuple[type[Connect], str]]:
+        """Yield the connect actions that a call under this rule can take, each with what leads to it."""
+        to_types = rule.when.to_type or (*_DIRECT, "did")
+        for route in self._reachable_routes(rule):
+            if not isinstance(route.action, Hangup):
+                yield type(route.action), f"the route to {route.to}"
+        for to_type, connect in _DIRECT.items():
+            if to_type in to_types:
+                yield connect, f"a call to a {to_type}"
+
+    def _reachable_routes(self, rule: Rule) -> Iterator[Route]:
+        """Yield the routes that a call under this rule can take."""
+        if "did" in (rule.when.to_type or ("did",)):
+            for route in self.routes:
+                if any(overlap(route.to, pattern) for pattern in rule.when.to or ("*",)):
+                    yield route
+
+    @classmethod
+    def parse(cls, text: str) -> RecordingProfile:
+        """Read a profile's JSON.
+
+        Raises:
+            ProfileRefused: it cannot work.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            problems = field_problems(error)
+            # A misspelt field makes two problems; the one that names it is the one to tell.
+            first = next((each for each in problems if each.sentence.endswith(_NO_SUCH_FIELD)), problems[0])
+            raise ProfileRefused(first.sentence) from None
+
+    def route(self, endpoint: str) -> Route | None:
+        """Return the first route for a dialled number, or ``None``."""
+        return next((route for route in self.routes if route.matches(endpoint)), None)
+
+    @property
+    def asks_by_menu(self) -> bool:
+        """Whether any rule asks by a menu, so that a PIE is about a question that was asked here."""
+        return any(isinstance(rule.consent, ConsentMenu) for rule in self.rules)
+
+    @property
+    def records_on_answer(self) -> bool:
+        """Whether any rule starts with the answer, so that an ACE needs to know the call."""
+        return any(rule.start == "answer" for rule in self.rules)
+
+    @property
+    def goes_on_after_ice(self) -> bool:
+        """Whether a PIE or an ACE may need to know the call."""
+        return self.asks_by_menu or self.records_on_answer
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """The call headers that conditions name."""
+        return frozenset(name for rule in self.rules for name in rule.when.call_headers or ())
+
+    def rule(self, name: str) -> Rule | None:
+        """Return the rule of this name, or ``None``."""
+        return next((rule for rule in self.rules if rule.name == name), None)
+
+
+def field_problems(error: ValidationError) -> list[ProfileProblem]:
+    """Return what pydantic has against a profile, in the operator's words."""
+    errors = error.errors(include_input=False, include_url=False)
+    return [ProfileProblem(_path(each["loc"]), _sentence(each)) for each in errors]
+
+
+def _sentence(error: ErrorDetails) -> str:
+    cause = error.get("ctx", {}).get("error")
+    if error["type"] == "json_invalid":
+        return f"{_PARAMETER}: write a JSON object; this is not valid JSON: {cause}"
+    match error["type"]:
+        case "extra_forbidden":
+            mend = _NO_SUCH_FIELD
+        case "missing":
+            mend = "missing; write it"
+        case "string_pattern_mismatch":
+            mend = f"write something that matches {error['ctx']['pattern']}"
+        case _ if isinstance(cause, ValueError):
+            mend = str(cause)
+        case _:
+            mend = error["msg"][0].lower() + error["msg"][1:]
+    # A refusal of rules against each other has no place of its own and names the rule itself.
+    whole = "" if isinstance(cause, ValueError) else "the whole"
+    return ": ".join(filter(None, (_PARAMETER, _field(_path(error["loc"])) or whole, mend)))
+
+
+def _path(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return a location of pydantic's without the names of members, which it adds where one of several is chosen."""
+
+    def named_by_union(before: int | str, part: int | str) -> bool:
+        # A header consent has a field of that name, besides.
+        return (part in _ACTIONS and before == "action") or (part in _CONSENTS and before == "consent")
+
+    pairs = zip(("", *location), location, strict=False)
+    return tuple(part for before, part in pairs if not named_by_union(before, part))
+
+
+def _field(path: tuple[int | str, ...]) -> str:
+    field = ""
+    for part in path:
+        if isinstance(part, int):
+            field += f"[{part}]"
+        else:
+            field += f".{part}" if field else part
+    return field

@@ -1,0 +1,1 @@
+"""The contract between the functions: call facts, commands, and the queue messages that carry them."""

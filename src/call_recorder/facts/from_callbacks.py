@@ -1,0 +1,97 @@
+"""The fact that a DiCE, a notification or an unknown event reports."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from call_recorder.facts.call_details import CallEnd, CallingError, Notification
+from call_recorder.facts.facts import (
+    AnswerRefusedFact,
+    CallEndedFact,
+    Fact,
+    NotifiedFact,
+    RecordingAvailableFact,
+    RecordingFinishedFact,
+    TranscriptionAvailableFact,
+)
+from call_recorder.facts.identifiers import is_recordable
+from call_recorder.facts.model import MAX_ID_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_WORD_BYTES, clip
+from call_recorder.facts.redaction import redact
+from call_recorder.sinch.callbacks import Callback, DiceCallback, NotifyCallback, UnknownCallback
+
+
+def fact_from_callback(
+    callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: str, at: datetime, body: bytes
+) -> Fact:
+    """Return the fact that a callback without a question reports.
+
+    If the callback names both a call and a conference, NotifyFunction finds out which of the two is recorded
+    (``tracking/attribution.py``). If it names neither, the recording id is made from ``body``, so that a second
+    delivery makes no second item.
+
+    Args:
+        callback: the parsed callback.
+        application_key: the application that signed it.
+        at: when Sinch signed it. A notification has no time of its own.
+        body: its raw bytes.
+    """
+    about: dict[str, Any] = {
+        "recording_id": _recording_id(callback, body),
+        "application_key": application_key,
+        "call_id": clip(callback.call_id, MAX_ID_BYTES),
+        "conference_id": _conference_id(callback),
+    }
+    match callback:
+        case NotifyCallback():
+            return _fact_from_notification(callback, about, at)
+        case DiceCallback() if callback.call_id:
+            return CallEndedFact(**about, end=CallEnd.of(callback, at))
+        case _:
+            event = clip(callback.event, MAX_NAME_BYTES) or "unknown"
+            return NotifiedFact(**about, notification=Notification(at=at, type=event))
+
+
+def _fact_from_notification(notify: NotifyCallback, about: dict[str, Any], at: datetime) -> Fact:
+    destination = clip(notify.destination, MAX_URL_BYTES)
+    match (notify.type or "").lower():
+        case "recording_finished":
+            return RecordingFinishedFact(**about, at=at)
+        case "recording_available":
+            return RecordingAvailableFact(**about, at=at, destination=destination)
+        case "transcription_available":
+            return TranscriptionAvailableFact(**about, at=at, destination=destination)
+        case "callingerror":
+            error = CallingError(
+                at=at,
+                code=clip(_redact(notify.error_code), MAX_WORD_BYTES),
+                message=clip(_redact(notify.error_message), MAX_NAME_BYTES),
+                user=clip(notify.user, MAX_NAME_BYTES),
+            )
+            return AnswerRefusedFact(**about, error=error)
+        case _:
+            notification = Notification(
+                at=at,
+                type=clip(notify.type, MAX_NAME_BYTES) or "unknown",
+                destination=destination,
+                error_code=clip(_redact(notify.error_code), MAX_NAME_BYTES),
+                error_message=clip(_redact(notify.error_message), MAX_TEXT_BYTES),
+            )
+            return NotifiedFact(**about, notification=notification)
+
+
+def _redact(text: str | None) -> str | None:
+    return None if text is None else redact(text)
+
+
+def _recording_id(callback: Callback, body: bytes) -> str:
+    named = next(filter(is_recordable, (callback.conference_id, callback.call_id)), None)
+    return named or f"unattributed-{hashlib.sha256(body).hexdigest()[:32]}"
+
+
+def _conference_id(callback: Callback) -> str | None:
+    """Return the conference that a callback names, unless it names a recordable call and no recordable conference."""
+    if is_recordable(callback.call_id) and not is_recordable(callback.conference_id):
+        return None
+    return clip(callback.conference_id, MAX_ID_BYTES)

@@ -1,0 +1,52 @@
+"""The messages of the recording queue: facts and commands as JSON.
+
+A message that ``read_message`` cannot read fails alone: NotifyFunction reports it as failed, SQS delivers it again,
+and in the end SQS moves it to the dead-letter queue, which rings an alarm.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from call_recorder.facts.commands import Command
+from call_recorder.facts.facts import Fact, ObjectStoredFact, UploaderKeyChangedFact
+from call_recorder.facts.model import MAX_TEXT_BYTES
+
+QueueMessage = Fact | ObjectStoredFact | UploaderKeyChangedFact | Command
+
+_QUEUE_MESSAGE: TypeAdapter[QueueMessage] = TypeAdapter(
+    Annotated[QueueMessage, Field(discriminator="fact")], config=ConfigDict(defer_build=True)
+)
+
+_EMPTY_FIELD_NAME = re.compile(r'(?<!\\)""[ \t\r\n]*:')
+"""A field with an empty name, in JSON. Unknown fields are stored, and DynamoDB refuses an empty name."""
+
+
+class MalformedFact(ValueError):
+    """A queue message is no fact or command of a known version."""
+
+
+def read_message(body: str) -> QueueMessage:
+    """Read the body of a queue message.
+
+    Raises:
+        MalformedFact: it is no fact or command. The text names the wrong fields and quotes no value.
+    """
+    if _EMPTY_FIELD_NAME.search(body):
+        raise MalformedFact("not a call fact: a field without a name")
+    try:
+        return _QUEUE_MESSAGE.validate_json(body)
+    except ValidationError as error:
+        fields = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)}
+        raise MalformedFact(f"not a call fact: {', '.join(sorted(fields))[:MAX_TEXT_BYTES]}") from None
+
+
+def write_message(message: QueueMessage) -> str:
+    """Return the body of a queue message: JSON without the absent fields.
+
+    It is ASCII, since SQS refuses characters that XML does not allow.
+    """
+    return message.model_dump_json(exclude_none=True, ensure_ascii=True)

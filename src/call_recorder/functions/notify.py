@@ -1,0 +1,197 @@
+"""NotifyFunction: the consumer of the recording queue.
+
+It is the only writer of the tables and the only publisher of events. Sinch's notify events do not arrive here. Sinch
+sends all callbacks of an application to one URL, which CallbackFunction answers. CallbackFunction verifies them and
+queues them as facts (docs/decisions/0017).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from call_recorder.adapters import boto_clients, limits
+from call_recorder.adapters.dynamodb_tables import DynamoDbTables
+from call_recorder.adapters.eventbridge import RecordingsBus
+from call_recorder.adapters.s3_events import read_s3_event
+from call_recorder.facts.commands import CheckRecording
+from call_recorder.facts.facts import RecordingFact
+from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message
+from call_recorder.facts.model import Model
+from call_recorder.functions.settings import Settings
+from call_recorder.functions.telemetry import Telemetry, masked_id
+from call_recorder.tracking.fact_processor import BatchReport, Delivery, FactProcessor
+from call_recorder.tracking.outbox_item import Deadlines
+from call_recorder.tracking.published_events import Event, RecordingMissingEvent
+
+_METRICS = {
+    "Recording Requested": "RecordingsRequested",
+    "Recording Finished": "RecordingsFinished",
+    "Recording Available": "RecordingsAvailable",
+    "Transcription Available": "TranscriptionsAvailable",
+    "Recording Missing": "RecordingsMissing",
+    "Recording Unattributed": "RecordingsUnattributed",
+    "Uploader Key Changed": "UploaderKeysChanged",
+}
+
+
+class NotifySettings(Settings):
+    """Settings of NotifyFunction."""
+
+    recordings_table: Annotated[str, Field(min_length=3)]
+    places_table: Annotated[str, Field(min_length=3)]
+    recordings_bus: Annotated[str, Field(min_length=1)]
+    recordings_bucket: Annotated[str, Field(min_length=3)]
+    retention_days: Annotated[int, Field(ge=1, le=36_500)]
+    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
+
+    @property
+    def retention(self) -> timedelta:
+        """How long an item is kept."""
+        return timedelta(days=self.retention_days)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """How long to wait for what should come."""
+        return Deadlines(timedelta(seconds=self.grace_seconds), timedelta(seconds=self.longest_call_seconds))
+
+
+class FactBatchHandler:
+    """Processes a batch of queue messages, and returns those that must be delivered again.
+
+    Args:
+        processor: merges facts and publishes events.
+        telemetry: log and metrics.
+    """
+
+    def __init__(self, processor: FactProcessor, telemetry: Telemetry) -> None:
+        self._processor = processor
+        self._telemetry = telemetry
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Process an SQS event and return its partial batch response."""
+        deliveries: list[Delivery] = []
+        failed: dict[str, str] = {}
+        for record in event["Records"]:
+            try:
+                deliveries.append(Delivery(record["messageId"], _read(record["body"])))
+            except MalformedFact as error:
+                failed[record["messageId"]] = str(error)
+        report = self._processor.process(deliveries)
+        failed |= report.failed
+        self._report(deliveries, report, failed)
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+    def _report(self, deliveries: list[Delivery], report: BatchReport, failed: Mapping[str, str]) -> None:
+        messages = {delivery.id: delivery.message for delivery in deliveries}
+        for message_id, reason in failed.items():
+            message = messages.get(message_id)
+            self._telemetry.warning(
+                "fact not taken; it will be delivered again",
+                messageId=message_id,
+                recordingId=_masked_recording_id(message) if message else None,
+                fact=message.fact if message else None,
+                problem=reason,
+            )
+        for recording_id in report.missed:
+            self._telemetry.warning("call not recorded from its answer", recordingId=masked_id(recording_id))
+        if report.missed:
+            self._telemetry.count("AnswersNotRecorded", len(report.missed))
+        for event in report.published:
+            self._telemetry.info("event published", event=event.detail_type, eventId=event.id)
+            if isinstance(event, RecordingMissingEvent):
+                data = event.data
+                self._telemetry.warning(
+                    "recording missing", recordingId=masked_id(data.recording_id), reason=data.reason
+                )
+        for metric, number in Counter(map(_metric, report.published)).items():
+            self._telemetry.count(metric, number)
+        self._telemetry.count("FactsTaken", len(deliveries) - len(report.failed))
+        self._telemetry.count("FactsFailed", len(failed))
+        self._telemetry.flush()
+
+
+def _read(body: str) -> QueueMessage:
+    """Read a message of another function, or an event of the bucket."""
+    try:
+        return read_message(body)
+    except MalformedFact:
+        stored = read_s3_event(body)
+        if stored is None:
+            raise
+        return stored
+
+
+def _masked_recording_id(message: QueueMessage) -> str | None:
+    """Return the recording of a message for the log. A URL is not logged, since it may contain a phone number."""
+    return masked_id(message.recording_id) if isinstance(message, RecordingFact | CheckRecording) else None
+
+
+def _metric(event: Event) -> str:
+    """Return the metric that counts an event. A call that nobody answered has no recording, and rings no alarm."""
+    if isinstance(event, RecordingMissingEvent) and event.data.reason == "not-answered":
+        return "CallsNotAnswered"
+    return _METRICS[event.detail_type]
+
+
+def compose(
+    environment: Mapping[str, str], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> FactBatchHandler:
+    """Build the function from its environment.
+
+    Raises:
+        SettingsRefused: the environment is incomplete.
+    """
+    settings = NotifySettings.read(environment)
+    Model.build()
+    tables = DynamoDbTables(
+        boto_clients.tables(),
+        recordings=settings.recordings_table,
+        places=settings.places_table,
+        retention=settings.retention,
+        deadlines=settings.deadlines,
+    )
+    processor = FactProcessor(
+        tables=tables,
+        bus=RecordingsBus(boto_clients.bus(), settings.recordings_bus),
+        executor=ThreadPoolExecutor(limits.PARALLEL_CALLS),
+        clock=clock,
+        deadlines=settings.deadlines,
+        own_bucket=settings.recordings_bucket,
+    )
+    return FactBatchHandler(processor, Telemetry())
+
+
+@cache
+def _handler() -> FactBatchHandler:
+    return compose(os.environ)
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Lambda entry point: process a batch of queue messages."""
+    return _handler()(event)
+
+
+def _stay_on_one_processor() -> None:
+    """Run this process on one processor.
+
+    Its threads wait for AWS in parallel, but only one of them runs Python at a time. On two processors, switching
+    between them costs more than a sixth of the time of a batch.
+    """
+    if hasattr(os, "sched_setaffinity"):  # not everywhere that a local emulator runs
+        with suppress(OSError):  # a sandbox may forbid it; then it is as slow as before
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
+    _stay_on_one_processor()
+    _handler()

@@ -1,0 +1,139 @@
+"""RotationFunction: makes, hands out and replaces the access key with which Sinch uploads.
+
+It runs every hour. Invoked with ``{"rotate": true}`` it makes a new key at once, whatever the age of the one in use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.iam_keys import UploaderKeys
+from call_recorder.adapters.sqs import RecordingQueue
+from call_recorder.facts.errors import CallRecorderError, RotationIncomplete
+from call_recorder.functions.settings import ParameterPrefix, Settings
+from call_recorder.functions.telemetry import Telemetry
+from call_recorder.uploader_key.plan import RotationPolicy
+from call_recorder.uploader_key.rotation import Rotation, RotationReport
+
+
+class RotationSettings(Settings):
+    """Settings of RotationFunction. ``aws_region`` is set by Lambda itself."""
+
+    uploader_user_name: Annotated[str, Field(min_length=1)]
+    recordings_bucket: Annotated[str, Field(min_length=3)]
+    parameter_prefix: ParameterPrefix
+    parameters_kms_key_arn: str = ""
+    parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    key_max_age_days: Annotated[int, Field(ge=1, le=3_650)]
+    recording_queue_url: Annotated[str, Field(min_length=1)]
+    aws_region: Annotated[str, Field(min_length=1)]
+
+    @property
+    def rotation(self) -> RotationPolicy:
+        """By what rules the key is handed out and replaced."""
+        overlap = self.parameters_ttl_seconds + self.longest_call_seconds + self.grace_seconds
+        return RotationPolicy(
+            bucket=self.recordings_bucket,
+            region=self.aws_region,
+            max_age=timedelta(days=self.key_max_age_days),
+            overlap=timedelta(seconds=overlap),
+        )
+
+
+class RotationHandler:
+    """Takes the steps of the rotation that are due, and says what it did and what it waits for.
+
+    Args:
+        rotation: decides and takes the steps.
+        telemetry: log and metrics.
+    """
+
+    def __init__(self, rotation: Rotation, telemetry: Telemetry) -> None:
+        self._rotation = rotation
+        self._telemetry = telemetry
+
+    def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the steps that are due; return them, the problems, and what is waited for until when.
+
+        Raises:
+            CallRecorderError: there was nothing to go by, or a step failed. What else was due is done.
+        """
+        try:
+            report = self._rotation.run(order=event.get("rotate") is True)
+            self._report(report)
+            if report.failures:
+                raise RotationIncomplete("; ".join(report.failures))
+        except CallRecorderError as error:
+            self._telemetry.warning("rotation failed; the next run takes it up", problem=str(error))
+            self._telemetry.count("RotationProblems")
+            raise
+        finally:
+            self._telemetry.flush()
+        return _summary(report)
+
+    def _report(self, report: RotationReport) -> None:
+        for taken in report.taken:
+            self._telemetry.info("uploader key", step=taken.step, key=taken.key, applicationKey=taken.application)
+        for problem in report.problems:
+            self._telemetry.warning("rotation waits for somebody to see to it", problem=problem)
+        self._telemetry.count("RotationProblems", len(report.problems))
+        if report.days_overdue is not None:
+            self._telemetry.count("UploaderKeyDaysOverdue", report.days_overdue)
+
+
+def _summary(report: RotationReport) -> dict[str, Any]:
+    return {
+        "steps": [
+            {"step": taken.step, "key": taken.key}
+            | ({"applicationKey": taken.application} if taken.application else {})
+            for taken in report.taken
+        ],
+        "waits": [
+            {"to": wait.to} | ({"until": wait.until.isoformat(timespec="seconds")} if wait.until else {})
+            for wait in report.waits
+        ],
+        "problems": list(report.problems),
+    }
+
+
+def compose(
+    environment: Mapping[str, str], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> RotationHandler:
+    """Build the function from its environment.
+
+    Raises:
+        SettingsRefused: the environment is incomplete.
+    """
+    settings = RotationSettings.read(environment)
+    keys = UploaderKeys(
+        boto_clients.access_keys(),
+        boto_clients.credentials(),
+        user=settings.uploader_user_name,
+        prefix=settings.parameter_prefix,
+        kms_key=settings.parameters_kms_key_arn,
+    )
+    queue = RecordingQueue(boto_clients.queue(), settings.recording_queue_url)
+    return RotationHandler(Rotation(keys, queue, settings.rotation, clock), Telemetry())
+
+
+@cache
+def _locksmith() -> RotationHandler:
+    return compose(os.environ)
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Lambda entry point: take the steps that are due."""
+    return _locksmith()(event)
+
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
+    _locksmith()

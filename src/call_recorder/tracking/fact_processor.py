@@ -1,0 +1,465 @@
+"""The way of a fact: merge it into its item, publish the events that are due, mark them as published.
+
+For each item in a batch, one conditional write merges the facts and claims the events that are now due. Then the events
+are published, and another conditional write marks them. If the function crashes anywhere, SQS delivers the message
+again, and its delivery continues from the item: the item is the outbox (docs/decisions/0002).
+
+The object locations of the batch are written first. There an object finds its recording, and a recording finds the
+objects that came before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from call_recorder.facts.commands import CheckLocation, CheckRecording
+from call_recorder.facts.errors import BusUnavailable, TableUnavailable
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallEndedFact,
+    ObjectStoredFact,
+    RecordingFact,
+    UploaderKeyChangedFact,
+)
+from call_recorder.facts.messages import QueueMessage
+from call_recorder.facts.storage_urls import location_of
+from call_recorder.tracking.attribution import (
+    AboutRecording,
+    Attribution,
+    Check,
+    Hold,
+    Merge,
+    NotePassedOn,
+    Step,
+    item_names_to_load,
+    more_item_names,
+)
+from call_recorder.tracking.item_names import item_names
+from call_recorder.tracking.object_locations import ObjectLocation, find_owner
+from call_recorder.tracking.outbox_item import Claim, Deadlines, OutboxItem
+from call_recorder.tracking.published_events import Event, due_events, key_change_event
+from call_recorder.tracking.recording import Recording, WrongApplication
+
+CLAIM = timedelta(seconds=30)
+"""How long an event stays claimed. It is longer than the function's timeout and shorter than the visibility timeout of
+the queue, so the claim of a crashed delivery has ended when its message is delivered again."""
+
+MAX_CONFLICTS = 8
+"""How often a write is tried again because another one came first."""
+
+_Item = TypeVar("_Item", bound=OutboxItem)
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class Conflict(Exception):
+    """The stored item has another revision than a write expected. ``current`` is the stored item."""
+
+    def __init__(self, current: OutboxItem | None) -> None:
+        super().__init__("the item has changed")
+        self.current = current
+
+
+class DeliveredTwiceAtOnce(Exception):
+    """Another delivery of the same queue message is in progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItems:
+    """The items that exist, by their keys."""
+
+    recordings: Mapping[str, Recording] = field(default_factory=dict)
+    locations: Mapping[str, ObjectLocation] = field(default_factory=dict)
+
+
+class Tables(Protocol):
+    """The tables of recordings and object locations."""
+
+    def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
+        """Return the items that exist. Raises TableUnavailable."""
+
+    def save(self, item: _Item) -> _Item:
+        """Store an item over the revision that it was made from, and return it at its new revision.
+
+        Raises Conflict or TableUnavailable.
+        """
+
+
+class Bus(Protocol):
+    """The event bus."""
+
+    def publish(self, events: Sequence[Event]) -> set[str]:
+        """Publish events and return the ids of those that were published. Raises BusUnavailable if none was."""
+
+
+class Executor(Protocol):
+    """Runs calls in parallel, as executors of ``concurrent.futures`` do."""
+
+    def map(self, function: Callable[[_In], _Out], items: Iterable[_In], /) -> Iterator[_Out]:
+        """Yield the result of each call, in the order of the items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The id and the content of a queue message."""
+
+    id: str
+    message: QueueMessage
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """The result of a batch.
+
+    Attributes:
+        published: the events that were published.
+        failed: the ids of the messages that must be delivered again, each with the reason.
+        missed: the recordings of calls that have ended and should have been recorded from their answer.
+    """
+
+    published: tuple[Event, ...]
+    failed: Mapping[str, str]
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[_Item]):
+    """The result for one item: the ids of its messages, the item as stored, and the events that this batch claimed."""
+
+    messages: tuple[str, ...]
+    item: _Item | None = None
+    due: tuple[Event, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordingChange:
+    """What the messages of a batch change in one recording's item, as it was loaded."""
+
+    loaded: Recording
+    messages: tuple[str, ...]
+    steps: tuple[Step, ...]
+    now: datetime
+    deadlines: Deadlines
+    own_bucket: str
+
+    @property
+    def stored(self) -> Recording | None:
+        return self.loaded if self.loaded.revision else None
+
+    def apply(self, stored: Recording | None) -> Recording | None:
+        """Return the changed item, or ``None`` if nothing is to be stored."""
+        recording = _own_item(self.loaded, stored)
+        if recording.revision == 0 and not any(map(_makes_an_item, self.steps)):
+            return None
+        # The checks come last, so that a fact of the same batch counts.
+        for step in sorted(self.steps, key=lambda step: isinstance(step, Check)):
+            match step:
+                case Merge(fact=fact):
+                    recording = recording.merge(fact)
+                case Hold(fact=fact):
+                    recording = recording.hold(fact, self.now)
+                case NotePassedOn():
+                    recording = recording.note_passed_on(self.now)
+                case Check(at=at):
+                    recording = recording.mark_missing(at, self.deadlines, self.own_bucket)
+        return recording
+
+
+@dataclass(frozen=True, slots=True)
+class _LocationChange:
+    """What the messages of a batch change in the item of one object location."""
+
+    location: str
+    stored: ObjectLocation | None
+    deliveries: tuple[Delivery, ...]
+    now: datetime
+    deadlines: Deadlines
+    own_bucket: str
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        return tuple(delivery.id for delivery in self.deliveries)
+
+    def apply(self, stored: ObjectLocation | None) -> ObjectLocation | None:
+        """Return the changed item, or ``None`` if nothing is to be stored."""
+        messages = [delivery.message for delivery in self.deliveries]
+        if stored is None and all(isinstance(message, CheckLocation) for message in messages):
+            return None
+        location = stored or ObjectLocation(location=self.location)
+        # The owners come first, so that an object of the same batch has one.
+        for message in messages:
+            if owned := find_owner(message, self.own_bucket):
+                location = location.with_owner(owned[1])
+        for message in messages:
+            match message:
+                case ObjectStoredFact():
+                    location = location.with_object(message, self.now)
+                case CheckLocation(at=at):
+                    location = location.mark_unattributed(at, self.deadlines)
+        return location
+
+
+class _Change(Protocol[_Item]):
+    @property
+    def stored(self) -> _Item | None: ...
+
+    @property
+    def messages(self) -> tuple[str, ...]: ...
+
+    def apply(self, stored: _Item | None) -> _Item | None: ...
+
+
+class FactProcessor:
+    """Merges facts into the tables and publishes the events that are due.
+
+    Args:
+        tables: the tables of recordings and object locations.
+        bus: the event bus.
+        executor: runs the calls of one batch in parallel.
+        clock: the time in UTC.
+        deadlines: how long to wait for what should come.
+        own_bucket: the stack's bucket, which reports its objects.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        bus: Bus,
+        executor: Executor,
+        clock: Callable[[], datetime],
+        deadlines: Deadlines,
+        own_bucket: str,
+    ) -> None:
+        self._tables = tables
+        self._bus = bus
+        self._executor = executor
+        self._clock = clock
+        self._deadlines = deadlines
+        self._own_bucket = own_bucket
+
+    def process(self, deliveries: Sequence[Delivery]) -> BatchReport:
+        """Process a batch. A failure of one message affects no other recording."""
+        by_location = self._group_by_location(deliveries)
+        names = {name for delivery in deliveries for name in item_names_to_load(delivery.message)}
+        try:
+            stored = self._tables.load(names, by_location)
+            locations = list(self._executor.map(self._store, self._location_changes(by_location, stored)))
+            about = _about_recordings(deliveries, locations)
+            recordings = {**stored.recordings, **self._load_more(about, stored.recordings, names)}
+        except TableUnavailable as error:
+            return BatchReport((), {delivery.id: str(error) for delivery in deliveries})
+        changes = self._recording_changes(about, recordings)
+        entries: list[_Entry[OutboxItem]] = [
+            *locations,
+            *self._executor.map(self._store, changes),
+            *_key_changes(deliveries),
+        ]
+        published, problem = self._publish(entries)
+        entries = list(self._executor.map(lambda entry: self._mark(entry, published, problem), entries))
+        return BatchReport(
+            published=tuple(event for entry in entries for event in entry.due if event.id in published),
+            failed={message: entry.problem for entry in entries if entry.problem for message in entry.messages},
+            missed=tuple(_missed_answers(entries, deliveries)),
+        )
+
+    def _group_by_location(self, deliveries: Sequence[Delivery]) -> dict[str, list[Delivery]]:
+        """Return the messages about object locations, by location."""
+        grouped: dict[str, list[Delivery]] = defaultdict(list)
+        for delivery in deliveries:
+            match delivery.message:
+                case ObjectStoredFact(url=url):
+                    grouped[location_of(url)].append(delivery)
+                case CheckLocation(location=location):
+                    grouped[location].append(delivery)
+                case message:
+                    if owned := find_owner(message, self._own_bucket):
+                        grouped[owned[0]].append(delivery)
+        return grouped
+
+    def _location_changes(
+        self, by_location: Mapping[str, Sequence[Delivery]], stored: StoredItems
+    ) -> list[_LocationChange]:
+        now = self._clock()
+        return [
+            _LocationChange(
+                location, stored.locations.get(location), tuple(deliveries), now, self._deadlines, self._own_bucket
+            )
+            for location, deliveries in by_location.items()
+        ]
+
+    def _recording_changes(
+        self, about: Sequence[tuple[str, AboutRecording]], stored: Mapping[str, Recording]
+    ) -> list[_RecordingChange]:
+        """Return the changes by item."""
+        attribution = Attribution([message for _, message in about], stored, self._deadlines)
+        by_item: dict[tuple[str, str], tuple[list[str], list[Step]]] = {}
+        for message_id, message in about:
+            for step in attribution.steps(message):
+                ids, steps = by_item.setdefault((step.item.name, step.item.application_key), ([], []))
+                ids.append(message_id)
+                steps.append(step)
+        now = self._clock()
+        return [
+            _RecordingChange(
+                steps[0].item, tuple(dict.fromkeys(ids)), tuple(steps), now, self._deadlines, self._own_bucket
+            )
+            for ids, steps in by_item.values()
+        ]
+
+    def _load_more(
+        self, about: Sequence[tuple[str, AboutRecording]], stored: Mapping[str, Recording], names: set[str]
+    ) -> Mapping[str, Recording]:
+        """Load the items that only the object locations, or the loaded items, name."""
+        messages = [message for _, message in about]
+        more = {name for message in messages for name in item_names_to_load(message)}
+        more |= more_item_names(messages, stored)
+        return self._tables.load(more - names).recordings if more - names else {}
+
+    def _store(self, change: _Change[_Item]) -> _Entry[_Item]:
+        """Change an item, claim the events that are then due, and store it under its revision.
+
+        This is an optimistic write: after a conflict it starts again from the item that is stored now.
+        """
+        claim = Claim(by=change.messages[0], until=self._clock() + CLAIM)
+        stored = change.stored
+        try:
+            for _ in range(MAX_CONFLICTS):
+                changed = change.apply(stored)
+                if changed is None:
+                    return _Entry(change.messages)
+                due = due_events(changed)
+                unclaimed = self._unclaimed(due, changed, change.messages)
+                item = changed.keep_claims({event.id for event in due}).with_claims(unclaimed, claim)
+                try:
+                    item = item if item == stored else self._tables.save(item)
+                except Conflict as conflict:
+                    stored = conflict.current  # type: ignore[assignment]  # it has the type that was saved
+                    continue
+                claimed = tuple(event for event in due if item.claims.get(event.id) == claim)
+                return _Entry(change.messages, item, claimed)
+            raise TableUnavailable("the item kept changing")
+        except (TableUnavailable, DeliveredTwiceAtOnce, WrongApplication) as error:
+            return _Entry(change.messages, problem=str(error))
+
+    def _unclaimed(self, due: Iterable[Event], item: OutboxItem, messages: Collection[str]) -> list[str]:
+        """Return the ids of the due events that no other delivery is publishing.
+
+        The message of another delivery stays in the queue until its events are published, so this delivery may finish
+        without them. A delivery that finds a claim of its own message must fail: the message is delivered twice at
+        once, and no other message would continue its work.
+        """
+        now = self._clock()
+        held = {event_id: claim for event_id, claim in item.claims.items() if claim.until > now}
+        if any(event.id in held and held[event.id].by in messages for event in due):
+            raise DeliveredTwiceAtOnce("another delivery of the same message is under way")
+        return [event.id for event in due if event.id not in held]
+
+    def _publish(self, entries: Sequence[_Entry[OutboxItem]]) -> tuple[set[str], str]:
+        """Publish the claimed events. Return the ids of those that were published, and why others were not."""
+        due = [event for entry in entries for event in entry.due]
+        if not due:
+            return set(), ""
+        try:
+            return self._bus.publish(due), "the bus refused the event"
+        except BusUnavailable as error:
+            return set(), str(error)
+
+    def _mark(self, entry: _Entry[OutboxItem], published: Collection[str], problem: str) -> _Entry[OutboxItem]:
+        """Mark the published events in the item. The messages of an event that was not published fail."""
+        out = [event.id for event in entry.due if event.id in published]
+        item = entry.item
+        if out and item:
+            try:
+                self._mark_published(item, out)
+            except TableUnavailable as error:
+                return replace(entry, problem=str(error))
+        return entry if len(out) == len(entry.due) else replace(entry, problem=problem)
+
+    def _mark_published(self, item: OutboxItem, event_ids: Collection[str]) -> None:
+        """Store the mark, by an optimistic write as in ``_store``."""
+        for _ in range(MAX_CONFLICTS):
+            marked = item.with_published(event_ids, self._clock())
+            if marked == item:
+                return
+            try:
+                self._tables.save(marked)
+            except Conflict as conflict:
+                item = conflict.current or item
+            else:
+                return
+        raise TableUnavailable("the item kept changing")
+
+
+def _makes_an_item(step: Step) -> bool:
+    """Tell whether a step may make a new item. A check does not, nor does a withdrawal that may be forged."""
+    match step:
+        case Merge(fact=CallDecidedFact() as fact):
+            return not fact.applies_to_known_calls_only
+        case Check():
+            return False
+        case _:
+            return True
+
+
+def _about_recordings(
+    deliveries: Sequence[Delivery], locations: Sequence[_Entry[ObjectLocation]]
+) -> list[tuple[str, AboutRecording]]:
+    """Return the messages about recordings with their ids: those of the batch, and the objects of its locations.
+
+    A message whose location could not be written waits as a whole.
+    """
+    waiting = {message for entry in locations if entry.problem for message in entry.messages}
+    about: list[tuple[str, AboutRecording]] = [
+        (delivery.id, delivery.message)
+        for delivery in deliveries
+        if delivery.id not in waiting and isinstance(delivery.message, RecordingFact | CheckRecording)
+    ]
+    for entry in locations:
+        if entry.item:
+            about += [(message, fact) for fact in entry.item.files() for message in entry.messages]
+    return about
+
+
+def _own_item(loaded: Recording, stored: Recording | None) -> Recording:
+    """Return the item to write: the stored one, or a new one if there is none.
+
+    If another application took the name meanwhile, the item gets the name that holds its application key.
+    """
+    if stored is None:
+        return Recording(recording_id=loaded.recording_id, application_key=loaded.application_key)
+    if stored.application_key == loaded.application_key:
+        return stored
+    return Recording(
+        recording_id=item_names(loaded.recording_id, loaded.application_key)[-1],
+        application_key=loaded.application_key,
+    )
+
+
+def _key_changes(deliveries: Iterable[Delivery]) -> Iterator[_Entry[OutboxItem]]:
+    """Yield the events of changed uploader keys, which have no item."""
+    for delivery in deliveries:
+        if isinstance(delivery.message, UploaderKeyChangedFact):
+            yield _Entry((delivery.id,), due=(key_change_event(delivery.message),))
+
+
+def _missed_answers(entries: Iterable[_Entry[OutboxItem]], deliveries: Iterable[Delivery]) -> Iterator[str]:
+    """Yield the recordings that should have begun at the answer of a call, and did not.
+
+    Each is reported once, with the last of the facts that show it: the end of the call, or the decision if it comes
+    later.
+    """
+    last = {
+        delivery.id
+        for delivery in deliveries
+        if isinstance(delivery.message, CallEndedFact)
+        or (isinstance(delivery.message, CallDecidedFact) and delivery.message.awaited)
+    }
+    for entry in entries:
+        if isinstance(entry.item, Recording) and entry.item.answers_missed and last.intersection(entry.messages):
+            yield entry.item.recording_id

@@ -1,0 +1,360 @@
+"""Published events: what subscribers of the bus get to see.
+
+These models are a contract: each has a JSON Schema and a sample in ``schemas/``. A change that would break a
+consumer is a new ``SCHEMA_VERSION`` with schema files of its own. Events carry pointers, never audio, never
+credentials, and stay under 8 KB.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+from call_recorder.facts.call_details import CallStart
+from call_recorder.facts.facts import UploaderKeyChangedFact
+from call_recorder.tracking.object_locations import ObjectLocation
+from call_recorder.tracking.outbox_item import OutboxItem
+from call_recorder.tracking.recording import Reason, Recording, Witness
+from call_recorder.tracking.stored_file import UNNAMED, StoredFile
+
+SOURCE: Final = "call-recorder"
+SCHEMA_VERSION: Final = "1"
+
+_NAMESPACE: Final = uuid.UUID("8f6f2f0e-6a0e-5a8e-9d3b-3d6f1c2b7a41")
+
+Time = Annotated[
+    AwareDatetime,
+    PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
+    Field(
+        description="UTC, to the second",
+        examples=["2026-11-23T09:30:00Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+
+
+class _Published(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True
+    )
+
+
+class Metadata(_Published):
+    """Same for every event. ``eventId`` is the same however often this event goes out: deduplicate by it."""
+
+    event_id: str
+    schema_version: str = SCHEMA_VERSION
+    occurred_at: Time
+
+
+class File(_Published):
+    """Where a stored file is. ``bucket`` and ``key`` are there when the URL names a known store."""
+
+    url: str | None = None
+    storage: str | None = Field(None, description="s3, azure or gs")
+    bucket: str | None = Field(None, description="Bucket, or Azure's account/container")
+    key: str | None = None
+    size: int | None = Field(None, description="Bytes, if the stack's own bucket has it")
+    checksum: str | None = Field(None, description="S3's ETag of it")
+
+    @classmethod
+    def of(cls, file: StoredFile, requested_url: str | None) -> File:
+        """Describe a stored file; one that Sinch did not name is where it was asked to be."""
+        if file.url is None and requested_url is not None:
+            file = StoredFile.at_url(requested_url, file.at)
+        return cls(**file.model_dump(by_alias=False, include=set(cls.model_fields)))
+
+
+class ConsentProof(_Published):
+    """How consent was asked and what came of it."""
+
+    kind: Literal["announcement", "menu", "header"]
+    rule: str
+    outcome: str = Field(description="announced, accepted, declined, timeout, hangup, invalidinput or error")
+    at: Time
+    prompt: str | None = Field(None, description="The text that was spoken, or the URL of the file that was played")
+    key: str | None = Field(None, description="The key that was pressed in the menu")
+    header: str | None = Field(None, description="The call header that the app sets")
+    header_value: str | None = None
+
+
+class RecordingData(_Published):
+    """What every event says of its recording, as far as it was known when the event first went out."""
+
+    recording_id: str = Field(description="The call id, or the conference id for a conference recording")
+    application_key: str
+    call_id: str | None = None
+    conference_id: str | None = None
+    from_: str | None = Field(None, alias="from", description="Caller: number, username or address")
+    to: str | None = Field(None, description="Callee: number, username, address or conference")
+    to_type: str | None = None
+    domain: str | None = None
+    origination_type: str | None = None
+    custom: str | None = None
+    rule: str | None = Field(None, description="The profile's rule that decided to record")
+    consent: ConsentProof | None = Field(None, description="Of a conference, the first participant's")
+    retention_days: int | None = Field(None, description="Of the rule, where it differs from the stack's")
+    requested_at: Time | None = None
+
+
+class RecordingRequestedData(RecordingData):
+    """Sinch was asked to record."""
+
+    destination_url: str
+    format: str
+    transcription: bool
+
+
+class RecordingFinishedData(RecordingData):
+    """Sinch stopped recording; the file is not stored yet."""
+
+    finished_at: Time
+
+
+class RecordingAvailableData(RecordingData):
+    """The file is stored."""
+
+    available_at: Time
+    file: File
+
+
+class TranscriptionAvailableData(RecordingData):
+    """The transcript is stored."""
+
+    available_at: Time
+    file: File
+
+
+class RecordingMissingData(RecordingData):
+    """A recording was asked for, and nothing of its file is known when it should be."""
+
+    missing_since: Time = Field(description="When it was given up")
+    reason: Reason = Field(
+        description="not-answered: nobody talked. not-stored: Sinch stopped recording, and no file came; it reports "
+        "no failed upload. empty-file: the file has 0 bytes. not-recorded: to be recorded from its answer, and was "
+        "not. no-witness: nobody was asked to tell. not-announced: the call ended, and nothing was heard of its "
+        "recording. nothing-heard: not even of the call's end"
+    )
+    witnesses: list[Witness] = Field(
+        description="Who could have said that the file is there: notification (Sinch's), storage (the stack's bucket)"
+    )
+    destination_url: str | None = Field(None, description="Where the file should be")
+    finished_at: Time | None = None
+    ended_at: Time | None = Field(None, description="When the call ended; of a conference, its last participant's")
+    result: str | None = Field(None, description="How the call ended, as Sinch says; not of a conference")
+
+
+class RecordingUnattributedData(_Published):
+    """A file is in the bucket that belongs to no known recording."""
+
+    stored_at: Time
+    file: File
+
+
+class UploaderKeyChangedData(_Published):
+    """An access key that Sinch uploads with is changed."""
+
+    user: str = Field(description="The IAM user")
+    key: str = Field(description="The last characters of the access key's id")
+    step: Literal["created", "handed-out", "deactivated", "deleted"]
+
+
+class Event(_Published):
+    """One event: ``detail_type`` goes into the envelope, ``detail`` is the body."""
+
+    detail_type: ClassVar[str]
+    metadata: Metadata
+
+    @property
+    def id(self) -> str:
+        """The event's id, for short."""
+        return self.metadata.event_id
+
+    def detail(self) -> str:
+        """Return the event's detail as JSON, absent fields left out."""
+        return self.model_dump_json(exclude_none=True)
+
+
+class RecordingRequestedEvent(Event):
+    """A call or conference is to be recorded."""
+
+    detail_type: ClassVar[str] = "Recording Requested"
+    data: RecordingRequestedData
+
+
+class RecordingFinishedEvent(Event):
+    """Sinch stopped recording."""
+
+    detail_type: ClassVar[str] = "Recording Finished"
+    data: RecordingFinishedData
+
+
+class RecordingAvailableEvent(Event):
+    """A recording can be fetched."""
+
+    detail_type: ClassVar[str] = "Recording Available"
+    data: RecordingAvailableData
+
+
+class TranscriptionAvailableEvent(Event):
+    """A transcript can be fetched."""
+
+    detail_type: ClassVar[str] = "Transcription Available"
+    data: TranscriptionAvailableData
+
+
+class RecordingMissingEvent(Event):
+    """A recording did not come."""
+
+    detail_type: ClassVar[str] = "Recording Missing"
+    data: RecordingMissingData
+
+
+class RecordingUnattributedEvent(Event):
+    """A file came that is nobody's."""
+
+    detail_type: ClassVar[str] = "Recording Unattributed"
+    data: RecordingUnattributedData
+
+
+class UploaderKeyChangedEvent(Event):
+    """An access key of the uploader changes."""
+
+    detail_type: ClassVar[str] = "Uploader Key Changed"
+    data: UploaderKeyChangedData
+
+
+PUBLISHED: Final = (
+    RecordingRequestedEvent,
+    RecordingFinishedEvent,
+    RecordingAvailableEvent,
+    TranscriptionAvailableEvent,
+    RecordingMissingEvent,
+    RecordingUnattributedEvent,
+    UploaderKeyChangedEvent,
+)
+
+
+def due_events(item: OutboxItem) -> list[Event]:
+    """Return the events of an item that are not published yet."""
+    match item:
+        case Recording():
+            events = _recording_events(item)
+        case ObjectLocation():
+            events = _unattributed_events(item)
+        case _:
+            raise TypeError(f"{type(item).__name__} has no events")
+    return [event for event in events if event.id not in item.published]
+
+
+def key_change_event(change: UploaderKeyChangedFact) -> Event:
+    """Return the event of a changed access key. Two facts of one change, at two times, make one event."""
+    data = UploaderKeyChangedData(user=change.user, key=change.key, step=change.step)
+    return UploaderKeyChangedEvent(
+        metadata=_metadata(UploaderKeyChangedEvent, change.at, "", change.user, f"{change.key}\n{change.step}"),
+        data=data,
+    )
+
+
+def _unattributed_events(location: ObjectLocation) -> Iterator[Event]:
+    for stored in location.unattributed:
+        yield RecordingUnattributedEvent(
+            metadata=_metadata(RecordingUnattributedEvent, stored.at, "", stored.url),
+            data=RecordingUnattributedData(stored_at=stored.at, file=File.of(StoredFile.from_bucket(stored), None)),
+        )
+
+
+def _recording_events(recording: Recording) -> Iterator[Event]:
+    known = _known(recording)
+    about = (recording.application_key, recording.recording_id)
+    request = recording.first_request
+    if request:
+        yield RecordingRequestedEvent(
+            metadata=_metadata(RecordingRequestedEvent, request.at, *about),
+            data=RecordingRequestedData(
+                **known,
+                destination_url=request.destination_url,
+                format=request.format,
+                transcription=request.transcription,
+            ),
+        )
+    if recording.finished_at:
+        yield RecordingFinishedEvent(
+            metadata=_metadata(RecordingFinishedEvent, recording.finished_at, *about),
+            data=RecordingFinishedData(**known, finished_at=recording.finished_at),
+        )
+    requested_url = request.destination_url if request else None
+    for name, file in _named(recording.available):
+        yield RecordingAvailableEvent(
+            metadata=_metadata(RecordingAvailableEvent, file.at, *about, name),
+            data=RecordingAvailableData(**known, available_at=file.at, file=File.of(file, requested_url)),
+        )
+    for name, file in _named(recording.transcripts):
+        yield TranscriptionAvailableEvent(
+            metadata=_metadata(TranscriptionAvailableEvent, file.at, *about, name),
+            data=TranscriptionAvailableData(**known, available_at=file.at, file=File.of(file, None)),
+        )
+    # A file that came before this could be said makes it untrue.
+    for name, missing in () if recording.available and not recording.conference_id else recording.missing.items():
+        yield RecordingMissingEvent(
+            metadata=_metadata(RecordingMissingEvent, missing.at, *about, name),
+            data=RecordingMissingData(
+                **known,
+                **_end(recording),
+                missing_since=missing.at,
+                reason=missing.reason,
+                witnesses=list(missing.witnesses),
+                destination_url=requested_url,
+                finished_at=recording.finished_at,
+            ),
+        )
+
+
+def _named(files: dict[str, StoredFile]) -> Iterator[tuple[str, StoredFile]]:
+    """Yield the files to announce by name: none that is empty, and one without a name only while no other is known."""
+    known = {name: file for name, file in files.items() if not file.empty}
+    for name, file in known.items():
+        if name != UNNAMED or len(known) == 1:
+            yield name, file
+
+
+def _end(recording: Recording) -> dict[str, Any]:
+    if not recording.ends:
+        return {}
+    ended_at = max(end.at for end in recording.ends.values())
+    if recording.conference_id:
+        return {"ended_at": ended_at}
+    return {"ended_at": ended_at, "result": next(iter(recording.ends.values())).result}
+
+
+def _known(recording: Recording) -> dict[str, Any]:
+    call, request = recording.first_call, recording.first_request
+    known: dict[str, Any] = {
+        "recording_id": recording.recording_id,
+        "application_key": recording.application_key,
+        "call_id": recording.call_id,
+        "conference_id": recording.conference_id,
+    }
+    if call:
+        known |= call.model_dump(by_alias=False, include=set(CallStart.model_fields) & set(RecordingData.model_fields))
+    if request:
+        known |= {
+            "rule": request.rule,
+            "requested_at": request.at,
+            "retention_days": request.retention_days,
+        }
+    if recording.first_consent:
+        proof = recording.first_consent.model_dump(by_alias=False, include=set(ConsentProof.model_fields))
+        known["consent"] = ConsentProof(**proof)
+    return known
+
+
+def _metadata(event: type[Event], at: datetime, application_key: str, subject: str, name: str = "") -> Metadata:
+    """Return what makes an event the same however often it goes out: its kind, and which of what it is about."""
+    identity = "\n".join((application_key, subject, event.detail_type, name))
+    return Metadata(event_id=str(uuid.uuid5(_NAMESPACE, identity)), occurred_at=at)
