@@ -185,11 +185,11 @@ class Told:
             return False
         match rule.consent:
             case Announcement(prompt=prompt):
-                return prompt.said in self.said
+                return prompt.content in self.said
             case HeaderConsent():
                 return "yes" in self.headers
             case ConsentMenu(prompt=prompt, accept=accept):
-                return (prompt.said, accept) in self.agreed
+                return (prompt.content, accept) in self.agreed
             case _:
                 return True
 
@@ -477,7 +477,7 @@ class Calling:
             for menu in answer["action"]["menus"]:
                 for option in menu["options"]:
                     value = option["action"].removeprefix("return(").removesuffix(")")
-                    self.questions[value] = (asked.consent.prompt.said, asked.consent.accept)
+                    self.questions[value] = (asked.consent.prompt.content, asked.consent.accept)
 
     def check_capture(self, key: str, event: str, body: dict[str, Any], answer: dict[str, Any], told: Told) -> Rule:
         """Check that a rule in force records, and that consent is in if it records at once; return the rule."""
@@ -526,7 +526,7 @@ class Calling:
         assert (proof.kind, proof.rule, proof.at) == (rule.consent.kind, rule.name, obeyed.at)
         assert proof.given
         if rule.consent.kind != "header":
-            assert proof.prompt == rule.consent.prompt.said
+            assert proof.prompt == rule.consent.prompt.content
         self.reached["proof", rule.consent.kind] += 1
 
     def told_everywhere(self, key: str, call_id: str, heard: Heard, environment: Environment) -> bool:

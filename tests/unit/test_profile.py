@@ -21,6 +21,8 @@ from call_recorder.answering.profile import (
     ProfileRefused,
     RecordingProfile,
 )
+from call_recorder.answering.routing import route
+from call_recorder.sinch.callbacks import To
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, application
 
@@ -55,8 +57,8 @@ def test_the_example_of_every_field_is_taken() -> None:
     )
 
     assert profile.rules[0].record
-    assert profile.route("12017777777") is profile.routes[0]
-    assert profile.route("+4612017777777") is None
+    assert route(To(type="did", endpoint="12017777777"), profile) is profile.routes[0].action
+    assert route(To(type="did", endpoint="+4612017777777"), profile) is None
 
 
 def test_an_empty_profile_records_nothing() -> None:

@@ -21,6 +21,7 @@ from call_recorder.answering.profile import (
 )
 from call_recorder.answering.rules import (
     decide,
+    find_mismatch,
     is_in_sample,
 )
 from call_recorder.sinch.callbacks import IceCallback
@@ -44,7 +45,7 @@ CALL = sinch.ice(
 
 def mismatch(when: dict[str, Any], ice: dict[str, Any] = CALL, conference: str | None = None) -> str | None:
     conditions = When.model_validate_json(json.dumps(when))
-    return conditions.mismatch(IceCallback.model_validate(ice), conference)
+    return find_mismatch(conditions, IceCallback.model_validate(ice), conference)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,10 @@ def test_the_event_of_what_is_missing_has_one_id_whenever_and_however_often_it_i
 def test_what_is_looked_at_twice_at_once_is_missing_once(books: Books) -> None:
     books.take(requested())
     books.clock.advance(TOO_LATE.total_seconds())
-    first, second = (CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock() + timedelta(seconds=more)) for more in (0, 5))
+    first, second = (
+        CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock() + timedelta(seconds=more))
+        for more in (0, 5)
+    )
 
     books.take(first, second)
 
@@ -161,7 +164,11 @@ def test_a_recording_that_is_not_or_not_any_more_overdue_is_left_as_it_is(
     books.take(*facts)
     writes, calls = books.table.writes, books.bus.calls
 
-    books.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=sinch.NOW + PATIENCE.grace - timedelta(seconds=1)))
+    books.take(
+        CheckRecording(
+            recording_id=sinch.CALL, application_key="app", at=sinch.NOW + PATIENCE.grace - timedelta(seconds=1)
+        )
+    )
 
     assert (books.table.writes, books.bus.calls) == (writes, calls)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from call_recorder.answering.rules import Decision
-from call_recorder.facts.call_details import WithdrawnAnswer
 from call_recorder.facts.facts import CallDecidedFact
-from call_recorder.facts.identifiers import is_recordable
 from call_recorder.sinch.svaml import Svaml, UpstreamSvaml
 
 DegradedAnswer = Literal["connect", "hangup"]
@@ -57,26 +54,3 @@ class Answer:
     fact: CallDecidedFact | None = None
     decision: Decision | None = None
     metric: str | None = None
-
-
-def with_withdrawal(
-    answer: Answer, application_key: str, call_id: str | None, at: datetime, *, verified: bool
-) -> Answer:
-    """Return an answer with a note that withdraws any earlier decision to record this call from its answer on.
-
-    An answer that awaits the call's answer, or asks by a menu, replaces an earlier decision by itself.
-
-    Args:
-        answer: the answer to an ICE or PIE.
-        application_key: the application of the call.
-        call_id: the call, if it has an id.
-        at: when Sinch signed the callback.
-        verified: whether the signature of the callback was verified.
-    """
-    fact = answer.fact
-    if not is_recordable(call_id) or not is_recordable(application_key) or (fact and (fact.awaited or fact.asked)):
-        return answer
-    withdrawn = WithdrawnAnswer(at=at, verified=verified)
-    if fact:
-        return replace(answer, fact=fact.model_copy(update={"withdrawn": withdrawn}))
-    return replace(answer, fact=CallDecidedFact.of_withdrawal(application_key, call_id, withdrawn))

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from call_recorder.answering.answer import Answer, DegradedAnswer, Outcome, with_withdrawal
-from call_recorder.answering.application import Application
+from call_recorder.answering.answer import Answer, DegradedAnswer, Outcome
+from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.known_call import KnownCall
 from call_recorder.answering.policy import Policy
-from call_recorder.answering.routing import answer_degraded, continue_call, needs_known_call
+from call_recorder.answering.routing import answer_degraded, needs_known_call
+from call_recorder.facts.call_details import WithdrawnAnswer
 from call_recorder.facts.errors import TableUnavailable, UpstreamFailed
 from call_recorder.facts.facts import AnswerRefusedFact, CallDecidedFact, Fact, NotifiedFact
 from call_recorder.facts.from_callbacks import fact_from_callback
@@ -88,135 +89,135 @@ class CallbackResult:
 
 def answer_callback(
     callback: Callback,
-    application: Application,
+    application: Application | None,
     *,
+    application_key: str,
     at: datetime,
     body: bytes,
     calls: KnownCalls,
     forward: Callable[[], str],
     degraded: DegradedAnswer,
+    problem: str | None = None,
 ) -> CallbackResult:
     """Return what follows from a callback.
 
     Args:
-        callback: the callback, whose signature is verified.
-        application: the application that signed it.
+        callback: the callback.
+        application: the application that signed it. ``None``: the signature cannot be verified, or answering as usual
+            failed. Then only an ICE is answered, without anything secret, since it may be forged.
+        application_key: the application that the callback names.
         at: when Sinch signed it, in UTC.
         body: the raw body. It identifies a callback without any id.
         calls: finds what earlier callbacks decided.
         forward: sends the callback to the application's own backend and returns its answer. Raises UpstreamFailed.
         degraded: what to do with a call if the application's profile cannot be used.
+        problem: why there is no application.
     """
-    if not isinstance(callback, IceCallback | AceCallback | PieCallback):
-        return _report(callback, application, at, body)
-    backend = _ask_backend(application, forward)
-    decided = _decide(callback, application, at, backend.svaml, calls, degraded)
-    result = _result(callback, decided.answer, decided.problem or backend.problem, backend.metrics)
-    if isinstance(callback, IceCallback) and application.recorder:
-        return replace(result, has_next=application.recorder.profile.goes_on_after_ice)
-    return result
-
-
-def answer_without_application(
-    ice: IceCallback, application_key: str, *, at: datetime, degraded: DegradedAnswer, problem: str | None = None
-) -> CallbackResult:
-    """Return what follows from an ICE that cannot be verified, or cannot be answered as usual.
-
-    The answer holds no secret, since the ICE may be forged.
-    """
-    answer = answer_degraded(ice, None, degraded)
-    return _result(ice, with_withdrawal(answer, application_key, ice.call_id, at, verified=False), problem)
+    if isinstance(callback, IceCallback | AceCallback | PieCallback):
+        return _answer(callback, application, application_key, at, calls, forward, degraded, problem)
+    if application is None:
+        raise ValueError("an unverified callback is answered only if it is an ICE")
+    return _report(callback, application, at, body)
 
 
 @dataclass(frozen=True, slots=True)
-class _BackendAnswer:
+class _Backend:
+    """The answer of the application's own backend, or the problem with it."""
+
     svaml: UpstreamSvaml | None = None
     problem: str | None = None
-    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Decided:
-    answer: Answer
+class _Earlier:
+    """What is known of the call from its earlier callbacks, or the problem with finding it."""
+
+    known: KnownCall | None = None
     problem: str | None = None
 
 
-def _ask_backend(application: Application, forward: Callable[[], str]) -> _BackendAnswer:
-    """Return the SVAML of the application's own backend. If it has none, or gives no answer, the profile decides."""
-    if not _has_backend(application):
-        return _BackendAnswer()
-    try:
-        return _BackendAnswer(UpstreamSvaml(forward()))
-    except (UpstreamFailed, ValueError) as error:
-        return _BackendAnswer(problem=f"upstream: {error}", metrics=("UpstreamFailures",))
-
-
-def _decide(
+def _answer(
     callback: Question,
-    application: Application,
+    application: Application | None,
+    application_key: str,
     at: datetime,
-    upstream: UpstreamSvaml | None,
     calls: KnownCalls,
+    forward: Callable[[], str],
     degraded: DegradedAnswer,
-) -> _Decided:
-    recorder = application.recorder
+    problem: str | None,
+) -> CallbackResult:
+    recorder = application.recorder if application else None
+    backend = _ask_backend(recorder, forward)
+    earlier = _look_up(callback, application, calls)
     if recorder is None:
-        return _decide_without_profile(callback, application, at, calls, degraded)
-    policy = Policy(application.key, recorder, at)
-    match callback:
-        case IceCallback():
-            return _Decided(policy.ice(callback, upstream))
-        case _ if upstream is not None:
-            return _Decided(Answer(upstream, Outcome.CONTINUED))
-        case PieCallback() if needs_known_call(callback) and not recorder.profile.upstream:
-            known, problem = _find(calls.find, callback, application)
-            return _Decided(policy.pie(callback, known), problem)
-        case PieCallback():
-            return _Decided(policy.pie(callback, None))
-        case AceCallback() if recorder.profile.records_on_answer:
-            known, problem = _find(calls.find_latest, callback, application)
-            return _Decided(policy.ace(callback, known), problem)
-        case AceCallback():
-            return _Decided(policy.ace(callback, None))
-
-
-def _decide_without_profile(
-    callback: Question, application: Application, at: datetime, calls: KnownCalls, degraded: DegradedAnswer
-) -> _Decided:
-    if isinstance(callback, AceCallback):
-        return _Decided(continue_call(), application.problem)
-    known, problem = None, None
-    if isinstance(callback, PieCallback) and needs_known_call(callback):
-        known, problem = _find(calls.find, callback, application)
-    answer = answer_degraded(callback, known, degraded)
-    answer = with_withdrawal(answer, application.key, callback.call_id, at, verified=True)
-    return _Decided(answer, problem or application.problem)
-
-
-def _find(
-    find: Callable[[str, str], KnownCall | None], callback: AceCallback | PieCallback, application: Application
-) -> tuple[KnownCall | None, str | None]:
-    """Return what is known of a call, and the problem if the table cannot be read."""
-    if not is_recordable(callback.call_id):
-        return None, None
-    try:
-        return find(application.key, callback.call_id), None
-    except TableUnavailable as error:
-        return None, str(error)
-
-
-def _result(callback: Question, answer: Answer, problem: str | None, metrics: tuple[str, ...] = ()) -> CallbackResult:
+        answer = answer_degraded(callback, earlier.known, degraded)
+        problem = application.problem if application else problem
+    else:
+        policy = Policy(application_key, recorder, at)
+        answer = policy.answer(callback, earlier.known, backend.svaml)
+    if not isinstance(callback, AceCallback) and (recorder is None or recorder.profile.records_on_answer):
+        answer = _with_withdrawal(answer, application_key, callback.call_id, at, verified=application is not None)
     fact = answer.fact
     return CallbackResult(
         outcome=answer.outcome,
         callback=callback,
         answer=answer.svaml.to_json(),
         fact=fact,
+        has_next=isinstance(callback, IceCallback) and bool(recorder and recorder.profile.goes_on_after_ice),
         recording_id=fact.recording_id if fact else callback.call_id or callback.conference_id,
         rule=answer.rule,
-        problem=problem,
-        metrics=(*metrics, answer.metric) if answer.metric else metrics,
+        problem=earlier.problem or problem or backend.problem,
+        metrics=tuple(filter(None, ("UpstreamFailures" if backend.problem else None, answer.metric))),
     )
+
+
+def _with_withdrawal(
+    answer: Answer, application_key: str, call_id: str | None, at: datetime, *, verified: bool
+) -> Answer:
+    """Return an answer with a note that withdraws any earlier decision to record this call from its answer on.
+
+    An answer that awaits the call's answer, or asks by a menu, replaces an earlier decision by itself.
+
+    Args:
+        answer: the answer to an ICE or PIE.
+        application_key: the application of the call.
+        call_id: the call, if it has an id.
+        at: when Sinch signed the callback.
+        verified: whether the signature of the callback was verified.
+    """
+    fact = answer.fact
+    if not is_recordable(call_id) or not is_recordable(application_key) or (fact and (fact.awaited or fact.asked)):
+        return answer
+    withdrawn = WithdrawnAnswer(at=at, verified=verified)
+    if fact:
+        return replace(answer, fact=fact.model_copy(update={"withdrawn": withdrawn}))
+    return replace(answer, fact=CallDecidedFact.of_withdrawal(application_key, call_id, withdrawn))
+
+
+def _ask_backend(recorder: Recorder | None, forward: Callable[[], str]) -> _Backend:
+    """Return the answer of the application's own backend. If there is none, the profile decides."""
+    if recorder is None or recorder.profile.upstream is None:
+        return _Backend()
+    try:
+        return _Backend(UpstreamSvaml(forward()))
+    except (UpstreamFailed, ValueError) as error:
+        return _Backend(problem=f"upstream: {error}")
+
+
+def _look_up(callback: Question, application: Application | None, calls: KnownCalls) -> _Earlier:
+    """Return what is known of the call, if the answer depends on it."""
+    if application is None or not is_recordable(callback.call_id):
+        return _Earlier()
+    profile = application.recorder.profile if application.recorder else None
+    find = None
+    if isinstance(callback, PieCallback) and needs_known_call(callback) and not (profile and profile.upstream):
+        find = calls.find
+    elif isinstance(callback, AceCallback) and profile and profile.records_on_answer:
+        find = calls.find_latest
+    try:
+        return _Earlier(find(application.key, callback.call_id) if find else None)
+    except TableUnavailable as error:
+        return _Earlier(problem=str(error))
 
 
 def _report(
@@ -227,17 +228,14 @@ def _report(
     error = fact.error if isinstance(fact, AnswerRefusedFact) else None
     metrics = {AnswerRefusedFact: ("CallingErrors",), NotifiedFact: ("UnknownCallbacks",)}
     names_both = fact.call_id and fact.conference_id == fact.recording_id
+    has_backend = application.recorder is not None and application.recorder.profile.upstream is not None
     return CallbackResult(
         outcome=Outcome.QUEUED,
         callback=callback,
         fact=fact,
         must_queue=isinstance(callback, NotifyCallback),
-        forward_for=application if _has_backend(application) else None,
+        forward_for=application if has_backend else None,
         recording_id=fact.call_id if names_both else fact.recording_id,
         calling_error=f"{error.code or 'no code'}: {error.message or 'no message'}" if error else None,
         metrics=metrics.get(type(fact), ()),
     )
-
-
-def _has_backend(application: Application) -> bool:
-    return application.recorder is not None and application.recorder.profile.upstream is not None

@@ -1,8 +1,8 @@
-"""Consent to being recorded: how a rule asks for it, and the proof that is kept.
+"""Consent to a recording: how a rule asks for it, and the proof that is kept.
 
-Three kinds. An *announcement* tells the caller before the connect. A *menu* asks, and records only those who
-press the key. A *header* is the app's word that it has asked, which is the only way to ask in an in-app call:
-Sinch sends no PIE there.
+There are three kinds. An *announcement* informs the caller before the connect. A *menu* asks the caller, and records
+only a caller who presses the key. A *header* states that the app has asked. An in-app call allows only a header or an
+announcement, since Sinch sends no PIE there.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ KEYS = "0123456789*#"
 
 _MAIN = "main"
 _KEY = "key"
-_MAX_HEADER_VALUE = 256
+_MAX_HEADER_VALUE = 256  # characters
 
 
 class Prompt(Strict):
-    """What a caller hears: ``text``, spoken in ``locale``, or the file at a URL."""
+    """A prompt: ``text``, spoken in ``locale``, or the file at a URL."""
 
     text: Annotated[str, Field(min_length=1, max_length=600)] | None = None
     file: Annotated[str, Field(pattern=r"^https://\S+$", max_length=1024)] | None = None
@@ -61,33 +61,33 @@ class Prompt(Strict):
         return self
 
     @property
-    def said(self) -> str:
-        """The prompt as it is kept for proof: its text, or its file's URL."""
+    def content(self) -> str:
+        """The text, or the URL of the file, as the proof of consent keeps it."""
         return self.text or self.file or ""
 
     def instruction(self) -> Instruction:
         """Return the instruction that plays the prompt."""
         if self.text:
             return Say(text=self.text, locale=self.locale)
-        return PlayFiles(ids=(self.said,), locale=self.locale)
+        return PlayFiles(ids=(self.content,), locale=self.locale)
 
     def in_menu(self) -> str:
-        """Return the prompt as a menu plays it."""
-        return f"#tts[{self.text}]" if self.text else self.said
+        """Return the prompt in the form of a menu."""
+        return f"#tts[{self.text}]" if self.text else self.content
 
 
 class Announcement(Strict):
-    """The caller is told, then connected and recorded."""
+    """The caller hears a prompt, and is then connected and recorded."""
 
     kind: Literal["announcement"]
     prompt: Prompt
 
 
 class ConsentMenu(Strict):
-    """The caller is asked and recorded only after pressing ``accept``; all else connects unrecorded.
+    """The caller is asked, and recorded only after pressing ``accept``. Otherwise the call is connected unrecorded.
 
-    After a menu Sinch does not allow a connect to an app user. ``username_by_conference`` lets such a call go
-    to a conference of its own instead, which the app then joins.
+    Sinch does not connect a call to an app user after a menu. With ``username_by_conference`` such a call goes to a
+    bridge conference instead, which the app joins.
     """
 
     kind: Literal["menu"]
@@ -99,11 +99,11 @@ class ConsentMenu(Strict):
 
     @property
     def question(self) -> str:
-        """A fingerprint of what is asked and of the key that agrees, to tell whether they have changed since."""
-        return hashlib.sha256(f"{self.accept}{self.prompt.said}".encode()).hexdigest()[:8]
+        """The fingerprint of the prompt and of the key that agrees, which shows whether they have changed."""
+        return hashlib.sha256(f"{self.accept}{self.prompt.content}".encode()).hexdigest()[:8]
 
     def action(self, ticket: MenuTicket) -> RunMenu:
-        """Return the menu for one call; every key ends it, so that no key is asked for twice."""
+        """Return the menu for one call. Every key ends it, so the caller presses one key only."""
         options = tuple(MenuOption(dtmf=key, action=f"return({ticket.value(key)})") for key in KEYS)
         prompt = self.prompt.in_menu()
         menu = Menu(
@@ -119,16 +119,16 @@ class ConsentMenu(Strict):
 
 
 class HeaderConsent(Strict):
-    """The app has asked and says so in a call header; absent, or of another value, the call is not recorded."""
+    """The app states in a call header that it has asked. Without the header and its value the call is not recorded."""
 
     kind: Literal["header"]
     header: Annotated[str, Field(min_length=1, max_length=256)]
     value: Pattern
 
     def given(self, headers: tuple[CallHeader, ...]) -> tuple[bool, str | None]:
-        """Return whether consent is in, and the value that says so or does not."""
+        """Return whether consent is given, and the header's value that decides it."""
         values = [each.value or "" for each in headers if (each.key or "").lower() == self.header.lower()]
-        # Of a header that is there twice, with two answers, the one against it counts.
+        # If a header comes twice with different values, the value against consent counts.
         against = [value for value in values if not matches(self.value, value)]
         return bool(values) and not against, next(iter(against or values), None)
 
@@ -136,13 +136,20 @@ class HeaderConsent(Strict):
 ConsentRule = Announcement | ConsentMenu | HeaderConsent
 
 
-def prove_announcement(rule: str, announcement: Announcement, at: datetime) -> Consent:
-    """Return the proof of an announcement, which precedes the connect in the same answer."""
-    return Consent(at=at, kind="announcement", rule=rule, outcome="announced", prompt=announcement.prompt.said)
+def prove(rule: str, consent: ConsentRule | None, headers: tuple[CallHeader, ...], at: datetime) -> Consent | None:
+    """Return the proof of a consent that needs no answer of the caller: an announcement, or the app's header.
 
-
-def prove_header(rule: str, consent: HeaderConsent, headers: tuple[CallHeader, ...], at: datetime) -> Consent:
-    """Return the proof of what the app's header says."""
+    Args:
+        rule: the name of the rule.
+        consent: the consent that the rule asks for. A menu has no proof yet.
+        headers: the call headers of the ICE.
+        at: the time of the proof.
+    """
+    if consent is None or isinstance(consent, ConsentMenu):
+        return None
+    if isinstance(consent, Announcement):
+        prompt = consent.prompt.content
+        return Consent(at=at, kind="announcement", rule=rule, outcome="announced", prompt=prompt)
     given, value = consent.given(headers)
     return Consent(
         at=at,
@@ -155,14 +162,14 @@ def prove_header(rule: str, consent: HeaderConsent, headers: tuple[CallHeader, .
 
 
 def prove_menu(rule: str, menu: ConsentMenu, result: MenuResult, at: datetime) -> Consent:
-    """Return the proof of how a menu ended. A key without its ticket agrees to nothing: what was asked is not sure."""
+    """Return the proof of how a menu ended. A key without its ticket is no consent: the question is unknown."""
     return Consent(
-        at=at, kind="menu", rule=rule, outcome=_ended(menu, result), prompt=menu.prompt.said, key=_key(result)
+        at=at, kind="menu", rule=rule, outcome=_menu_outcome(menu, result), prompt=menu.prompt.content, key=_key(result)
     )
 
 
 def proves(proof: Consent | None, rule: str, consent: ConsentRule | None) -> bool:
-    """Tell whether a proof is of the consent that a rule asks for."""
+    """Tell whether a proof is one of the consent that a rule asks for."""
     if consent is None:
         return True
     if proof is None or not proof.given or (proof.rule, proof.kind) != (rule, consent.kind):
@@ -170,23 +177,23 @@ def proves(proof: Consent | None, rule: str, consent: ConsentRule | None) -> boo
     match consent:
         case HeaderConsent(header=header, value=pattern):
             value = proof.header_value
-            # One that was cut may have said something else.
+            # A value that was cut off may have been another one.
             whole = value is not None and len(value) < _MAX_HEADER_VALUE
             return whole and (proof.header or "").lower() == header.lower() and matches(pattern, value or "")
         case ConsentMenu(accept=accept, prompt=prompt):
-            return (proof.prompt, proof.key) == (prompt.said, accept)
+            return (proof.prompt, proof.key) == (prompt.content, accept)
         case Announcement(prompt=prompt):
-            return proof.prompt == prompt.said
+            return proof.prompt == prompt.content
 
 
-def _ended(menu: ConsentMenu, result: MenuResult) -> ConsentOutcome:
+def _menu_outcome(menu: ConsentMenu, result: MenuResult) -> ConsentOutcome:
     match result.type:
         case "return":
             if _key(result) != menu.accept:
                 return "declined"
             return "accepted" if MenuTicket.of(result) else "error"
-        case "timeout" | "hangup" | "invalidinput" as ended:
-            return ended
+        case "timeout" | "hangup" | "invalidinput" as outcome:
+            return outcome
         case _:
             return "error"
 
@@ -200,10 +207,10 @@ def _key(result: MenuResult) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class MenuTicket:
-    """What is needed to go on after a menu. A PIE carries no destination, so this travels in the value of each key.
+    """What is needed to continue after a menu. A PIE names no destination, so the value of each key carries it.
 
-    ``question`` is that of the menu which was played: a key agrees to what was asked, not to what a profile that
-    changed meanwhile would ask.
+    ``question`` is the fingerprint of the menu that was played. So a key never agrees to a question that the profile
+    asks only since then.
     """
 
     rule: str
@@ -212,19 +219,19 @@ class MenuTicket:
     endpoint: str
 
     def value(self, key: str) -> str:
-        """Return what the menu returns when the caller presses a key."""
+        """Return the value that the menu returns when the caller presses a key."""
         fields = [self.rule, self.question, self.to_type, self.endpoint]
         packed = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         return f"{_KEY}.{key}.{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
 
     @property
     def fits(self) -> bool:
-        """Whether the ticket comes back whole: longer values are read only in part."""
+        """Whether the ticket returns in full. Longer values are cut off."""
         return len(self.value(KEYS[0])) <= MAX_TEXT
 
     @classmethod
     def of(cls, result: MenuResult) -> MenuTicket | None:
-        """Read a ticket back from what a menu ended with; ``None`` if it carries none."""
+        """Read the ticket from the result of a menu; ``None`` if it has none."""
         name, _, rest = (result.value or "").partition(".")
         packed = rest.partition(".")[2]
         if name != _KEY:

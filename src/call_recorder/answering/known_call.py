@@ -58,7 +58,8 @@ class KnownCall:
         start = self.start
         if start is None:
             return None
-        decision = decide(self._ice(call_id, start), None, profile)
+        ice = self._ice(call_id, start)
+        decision = decide(ice, None, profile)
         tried = [*(rule for rule in profile.rules if rule.name in dict(decision.passed)), decision.rule]
         doubtful = any(rule is not None and self._unknown(rule.when, start) for rule in tried)
         return None if doubtful else decision

@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from call_recorder.answering.answer import Answer, Outcome, with_withdrawal
+from call_recorder.answering.answer import Answer, Outcome
 from call_recorder.answering.application import Recorder
 from call_recorder.answering.consent import (
     Announcement,
     ConsentMenu,
     HeaderConsent,
     MenuTicket,
-    prove_announcement,
-    prove_header,
     prove_menu,
     proves,
 )
@@ -93,20 +91,77 @@ class Policy:
         self._profile = recorder.profile
         self._at = at
 
+    def answer(
+        self, callback: IceCallback | AceCallback | PieCallback, known: KnownCall | None, upstream: UpstreamSvaml | None
+    ) -> Answer:
+        """Answer a callback.
+
+        Args:
+            callback: the callback.
+            known: what is known of the call from its earlier callbacks.
+            upstream: the answer of the application's own backend.
+        """
+        match callback:
+            case IceCallback():
+                return self.ice(callback, upstream)
+            case _ if upstream:
+                return Answer(upstream, Outcome.CONTINUED)
+            case PieCallback():
+                return self.pie(callback, known)
+            case AceCallback():
+                return self.ace(callback, known)
+
     def ice(self, ice: IceCallback, upstream: UpstreamSvaml | None = None) -> Answer:
         """Answer an incoming call.
 
-        The call goes where the answer of the application's backend (``upstream``) says. Without one it goes where the
-        profile's route or its ``to`` says. If neither says where, the call is hung up.
+        The call goes where the answer of the application's backend says. Without one it goes where the profile's
+        route or its ``to`` says. If neither says where, the call is hung up.
         """
-        return self._with_withdrawal(ice, self._ice(ice, upstream))
+        action = route(ice.to, self._profile)
+        if upstream is None and (action is None or isinstance(action, Hangup)):
+            return hang_up(action)
+        connect = upstream or Svaml(action=action or Hangup())
+        if isinstance(connect, UpstreamSvaml) and not connect.connects:
+            return Answer(connect, Outcome.NOT_RECORDED)
+        if is_bridge_conference(connect.conference_id):
+            # An app user joins a caller who was asked by a menu. The caller's consent holds, whatever other rules say.
+            return Answer(connect, Outcome.NOT_RECORDED)
+        decision = decide(ice, connect.conference_id, self._profile)
+        rule = decision.rule
+        if rule is None or not decision.record:
+            outcome = Outcome.NOT_SAMPLED if decision.why == "not-sampled" else Outcome.NOT_RECORDED
+            return Answer(connect, outcome, rule.name if rule else None, decision=decision)
+        if not is_recordable(ice.call_id) or not is_recordable(connect.conference_id or ice.call_id):
+            return Answer(connect, Outcome.UNTRACEABLE, rule.name, decision=decision)
+        at = ice.timestamp or self._at
+        headers = keep_headers(ice, self._profile.header_names)
+        call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at), headers)
+        return replace(self._by_rule(call, ice), decision=decision)
 
     def pie(self, pie: PieCallback, known: KnownCall | None) -> Answer:
         """Continue after a consent menu: record if the caller pressed the key of the rule, else connect only.
 
         Each key returns a ticket. Without a ticket nothing is recorded, and the call goes where ``known`` says.
         """
-        return self._with_withdrawal(pie, self._pie(pie, known))
+        to = destination_after_menu(pie, known)
+        if to is None:
+            # If no rule asks by a menu, the menu was the backend's own, and the call continues there.
+            return hang_up_lost_call(pie) if self._profile.asks_by_menu else continue_call()
+        action = route(to, self._profile)
+        if action is None or isinstance(action, Hangup):
+            return hang_up(action)
+        connect = Svaml(action=after_menu(action, pie.call_id))
+        result = pie.menu_result or MenuResult()
+        asked = MenuTicket.of(result) or (known.asked if known else None)
+        rule = self._profile.rule(asked.rule) if asked else None
+        menu = rule.consent if rule else None
+        if asked is None or rule is None or not isinstance(menu, ConsentMenu) or menu.question != asked.question:
+            return Answer(connect, Outcome.NO_CONSENT, asked.rule if asked else None)
+        if not is_recordable(pie.call_id):
+            return Answer(connect, Outcome.UNTRACEABLE, rule.name)
+        call = _Call(pie.call_id, connect, rule, pie.timestamp or self._at)
+        proof = prove_menu(rule.name, menu, result, self._at)
+        return self._record(call, proof)
 
     def ace(self, ace: AceCallback, known: KnownCall | None) -> Answer:
         """Record an answered call if a rule awaits its answer and still decides the same."""
@@ -133,68 +188,20 @@ class Policy:
         fact = self._fact(call, consent=consent, request=self._request(rule, options))
         return Answer(answer, Outcome.RECORDED, rule.name, fact)
 
-    def _ice(self, ice: IceCallback, upstream: UpstreamSvaml | None) -> Answer:
-        action = route(ice.to, self._profile)
-        if upstream is None and (action is None or isinstance(action, Hangup)):
-            return hang_up(action)
-        connect = upstream or Svaml(action=action or Hangup())
-        if isinstance(connect, UpstreamSvaml) and not connect.connects:
-            return Answer(connect, Outcome.NOT_RECORDED)
-        if is_bridge_conference(connect.conference_id):
-            # An app user joins a caller who was asked by a menu. The caller's consent holds, whatever other rules say.
-            return Answer(connect, Outcome.NOT_RECORDED)
-        decision = decide(ice, connect.conference_id, self._profile)
-        rule = decision.rule
-        if rule is None or not decision.record:
-            outcome = Outcome.NOT_SAMPLED if decision.why == "not-sampled" else Outcome.NOT_RECORDED
-            return Answer(connect, outcome, rule.name if rule else None, decision=decision)
-        if not is_recordable(ice.call_id) or not is_recordable(connect.conference_id or ice.call_id):
-            return Answer(connect, Outcome.UNTRACEABLE, rule.name, decision=decision)
-        at = ice.timestamp or self._at
-        headers = keep_headers(ice, self._profile.header_names)
-        call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at), headers)
-        return replace(self._by_rule(call, ice), decision=decision)
-
-    def _pie(self, pie: PieCallback, known: KnownCall | None) -> Answer:
-        to = destination_after_menu(pie, known)
-        if to is None:
-            # If no rule asks by a menu, the menu was the backend's own, and the call continues there.
-            return hang_up_lost_call(pie) if self._profile.asks_by_menu else continue_call()
-        action = route(to, self._profile)
-        if action is None or isinstance(action, Hangup):
-            return hang_up(action)
-        connect = Svaml(action=after_menu(action, pie.call_id))
-        result = pie.menu_result or MenuResult()
-        asked = MenuTicket.of(result) or (known.asked if known else None)
-        rule = self._profile.rule(asked.rule) if asked else None
-        menu = rule.consent if rule else None
-        if asked is None or rule is None or not isinstance(menu, ConsentMenu) or menu.question != asked.question:
-            return Answer(connect, Outcome.NO_CONSENT, asked.rule if asked else None)
-        if not is_recordable(pie.call_id):
-            return Answer(connect, Outcome.UNTRACEABLE, rule.name)
-        call = _Call(pie.call_id, connect, rule, pie.timestamp or self._at)
-        return self._record(call, prove_menu(rule.name, menu, result, self._at))
-
-    def _with_withdrawal(self, callback: IceCallback | PieCallback, answer: Answer) -> Answer:
-        if not self._profile.records_on_answer:
-            return answer
-        return with_withdrawal(answer, self._key, callback.call_id, self._at, verified=True)
-
     def _by_rule(self, call: _Call, ice: IceCallback) -> Answer:
         consent = call.rule.consent
-        match consent:
-            case Announcement():
-                proof = prove_announcement(call.rule.name, consent, self._at)
-                return self._record(call, proof, (consent.prompt.instruction(),))
-            case HeaderConsent() if isinstance(call.connect, UpstreamSvaml) and call.connect.conference_id:
-                # A profile does not know where a backend sends a call. Another participant may have declined.
-                return call.answer(Outcome.NO_CONSENT)
-            case HeaderConsent():
-                return self._record(call, prove_header(call.rule.name, consent, ice.call_headers, self._at))
-            case ConsentMenu():
-                return self._ask(call, consent, ice)
-            case _:
-                return self._record(call, None)
+        proof = prove(call.rule.name, consent, ice.call_headers, self._at)
+        if isinstance(consent, ConsentMenu):
+            return self._ask(call, consent, ice)
+        if (
+            isinstance(consent, HeaderConsent)
+            and isinstance(call.connect, UpstreamSvaml)
+            and call.connect.conference_id
+        ):
+            # A profile does not know where a backend sends a call. Another participant may have declined.
+            return call.answer(Outcome.NO_CONSENT)
+        before = (consent.prompt.instruction(),) if isinstance(consent, Announcement) else ()
+        return self._record(call, proof, before)
 
     def _ask(self, call: _Call, menu: ConsentMenu, ice: IceCallback) -> Answer:
         to = ice.to or To()

@@ -18,8 +18,7 @@ from pydantic_core import ErrorDetails
 
 from call_recorder.answering.consent import ConsentMenu, ConsentRule, HeaderConsent
 from call_recorder.answering.destinations import Destination
-from call_recorder.answering.patterns import Pattern, matches, overlap
-from call_recorder.sinch.callbacks import IceCallback
+from call_recorder.answering.patterns import Pattern, overlap
 from call_recorder.sinch.strict import Strict
 from call_recorder.sinch.svaml import (
     Connect,
@@ -124,35 +123,11 @@ class When(Strict):
     custom: Patterns | None = None
     conference: Patterns | None = None
 
-    def mismatch(self, ice: IceCallback, conference_id: str | None) -> str | None:
-        """Return the name of the first condition that does not hold, or ``None`` if all do."""
-        to = ice.to
-        held = {
-            "domain": self.domain is None or ice.domain in self.domain,
-            "originationType": self.origination_type is None or ice.origination_type in self.origination_type,
-            "toType": self.to_type is None or (to is not None and to.type in self.to_type),
-            "from": _any_fits(self.from_, ice.caller),
-            "to": _any_fits(self.to, to.endpoint if to else None),
-            "callHeaders": all(self._has(ice, key, pattern) for key, pattern in (self.call_headers or {}).items()),
-            "custom": _any_fits(self.custom, ice.custom),
-            "conference": _any_fits(self.conference, conference_id),
-        }
-        return next((condition for condition, holds in held.items() if not holds), None)
-
     @property
     def conditions(self) -> frozenset[str]:
         """The names of the conditions that are made."""
         fields = type(self).model_fields
         return frozenset(fields[name].alias or name for name in fields if getattr(self, name) is not None)
-
-    @staticmethod
-    def _has(ice: IceCallback, key: str, pattern: str) -> bool:
-        values = (each.value or "" for each in ice.call_headers if (each.key or "").lower() == key.lower())
-        return any(matches(pattern, value) for value in values)
-
-
-def _any_fits(patterns: tuple[str, ...] | None, text: str | None) -> bool:
-    return patterns is None or (text is not None and any(matches(pattern, text) for pattern in patterns))
 
 
 class Rule(Strict):
@@ -194,10 +169,6 @@ class Route(Strict):
         if getattr(action, "record", None) or getattr(action, "recording_options", None):
             raise ValueError("leave record and recordingOptions out; the rules decide who is recorded")
         return action
-
-    def matches(self, endpoint: str) -> bool:
-        """Tell whether ``endpoint`` goes this way."""
-        return matches(self.to, endpoint)
 
 
 class Upstream(Strict):
@@ -329,10 +300,6 @@ class RecordingProfile(Strict):
             # A misspelt field makes two problems; the one that names it is the one to tell.
             first = next((each for each in problems if each.sentence.endswith(_NO_SUCH_FIELD)), problems[0])
             raise ProfileRefused(first.sentence) from None
-
-    def route(self, endpoint: str) -> Route | None:
-        """Return the first route for a dialled number, or ``None``."""
-        return next((route for route in self.routes if route.matches(endpoint)), None)
 
     @property
     def asks_by_menu(self) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from call_recorder.answering.answer import Answer, DegradedAnswer, Outcome
 from call_recorder.answering.consent import MenuTicket
 from call_recorder.answering.known_call import KnownCall
+from call_recorder.answering.patterns import matches
 from call_recorder.answering.profile import RecordingProfile
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.sinch import svaml
-from call_recorder.sinch.callbacks import IceCallback, MenuResult, PieCallback, To
+from call_recorder.sinch.callbacks import AceCallback, IceCallback, MenuResult, PieCallback, To
 from call_recorder.sinch.svaml import Connect, ConnectConf, ConnectMxp, Continue, Hangup, Svaml
 
 
@@ -18,8 +19,7 @@ def route(to: To | None, profile: RecordingProfile) -> Connect | Hangup | None:
     ``None``: neither says where the call goes.
     """
     if to and to.type == "did" and to.endpoint:
-        found = profile.route(to.endpoint)
-        return found.action if found else None
+        return next((each.action for each in profile.routes if matches(each.to, to.endpoint)), None)
     return _connect(to)
 
 
@@ -68,8 +68,12 @@ def hang_up_lost_call(pie: PieCallback) -> Answer:
     return Answer(Svaml(action=Hangup()), Outcome.LOST_AFTER_MENU, metric="CallsLostAfterMenu")
 
 
-def answer_degraded(callback: IceCallback | PieCallback, known: KnownCall | None, degraded: DegradedAnswer) -> Answer:
-    """Answer an ICE or PIE without its application's profile: connect the call without recording, or hang up."""
+def answer_degraded(
+    callback: IceCallback | AceCallback | PieCallback, known: KnownCall | None, degraded: DegradedAnswer
+) -> Answer:
+    """Answer a callback without its application's profile: connect the call without recording, or hang up."""
+    if isinstance(callback, AceCallback):
+        return continue_call()
     if isinstance(callback, IceCallback):
         action = _connect(callback.to) or Hangup()
     else:

@@ -1,4 +1,4 @@
-"""Who is recorded: the profile's rules, tried in order on one call."""
+"""The decision whether to record a call: the profile's rules, tried in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from call_recorder.answering.profile import RecordingProfile, Rule
+from call_recorder.answering.patterns import matches
+from call_recorder.answering.profile import RecordingProfile, Rule, When
 from call_recorder.sinch.callbacks import IceCallback
 
 Why = Literal["matched", "no-rule", "rule-says-no", "not-sampled"]
@@ -14,7 +15,7 @@ Why = Literal["matched", "no-rule", "rule-says-no", "not-sampled"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a call is to be recorded, given consent, and why.
+    """Whether to record a call, if consent is given, and why.
 
     ``passed`` names the rules that were tried before, each with the condition that did not hold.
     """
@@ -25,29 +26,67 @@ class Decision:
 
     @property
     def record(self) -> bool:
-        """Whether to record, consent permitting."""
+        """Whether to record, if consent is given."""
         return self.why == "matched"
 
 
 def decide(ice: IceCallback, conference_id: str | None, profile: RecordingProfile) -> Decision:
-    """Find the first rule that matches a call, which goes to a conference if an id is given. No match: no recording."""
+    """Find the first rule that matches a call. Without a match the call is not recorded.
+
+    Args:
+        ice: the call.
+        conference_id: the conference that the call goes to, if any.
+        profile: the profile with the rules.
+    """
+    # All participants of a conference get the same decision, by its id.
+    sampled_by = conference_id or ice.call_id or ""
     passed: list[tuple[str, str]] = []
     for rule in profile.rules:
-        mismatch = rule.when.mismatch(ice, conference_id)
+        mismatch = find_mismatch(rule.when, ice, conference_id)
         if mismatch is None:
-            return Decision(rule, _why(rule, ice, conference_id), tuple(passed))
+            return Decision(rule, _why(rule, sampled_by), tuple(passed))
         passed.append((rule.name, mismatch))
     return Decision(None, "no-rule", tuple(passed))
 
 
-def _why(rule: Rule, ice: IceCallback, conference_id: str | None) -> Why:
-    if not rule.record:
-        return "rule-says-no"
-    # All participants of a conference are decided alike, by its id.
-    return "matched" if is_in_sample(conference_id or ice.call_id or "", rule.sample) else "not-sampled"
+def find_mismatch(when: When, ice: IceCallback, conference_id: str | None) -> str | None:
+    """Return the name of the first condition that a call does not meet, or ``None`` if it meets all."""
+    to = ice.to
+    has_headers = all(_has_header(ice, key, pattern) for key, pattern in (when.call_headers or {}).items())
+    met = {
+        "domain": when.domain is None or ice.domain in when.domain,
+        "originationType": when.origination_type is None or ice.origination_type in when.origination_type,
+        "toType": when.to_type is None or (to is not None and to.type in when.to_type),
+        "from": _matches_any(when.from_, ice.caller),
+        "to": _matches_any(when.to, to.endpoint if to else None),
+        "callHeaders": has_headers,
+        "custom": _matches_any(when.custom, ice.custom),
+        "conference": _matches_any(when.conference, conference_id),
+    }
+    return next((condition for condition, holds in met.items() if not holds), None)
 
 
 def is_in_sample(identifier: str, share: float) -> bool:
-    """Tell whether a call is in a sample of ``share`` (0 to 1) of all calls: the same call, always the same."""
+    """Tell whether a call is in a sample of all calls. The same call always gets the same result.
+
+    Args:
+        identifier: the call id or conference id.
+        share: the share of calls in the sample, 0 to 1.
+    """
     digest = hashlib.sha256(identifier.encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def _why(rule: Rule, sampled_by: str) -> Why:
+    if not rule.record:
+        return "rule-says-no"
+    return "matched" if is_in_sample(sampled_by, rule.sample) else "not-sampled"
+
+
+def _matches_any(patterns: tuple[str, ...] | None, text: str | None) -> bool:
+    return patterns is None or (text is not None and any(matches(pattern, text) for pattern in patterns))
+
+
+def _has_header(ice: IceCallback, key: str, pattern: str) -> bool:
+    values = (each.value or "" for each in ice.call_headers if (each.key or "").lower() == key.lower())
+    return any(matches(pattern, value) for value in values)

@@ -10,16 +10,14 @@ from pydantic import AfterValidator, Field
 
 from call_recorder.facts.model import (
     MAX_NAME_BYTES,
-    MAX_TEXT_BYTES,
-    MAX_WORD_BYTES,
     Model,
     Name,
     Text,
     Time,
     Url,
     Word,
-    clip,
     fits,
+    max_bytes,
     may_be_clipped,
 )
 from call_recorder.sinch.callbacks import DiceCallback, IceCallback, Money, To
@@ -45,28 +43,25 @@ class CallStart(Model):
     def of(cls, ice: IceCallback, at: datetime) -> CallStart:
         """Describe the call that an ICE announces."""
         to = ice.to or To()
-        return cls(
+        return cls.clipped(
             at=at,
-            from_=clip(ice.caller, MAX_NAME_BYTES),
-            to=clip(to.endpoint, MAX_NAME_BYTES),
-            to_type=clip(to.type, MAX_WORD_BYTES),
-            domain=clip(ice.domain, MAX_WORD_BYTES),
-            origination_type=clip(ice.origination_type, MAX_WORD_BYTES),
-            custom=clip(ice.custom, MAX_TEXT_BYTES),
+            from_=ice.caller,
+            to=to.endpoint,
+            to_type=to.type,
+            domain=ice.domain,
+            origination_type=ice.origination_type,
+            custom=ice.custom,
         )
 
     @property
     def possibly_clipped(self) -> frozenset[str]:
         """The fields whose end may be cut off, by the names that a profile's conditions have."""
-        kept = {
-            "from": (self.from_, MAX_NAME_BYTES),
-            "to": (self.to, MAX_NAME_BYTES),
-            "toType": (self.to_type, MAX_WORD_BYTES),
-            "domain": (self.domain, MAX_WORD_BYTES),
-            "originationType": (self.origination_type, MAX_WORD_BYTES),
-            "custom": (self.custom, MAX_TEXT_BYTES),
-        }
-        return frozenset(name for name, (text, limit) in kept.items() if text and may_be_clipped(text, limit))
+        fields = type(self).model_fields
+        return frozenset(
+            fields[name].alias or name
+            for name, limit in max_bytes(type(self)).items()
+            if (text := getattr(self, name)) and may_be_clipped(text, limit)
+        )
 
 
 class CallEnd(Model):
@@ -88,13 +83,13 @@ class CallEnd(Model):
         """
         debit = dice.debit or Money()
         ended_at = dice.timestamp if dice.timestamp and abs(dice.timestamp - at) < _MAX_CLOCK_DIFFERENCE else at
-        return cls(
+        return cls.clipped(
             at=ended_at,
-            result=clip(dice.result, MAX_NAME_BYTES),
-            reason=clip(dice.reason, MAX_NAME_BYTES),
+            result=dice.result,
+            reason=dice.reason,
             duration=dice.duration,
-            charge=clip(debit.amount, MAX_NAME_BYTES),
-            charge_currency=clip(debit.currency_id, MAX_NAME_BYTES),
+            charge=debit.amount,
+            charge_currency=debit.currency_id,
         )
 
 

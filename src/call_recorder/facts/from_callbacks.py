@@ -17,7 +17,6 @@ from call_recorder.facts.facts import (
     TranscriptionAvailableFact,
 )
 from call_recorder.facts.identifiers import is_recordable
-from call_recorder.facts.model import MAX_ID_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_URL_BYTES, MAX_WORD_BYTES, clip
 from call_recorder.facts.redaction import redact
 from call_recorder.sinch.callbacks import Callback, DiceCallback, NotifyCallback, UnknownCallback
 
@@ -40,45 +39,40 @@ def fact_from_callback(
     about: dict[str, Any] = {
         "recording_id": _recording_id(callback, body),
         "application_key": application_key,
-        "call_id": clip(callback.call_id, MAX_ID_BYTES),
+        "call_id": callback.call_id,
         "conference_id": _conference_id(callback),
     }
     match callback:
         case NotifyCallback():
             return _fact_from_notification(callback, about, at)
         case DiceCallback() if callback.call_id:
-            return CallEndedFact(**about, end=CallEnd.of(callback, at))
+            return CallEndedFact.clipped(**about, end=CallEnd.of(callback, at))
         case _:
-            event = clip(callback.event, MAX_NAME_BYTES) or "unknown"
-            return NotifiedFact(**about, notification=Notification(at=at, type=event))
+            event = Notification.clipped(at=at, type=callback.event or "unknown")
+            return NotifiedFact.clipped(**about, notification=event)
 
 
 def _fact_from_notification(notify: NotifyCallback, about: dict[str, Any], at: datetime) -> Fact:
-    destination = clip(notify.destination, MAX_URL_BYTES)
+    code, message = _redact(notify.error_code), _redact(notify.error_message)
     match (notify.type or "").lower():
         case "recording_finished":
-            return RecordingFinishedFact(**about, at=at)
+            return RecordingFinishedFact.clipped(**about, at=at)
         case "recording_available":
-            return RecordingAvailableFact(**about, at=at, destination=destination)
+            return RecordingAvailableFact.clipped(**about, at=at, destination=notify.destination)
         case "transcription_available":
-            return TranscriptionAvailableFact(**about, at=at, destination=destination)
+            return TranscriptionAvailableFact.clipped(**about, at=at, destination=notify.destination)
         case "callingerror":
-            error = CallingError(
-                at=at,
-                code=clip(_redact(notify.error_code), MAX_WORD_BYTES),
-                message=clip(_redact(notify.error_message), MAX_NAME_BYTES),
-                user=clip(notify.user, MAX_NAME_BYTES),
-            )
-            return AnswerRefusedFact(**about, error=error)
+            error = CallingError.clipped(at=at, code=code, message=message, user=notify.user)
+            return AnswerRefusedFact.clipped(**about, error=error)
         case _:
-            notification = Notification(
+            notification = Notification.clipped(
                 at=at,
-                type=clip(notify.type, MAX_NAME_BYTES) or "unknown",
-                destination=destination,
-                error_code=clip(_redact(notify.error_code), MAX_NAME_BYTES),
-                error_message=clip(_redact(notify.error_message), MAX_TEXT_BYTES),
+                type=notify.type or "unknown",
+                destination=notify.destination,
+                error_code=code,
+                error_message=message,
             )
-            return NotifiedFact(**about, notification=notification)
+            return NotifiedFact.clipped(**about, notification=notification)
 
 
 def _redact(text: str | None) -> str | None:
@@ -94,4 +88,4 @@ def _conference_id(callback: Callback) -> str | None:
     """Return the conference that a callback names, unless it names a recordable call and no recordable conference."""
     if is_recordable(callback.call_id) and not is_recordable(callback.conference_id):
         return None
-    return clip(callback.conference_id, MAX_ID_BYTES)
+    return callback.conference_id

@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import TypeGuard
 
-from call_recorder.facts.model import MAX_ID_BYTES, clip
+from call_recorder.facts.model import MAX_ID_BYTES, fits
 from call_recorder.sinch.callbacks import MAX_CONFERENCE_ID
 
 _BRIDGE_PREFIX = "recorder-call-"
@@ -16,7 +16,7 @@ _ESCAPE = re.compile(r"_([0-9a-f]{2})")
 
 def is_recordable(identifier: str | None) -> TypeGuard[str]:
     """Tell whether a call or conference id exists and is short enough to store a recording under it."""
-    return bool(identifier) and clip(identifier, MAX_ID_BYTES) == identifier
+    return bool(identifier) and fits(identifier or "", MAX_ID_BYTES)
 
 
 def escape(identifier: str) -> str:

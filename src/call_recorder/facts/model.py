@@ -6,12 +6,16 @@ Every text has a maximum, counted in bytes of JSON, so that messages, items and 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -71,6 +75,24 @@ class Model(BaseModel, metaclass=_RefuseUnknownFields):
             model.model_rebuild()
             model.build()
 
+    @classmethod
+    def clipped(cls, **fields: Any) -> Self:
+        """Make a model from texts of any length. Each text is cut to the maximum of its field."""
+        limits = max_bytes(cls)
+        return cls(**{name: clip(value, limits[name]) if name in limits else value for name, value in fields.items()})
+
+
+@cache
+def max_bytes(model: type[Model]) -> Mapping[str, int]:
+    """Return the maximum of each text field of a model, in bytes of JSON."""
+    return {
+        name: each.max_bytes
+        for name, field in model.model_fields.items()
+        for part in (field, *get_args(field.annotation))
+        for each in getattr(part, "metadata", getattr(part, "__metadata__", ()))
+        if isinstance(each, MaxBytes)
+    }
+
 
 def _check_year(at: datetime) -> datetime:
     if not 2000 <= at.year < 3000:
@@ -78,28 +100,33 @@ def _check_year(at: datetime) -> datetime:
     return at
 
 
-def _max_bytes(max_bytes: int) -> AfterValidator:
-    """Return a validator that refuses a text of more bytes of JSON."""
+@dataclass(frozen=True, slots=True)
+class MaxBytes:
+    """The maximum of a text field, in bytes of JSON. A longer text is refused when it is read."""
 
-    def check(text: str) -> str:
-        if not fits(text, max_bytes):
+    max_bytes: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Add the check to the field."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, text: str) -> str:
+        if not fits(text, self.max_bytes):
             raise ValueError("too long")
         return text
-
-    return AfterValidator(check)
 
 
 Time = Annotated[AwareDatetime, AfterValidator(_check_year)]
 """A time far enough from both ends of the calendar to add and subtract durations."""
 
-Word = Annotated[str, _max_bytes(MAX_WORD_BYTES)]
-Name = Annotated[str, _max_bytes(MAX_NAME_BYTES)]
-Text = Annotated[str, _max_bytes(MAX_TEXT_BYTES)]
-Url = Annotated[str, _max_bytes(MAX_URL_BYTES)]
-Identifier = Annotated[str, Field(min_length=1), _max_bytes(MAX_ID_BYTES)]
+Word = Annotated[str, MaxBytes(MAX_WORD_BYTES)]
+Name = Annotated[str, MaxBytes(MAX_NAME_BYTES)]
+Text = Annotated[str, MaxBytes(MAX_TEXT_BYTES)]
+Url = Annotated[str, MaxBytes(MAX_URL_BYTES)]
+Identifier = Annotated[str, Field(min_length=1), MaxBytes(MAX_ID_BYTES)]
 """An id. It becomes a key of a map, and DynamoDB refuses an empty key."""
 
-Key = Annotated[str, Field(min_length=1), _max_bytes(MAX_URL_BYTES)]
+Key = Annotated[str, Field(min_length=1), MaxBytes(MAX_URL_BYTES)]
 """The key of an item. DynamoDB takes 2,048 bytes."""
 
 

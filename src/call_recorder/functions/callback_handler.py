@@ -18,7 +18,6 @@ from call_recorder.answering.answer_callback import (
     CallbackResult,
     KnownCalls,
     answer_callback,
-    answer_without_application,
 )
 from call_recorder.answering.application import Application
 from call_recorder.facts.errors import ParametersUnavailable, QueueUnavailable, UnknownApplication, UpstreamFailed
@@ -159,33 +158,18 @@ class CallbackHandler:
 
     def _answer(self, received: ReceivedCallback) -> CallbackResult:
         """Verify and answer a callback. Raises the errors of ``_STATUS``."""
-        request, authorization = received.request, received.authorization
+        request, authorization, problem = received.request, received.authorization, None
         at = check_age(request.timestamp, now=self._clock(), window=self._settings.signature_window)
         try:
             application = self._applications.get(authorization.application_key)
+            verify(request, authorization.signature, application.secrets)
+            if received.callback.application_key not in (None, application.key):
+                raise SignatureError("applicationKey in the body is not the one that signed")
         except ParametersUnavailable as error:
             if not isinstance(received.callback, IceCallback):
                 raise
-            return answer_without_application(
-                received.callback,
-                authorization.application_key,
-                at=at,
-                degraded=self._settings.degraded_answer,
-                problem=str(error),
-            )
-        verify(request, authorization.signature, application.secrets)
-        callback = received.callback
-        if callback.application_key not in (None, application.key):
-            raise SignatureError("applicationKey in the body is not the one that signed")
-        return answer_callback(
-            callback,
-            application,
-            at=at,
-            body=request.body,
-            calls=self._calls,
-            forward=lambda: self._forward(received, application),
-            degraded=self._settings.degraded_answer,
-        )
+            application, problem = None, str(error)
+        return self._decide(received, application, at, problem)
 
     def _answer_broken(self, error: Exception, received: ReceivedCallback) -> CallbackResult:
         """Answer after an unexpected error: connect the call of an ICE without recording, or report the error."""
@@ -196,8 +180,21 @@ class CallbackHandler:
             return CallbackResult(Outcome.BROKEN, refusal=error)
         if not isinstance(callback, IceCallback):
             return CallbackResult(Outcome.BROKEN, callback, refusal=error)
-        return answer_without_application(
-            callback, received.application_key or "", at=self._clock(), degraded=self._settings.degraded_answer
+        return self._decide(received, None, self._clock())
+
+    def _decide(
+        self, received: ReceivedCallback, application: Application | None, at: datetime, problem: str | None = None
+    ) -> CallbackResult:
+        return answer_callback(
+            received.callback,
+            application,
+            application_key=received.application_key or "",
+            at=at,
+            body=received.request.body,
+            calls=self._calls,
+            forward=lambda: self._forward(received, application),
+            degraded=self._settings.degraded_answer,
+            problem=problem,
         )
 
     def _carry_out(self, result: CallbackResult, received: ReceivedCallback) -> CallbackResult:
@@ -233,11 +230,12 @@ class CallbackHandler:
             return replace(result, problem=result.problem or f"upstream: {error}", metrics=metrics)
         return result
 
-    def _forward(self, received: ReceivedCallback, application: Application) -> str:
+    def _forward(self, received: ReceivedCallback, application: Application | None) -> str:
         """Send a callback to the application's own backend; return its answer. Raises UpstreamFailed."""
-        upstream = application.recorder.profile.upstream if application.recorder else None
-        if upstream is None:
+        recorder = application.recorder if application else None
+        if application is None or recorder is None or recorder.profile.upstream is None:
             raise UpstreamFailed("no backend")
+        upstream = recorder.profile.upstream
         return self._upstream.forward(
             upstream.url,
             received.request.body,

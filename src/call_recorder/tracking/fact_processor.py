@@ -126,12 +126,15 @@ class BatchReport:
     missed: tuple[str, ...] = ()
 
 
+_ItemCo = TypeVar("_ItemCo", bound=OutboxItem, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class _Entry(Generic[_Item]):
+class _Entry(Generic[_ItemCo]):
     """The result for one item: the ids of its messages, the item as stored, and the events that this batch claimed."""
 
     messages: tuple[str, ...]
-    item: _Item | None = None
+    item: _ItemCo | None = None
     due: tuple[Event, ...] = ()
     problem: str | None = None
 
