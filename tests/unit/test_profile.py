@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from call_recorder.answering import routing
 from call_recorder.answering.application import Application
 from call_recorder.answering.consent import Announcement
 from call_recorder.answering.parameter_names import (
@@ -21,7 +22,6 @@ from call_recorder.answering.profile import (
     ProfileRefused,
     RecordingProfile,
 )
-from call_recorder.answering.routing import route
 from call_recorder.sinch.callbacks import To
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, application
@@ -57,8 +57,8 @@ def test_the_example_of_every_field_is_taken() -> None:
     )
 
     assert profile.rules[0].record
-    assert route(To(type="did", endpoint="12017777777"), profile) is profile.routes[0].action
-    assert route(To(type="did", endpoint="+4612017777777"), profile) is None
+    assert routing.route(To(type="did", endpoint="12017777777"), profile) is profile.routes[0].action
+    assert routing.route(To(type="did", endpoint="+4612017777777"), profile) is None
 
 
 def test_an_empty_profile_records_nothing() -> None:

@@ -168,7 +168,7 @@ def prove_menu(rule: str, menu: ConsentMenu, result: MenuResult, at: datetime) -
     )
 
 
-def proves(proof: Consent | None, rule: str, consent: ConsentRule | None) -> bool:
+def is_proof_of(proof: Consent | None, rule: str, consent: ConsentRule | None) -> bool:
     """Tell whether a proof is one of the consent that a rule asks for."""
     if consent is None:
         return True

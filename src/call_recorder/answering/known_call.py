@@ -33,7 +33,7 @@ class KnownCall:
     def of(cls, fact: CallDecidedFact) -> KnownCall:
         """Return what is known from one decision."""
         withdrawn_at = fact.withdrawn.at if fact.withdrawn else None
-        return cls(fact.call, fact.asked, fact.awaits, withdrawn_at)
+        return cls(fact.call, fact.asked, fact.awaited_answer, withdrawn_at)
 
     def join(self, other: KnownCall) -> KnownCall:
         """Return what is known from both. Of two decisions the later one counts, as in ``Recording.merge``."""

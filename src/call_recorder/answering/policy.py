@@ -15,8 +15,9 @@ from call_recorder.answering.consent import (
     ConsentMenu,
     HeaderConsent,
     MenuTicket,
+    is_proof_of,
+    prove,
     prove_menu,
-    proves,
 )
 from call_recorder.answering.destinations import DestinationRefused
 from call_recorder.answering.known_call import KnownCall
@@ -172,7 +173,7 @@ class Policy:
         rule = decision.rule if decision and decision.record else None
         if rule is None or rule.name != awaited.rule or rule.start != "answer":
             return continue_call()
-        if not proves(awaited.consent, rule.name, rule.consent):
+        if not is_proof_of(awaited.consent, rule.name, rule.consent):
             # The rule asks for another consent than when the call came in.
             return Answer(Svaml(action=Continue()), Outcome.NO_CONSENT, rule.name)
         return self.start_recording(ace, rule, awaited.consent)

@@ -65,7 +65,7 @@ class CallDecidedFact(_CallFact):
         return any((self.call, self.asked, self.consent, self.awaited, self.request))
 
     @property
-    def awaits(self) -> AwaitedAnswer | None:
+    def awaited_answer(self) -> AwaitedAnswer | None:
         """The awaited answer with its proof of consent, which version 1.0 stored beside it."""
         awaited = self.awaited
         if awaited is None or awaited.consent is not None or self.request is not None:
@@ -73,7 +73,7 @@ class CallDecidedFact(_CallFact):
         return awaited.model_copy(update={"consent": self.consent})
 
     @property
-    def proves(self) -> Consent | None:
+    def proved_consent(self) -> Consent | None:
         """The proof of consent that no later fact can change: not the one of an answer that is still awaited."""
         return self.consent if self.awaited is None or self.request is not None else None
 

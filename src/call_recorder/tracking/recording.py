@@ -405,8 +405,8 @@ class Recording(OutboxItem):
         call_id, withdrawn_at = fact.call_id, fact.withdrawn.at if fact.withdrawn else None
         return {
             "asked": _join_entry(self.asked, call_id, fact.asked, MAX_AWAITED, choose_later),
-            "consents": _join_entry(self.consents, call_id, fact.proves, MAX_CALLS, choose_later),
-            "awaited": _join_entry(self.awaited, call_id, fact.awaits, MAX_AWAITED, AwaitedAnswer.join),
+            "consents": _join_entry(self.consents, call_id, fact.proved_consent, MAX_CALLS, choose_later),
+            "awaited": _join_entry(self.awaited, call_id, fact.awaited_answer, MAX_AWAITED, AwaitedAnswer.join),
             "withdrawn": _join_entry(self.withdrawn, call_id, withdrawn_at, MAX_AWAITED, max),
             "requests": _join_entry(self.requests, call_id, fact.request, MAX_CALLS, choose_later),
         }
