@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from local import explain
 from tests.template.stack import read_template
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,6 +63,12 @@ def test_the_profile_page_shows_only_refusals_that_the_code_says() -> None:
 
     assert len(shown) >= 35
     assert not [each for each in shown if not by_pydantic.search(each) and not any(text in each for text in said)]
+
+
+def test_the_profile_page_shows_what_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain.main([str(ROOT / "examples" / "profiles" / "every-field.json")]) == 0
+
+    assert f"\n```\n{capsys.readouterr().out}```\n" in (ROOT / "docs" / "profile.md").read_text()
 
 
 def test_the_version_is_the_same_in_package_template_and_changelog() -> None:
