@@ -89,3 +89,15 @@ def test_the_metadata_of_the_template_is_what_a_catalogue_takes() -> None:
     assert len(metadata["Labels"]) <= 10
     for file in ("LicenseUrl", "ReadmeUrl"):
         assert (ROOT / metadata[file]).is_file()
+
+
+def test_the_map_of_the_code_names_files_that_exist() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("\n## Map of the code\n")[1]
+    code_map, _ = section.split("\nOutside the package:\n")
+    rooms = re.findall(r"^  (\w+)/ ", code_map, re.MULTILINE)
+    files = re.findall(r"`(\w+/\w+\.py)`", code_map)
+    package = ROOT / "src" / "call_recorder"
+
+    assert sorted(rooms) == sorted(folder.name for folder in package.glob("[!_]*/"))
+    assert len(files) >= 18
+    assert not [file for file in files if not (package / file).is_file()]
