@@ -35,34 +35,22 @@ export PYTHONPATH := src
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help
+.PHONY: help flows
 help: ## Show this list
-	@echo "  try      make run                        an app calls a user on a local AWS, recorded; stays up until Ctrl-C"
-	@echo "  call     make call TO=username:alice     plays one more call; FLOW=menu plays and checks one of the list below"
-	@echo "  explain  make explain PROFILE=file       what a recording profile does to each kind of call"
-	@echo "  deploy   sam build && sam deploy         then step by step as README.md says"
-	@echo "  find     docs/runbook.md                 recordings, alarms, and what to do about them"
-	@echo "  test     make test                       runs every check"
+	@echo "  try      make run                     plays one recorded call on a local AWS and stays up; ONCE=1 ends after it"
+	@echo "  call     make call TO=username:alice  plays one more call; FLOW=menu plays one of \`make flows\`"
+	@echo "  explain  make explain PROFILE=file    says what a profile does to calls, or with TO=... FROM=... to one of them"
+	@echo "  deploy   sam build && sam deploy      deploys to your AWS account; README.md has the steps"
+	@echo "  find     docs/runbook.md              says how to find recordings, and what to do when an alarm goes off"
+	@echo "  test     make test                    runs every check"
 	@echo
-	@echo "make run [ONCE=1] [FLOW=in-app | TO=username:alice] [AWS_PORT=4566]"
-	@echo "    with ONCE=1 it ends after the call"
-	@echo "make call [FLOW=menu | TO=username:alice] [AWS_PORT=4566]"
-	@echo "    TO is username:, number:, sip:, conference: or did: (a phone number of yours), for example did:+12017777777"
-	@echo "make explain PROFILE=file [TO=did:+12017777777] [FROM=+46700000001] [EVENT=file]"
-	@echo "    with TO or EVENT it says what becomes of that call or callback; examples/profiles has profiles to try"
-	@echo "make test-call APP=your-sinch-application-key [TO=username:alice] [STACK=call-recorder-development]"
-	@echo "    plays a signed call against a deployed stack and shows its recording; with your own AWS credentials"
-	@echo "make bench [ROUNDS=20]"
-	@echo "    measures the functions beside other ways to write them, and says whether they keep to their goals"
-	@echo "make dead-letters [STACK=call-recorder], make put-back [STACK=call-recorder]"
-	@echo "    list what a deployed stack gave up on, and why, or put it back; with your own AWS credentials"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo
-	@echo "FLOW is one of these; without one, \`make run\` and \`make call\` play in-app:"
+	@echo "AWS_PORT=4600 chooses the port of the local AWS, PYTHON=python3.13 another Python (3.11 or newer)."
+
+flows: ## List the calls that FLOW can play
+	@echo "Without FLOW, \`make run\` and \`make call\` play in-app. FLOW is one of these:"
 	@awk -F '"' '/^        name="/ { name = $$2 } /^        about="[^"]/ { printf "  %-24s %s\n", name, $$2 }' local/flows.py
-	@echo
-	@echo "PYTHON=python3.13 chooses another Python (3.11 or newer). Environments are made in .venv when needed."
 
 # What a user types goes by the environment, where the shell takes no quote or space in it for its own.
 export PROFILE EVENT FROM TO FLOW FIRST_MENU STACK APP

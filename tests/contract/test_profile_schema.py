@@ -26,7 +26,7 @@ def shown(document: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-SHOWN = shown("docs/consent.md") | shown("README.md")
+SHOWN = shown("docs/consent.md") | shown("docs/profile.md")
 
 
 def test_the_documents_show_profiles_of_every_kind() -> None:

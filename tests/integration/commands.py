@@ -1,9 +1,9 @@
-"""The two commands that README.md needs and this machine may not have, for the test that follows it to the letter.
+"""The two commands that README.md needs and this machine may not have, for the test that runs its commands.
 
 ``sam`` is the real SAM CLI. It builds for the emulator, which runs functions on this machine's processor and Python,
 deploys without TLS, which the emulator does not speak, and then makes good what the emulator does not do of a
 deployment. ``aws`` stands in for the AWS CLI: it makes of a command line the request that botocore's models describe,
-and refuses what they do not know.
+and refuses what they do not know. Of the commands that are the CLI's own it has ``aws cloudformation deploy``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def sam(arguments: list[str]) -> int:
 def aws(arguments: list[str]) -> int:
     """Make the one request that a command line of the AWS CLI stands for, and print the answer."""
     service, command, *rest = arguments
+    if (service, command) == ("cloudformation", "deploy"):
+        return _deploy(**{option.replace("-", "_"): values for option, values in _options(rest) if option})
     client = boto3.client(service, config=Config(retries={"total_max_attempts": 1}))  # type: ignore[call-overload]
     names = {xform_name(name, "-"): name for name in client.meta.service_model.operation_names}
     model = client.meta.service_model.operation_model(names[command])
@@ -77,6 +79,16 @@ def aws(arguments: list[str]) -> int:
         Path(positional[0]).write_bytes(answer.pop("Payload").read())
     found = jmespath.search(outside["query"], answer) if outside["query"] else answer
     print(_text(found) if outside["output"] == "text" else json.dumps(found, indent=4, default=str))  # noqa: T201
+    return 0
+
+
+def _deploy(stack_name: list[str], template_file: list[str], parameter_overrides: list[str]) -> int:
+    """Create a stack from a template and wait for it; this is a command of the AWS CLI and no operation of AWS."""
+    client, [name], [template] = boto3.client("cloudformation"), stack_name, template_file
+    pairs = (override.split("=", 1) for override in parameter_overrides)
+    parameters: Any = [{"ParameterKey": key, "ParameterValue": value} for key, value in pairs]
+    client.create_stack(StackName=name, TemplateBody=Path(template).read_text(), Parameters=parameters)
+    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
     return 0
 
 

@@ -555,7 +555,7 @@ def test_a_sample_profile_does_to_a_call_what_its_readme_says(
     assert answer_in(told)["action"]["name"] == action
 
 
-def test_the_readme_shows_the_profile_with_every_field_as_its_file_has_it() -> None:
+def test_the_profile_page_shows_the_example_as_its_file_has_it() -> None:
     text = (SAMPLES / "every-field.json").read_text()
 
-    assert f"```json\n{text}```\n" in (ROOT / "README.md").read_text()
+    assert f"```json\n{text}```\n" in (ROOT / "docs" / "profile.md").read_text()
