@@ -15,15 +15,10 @@ from call_recorder.answering.policy import Policy
 from call_recorder.facts.facts import Fact
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.facts.messages import write_message
-from call_recorder.sinch.callbacks import (
-    DiceCallback,
-    IceCallback,
-    NotifyCallback,
-    parse,
-)
+from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
 from local import sample_events
 from local.sample_events import APPLICATION, BUCKET, PUBLIC_PATH
-from local.simulator.calls import Body, End, IncomingCall, app_to_phone, encoded
+from local.simulator.calls import Body, End, IncomingCall, app_to_phone, encode_body
 
 Event = dict[str, Any]
 
@@ -40,12 +35,12 @@ _JSON = "application/json"
 
 def incoming(number: int) -> Iterator[Event]:
     """Yield so many ICE callbacks, each of another call and signed now, as API Gateway hands them over."""
-    frame = sample_events.sample("callback-ice-number", datetime.now(UTC))
+    frame = sample_events.make_event("callback-ice-number", datetime.now(UTC))
     for _ in range(number):
         at = datetime.now(UTC).replace(microsecond=0)
         call = replace(app_to_phone("+46700000001"), call_id=str(uuid4()))
-        body = encoded(call.ice(APPLICATION.key, at))
-        signed = APPLICATION.signed_headers(body, path=PUBLIC_PATH, content_type=_JSON, at=at)
+        body = encode_body(call.ice(APPLICATION.key, at))
+        signed = APPLICATION.sign_headers(body, path=PUBLIC_PATH, content_type=_JSON, at=at)
         headers = frame["headers"] | {name.lower(): value for name, value in signed.items()}
         yield frame | {"headers": headers | {"content-length": str(len(body))}, "body": body.decode()}
 
@@ -90,7 +85,7 @@ def _history(call: IncomingCall, at: datetime) -> list[str]:
         call.notify("recording_available", destination=f"{file}.mp3"),
         call.notify("transcription_available", destination=f"{file}-transcript.json"),
     ]
-    return [write_message(_fact(encoded(body), at)) for body in bodies]
+    return [write_message(_fact(encode_body(body), at)) for body in bodies]
 
 
 def _fact(content: bytes, at: datetime) -> Fact:

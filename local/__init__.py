@@ -1,1 +1,1 @@
-"""The call recorder on one machine: a local AWS, the deployed template, and Sinch as a simulator plays it."""
+"""Runs the call recorder on one machine: a local AWS, the deployed template and a simulator of Sinch."""

@@ -1,4 +1,4 @@
-"""``python -m local``: the commands of `make run` and `make call`, ready for Ctrl-C before anything else is loaded."""
+"""Starts the commands of `make run` and `make call`; handles Ctrl-C before it imports anything else."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
-    # Nothing is up yet that would need an orderly end, and an exception in the middle of an import may be taken for
-    # one of the module.
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # Nothing is up yet that needs a clean stop. An exception raised during an import could look like an import error.
     os.write(sys.stderr.fileno(), b"\nInterrupted.\n")
     os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, _end)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit)
     from local.commands import main
 
     sys.exit(main())

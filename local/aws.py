@@ -1,4 +1,4 @@
-"""Clients of the local AWS, as its administrator."""
+"""Makes boto3 clients of the local AWS, with the administrator's key."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-# No proxy of this shell stands between us and a process on the same machine.
+# Requests to this machine must not go through the shell's proxy.
 _CONFIG = Config(proxies={}, connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2})
-# A function is waited for as long as it may take and its start on a busy machine, and not invoked twice.
+# The timeout covers the function's longest run and its start on a busy machine. A retry would invoke it twice.
 _INVOKING = _CONFIG.merge(Config(read_timeout=120, retries={"total_max_attempts": 1}))
 
 
 class Aws:
-    """One client for each service, made when it is first asked for.
+    """One client for each service, created when it is first used.
 
     Args:
-        endpoint: URL of the emulator.
-        dynamodb: URL of another DynamoDB, if there is one.
+        endpoint: the emulator's URL.
+        dynamodb: the URL of another DynamoDB, if one is used.
     """
 
     def __init__(self, endpoint: str, *, dynamodb: str | None = None) -> None:
@@ -46,50 +46,50 @@ class Aws:
 
     @cached_property
     def apigatewayv2(self) -> ApiGatewayV2Client:
-        """HTTP APIs."""
+        """Return the client for HTTP APIs."""
         return self._session.client("apigatewayv2", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
-        """Stacks."""
+        """Return the client for stacks."""
         return self._session.client("cloudformation", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def dynamodb(self) -> DynamoDBServiceResource:
-        """Tables, as a resource: items come as plain Python values."""
+        """Return the resource for tables: it reads and writes items as plain Python values."""
         return self._session.resource("dynamodb", endpoint_url=self.dynamodb_endpoint, config=_CONFIG)
 
     @cached_property
     def events(self) -> EventBridgeClient:
-        """Event buses and rules."""
+        """Return the client for event buses and rules."""
         return self._session.client("events", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def iam(self) -> IAMClient:
-        """Users, roles and policies."""
+        """Return the client for users, roles and policies."""
         return self._session.client("iam", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def lambda_(self) -> LambdaClient:
-        """Functions."""
+        """Return the client for functions."""
         return self._session.client("lambda", endpoint_url=self.endpoint, config=_INVOKING)
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        """Log groups."""
+        """Return the client for log groups."""
         return self._session.client("logs", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def s3(self) -> S3Client:
-        """Buckets."""
+        """Return the client for buckets."""
         return self._session.client("s3", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def sqs(self) -> SQSClient:
-        """Queues."""
+        """Return the client for queues."""
         return self._session.client("sqs", endpoint_url=self.endpoint, config=_CONFIG)
 
     @cached_property
     def ssm(self) -> SSMClient:
-        """Parameters."""
+        """Return the client for parameters."""
         return self._session.client("ssm", endpoint_url=self.endpoint, config=_CONFIG)

@@ -1,6 +1,6 @@
-"""A team's own backend behind the recorder: it verifies Sinch's signature and answers with SVAML of its own.
+"""Serves a team's own backend behind the recorder: it verifies Sinch's signature and answers with its own SVAML.
 
-It is served over https on loopback, with a certificate that is made for it and that nobody else trusts.
+It listens on loopback over HTTPS, with a self-signed certificate that is created for each run.
 """
 
 from __future__ import annotations
@@ -25,14 +25,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from call_recorder.sinch.signature import (
-    Authorization,
-    SignatureError,
-    SignedRequest,
-    decode_secret,
-    verify,
-)
-from local.demo import BACKEND_NUMBER, LATE_BACKEND_NUMBER, WITH_BACKEND, new_application
+from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, decode_secret, verify
+from local.demo import BACKEND_NUMBER, LATE_BACKEND_NUMBER, WITH_BACKEND, make_application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,17 +48,17 @@ SVAML: Mapping[str, Mapping[str, Any]] = {
     "ace": {"action": {"name": "continue"}},
     "pie": {"action": {"name": "continue"}},
 }
-"""What the backend answers. ``mood``, ``queue`` and ``backendVersion`` are in none of Sinch's documents."""
+"""The backend's answer to each event. Sinch's documents do not name ``mood``, ``queue`` and ``backendVersion``."""
 
 _HOST = "127.0.0.1"
 _PATH = "/sinch/callbacks"
-_MAX_HANG = 10.0
-_CERTIFICATE_LASTS = timedelta(days=7)
+_MAX_HANG_SECONDS = 10.0
+_CERTIFICATE_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A callback that reached the backend, and the status that it was answered with; ``None`` if it was not."""
+    """A callback that reached the backend, and the status of the answer; ``None`` if the backend did not answer."""
 
     event: str
     call_id: str | None
@@ -73,13 +67,13 @@ class Heard:
 
 @dataclass
 class Backend:
-    """The backend while it is up.
+    """The running backend.
 
     Attributes:
-        application: whose calls it answers.
-        url: where it is.
+        application: the Sinch application whose calls it answers.
+        url: the URL that takes the callbacks.
         certificate: a file with the certificate to trust.
-        heard: the callbacks that reached it so far.
+        heard: the callbacks that have reached it so far.
     """
 
     application: Application
@@ -87,28 +81,28 @@ class Backend:
     certificate: Path
     heard: list[Heard] = field(default_factory=list)
 
-    def of_call(self, call_id: str) -> list[Heard]:
-        """Return what was heard of one call."""
+    def select_call(self, call_id: str) -> list[Heard]:
+        """Return the callbacks of one call."""
         return [heard for heard in self.heard if heard.call_id == call_id]
 
 
 @contextmanager
-def backend(state: Path) -> Iterator[Backend]:
-    """Serve the backend while the block runs.
+def run_backend(state: Path) -> Iterator[Backend]:
+    """Run the backend while the block runs.
 
     Args:
-        state: a directory for the certificate while it runs.
+        state: a directory for the certificate; it is removed at the end.
     """
     state.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="backend-", dir=state))
     server = _Server((_HOST, 0), _Callback)
     try:
         certificate = scratch / "certificate.pem"
-        context = _tls(certificate)
-        # The handshake is then made by the thread that serves the connection, and holds up no other.
+        context = _make_tls_context(certificate)
+        # The thread that serves the connection makes the handshake, so a slow one blocks no other connection.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         url = f"https://{_HOST}:{server.server_address[1]}{_PATH}"
-        server.backend = Backend(new_application(WITH_BACKEND), url, certificate)
+        server.backend = Backend(make_application(WITH_BACKEND), url, certificate)
         serving = threading.Thread(target=server.serve_forever, name="backend", daemon=True)
         serving.start()
         try:
@@ -122,8 +116,8 @@ def backend(state: Path) -> Iterator[Backend]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _tls(certificate: Path) -> ssl.SSLContext:
-    """Make a key and a certificate for it, and write the certificate to a file."""
+def _make_tls_context(certificate: Path) -> ssl.SSLContext:
+    """Create a key and a self-signed certificate, write the certificate to a file and return a context with both."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "backend of the demonstration")])
     now = datetime.now(UTC)
@@ -134,7 +128,7 @@ def _tls(certificate: Path) -> ssl.SSLContext:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + _CERTIFICATE_LASTS)
+        .not_valid_after(now + _CERTIFICATE_LIFETIME)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(_HOST))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -160,7 +154,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell of an error, unless it is that the recorder did not wait any longer."""
+        """Report an error; ignore a connection that the recorder closed after its timeout."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -171,20 +165,20 @@ class _Callback(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not self._is_authentic(body):
-            self._note(body, HTTPStatus.UNAUTHORIZED)
+            self._remember(body, HTTPStatus.UNAUTHORIZED)
             self._answer(HTTPStatus.UNAUTHORIZED)
             return
         callback = json.loads(body)
         if callback["event"] == "ice" and callback["to"]["endpoint"] == LATE_BACKEND_NUMBER:
-            self._note(body, None)
-            self.server.closing.wait(_MAX_HANG)
+            self._remember(body, None)
+            self.server.closing.wait(_MAX_HANG_SECONDS)
             return
-        self._note(body, HTTPStatus.OK)
+        self._remember(body, HTTPStatus.OK)
         svaml = SVAML.get(callback["event"])
         self._answer(HTTPStatus.OK, json.dumps(svaml).encode() if svaml else b"")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gives it
-        """Say nothing: the terminal belongs to `make run`."""
+        """Print nothing: the terminal shows the steps of `make run`."""
 
     def _is_authentic(self, body: bytes) -> bool:
         request = SignedRequest(
@@ -201,7 +195,7 @@ class _Callback(BaseHTTPRequestHandler):
             return False
         return claimed.application_key == application.key
 
-    def _note(self, body: bytes, status: HTTPStatus | None) -> None:
+    def _remember(self, body: bytes, status: HTTPStatus | None) -> None:
         callback: dict[str, Any] = {}
         with suppress(ValueError):
             callback = json.loads(body)

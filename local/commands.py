@@ -1,29 +1,27 @@
-"""``make run`` and ``make call``: calls are recorded on this machine, from the first callback to the last event."""
+"""Runs `make run` and `make call`: they record calls on this machine, from the first callback to the last event."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import textwrap
 import time
 from contextlib import ExitStack, suppress
-from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from local import audio
-from local.backend import backend
-from local.demo import applications
-from local.emulator import ADMINISTRATOR, ROOT, LocalError, emulator, only_one, port_from, stop_left_over
-from local.flows import DEFAULT, EVENTS, FLOWS, Flow, NotHeld, hold, recording_id
+from local.backend import run_backend
+from local.demo import make_applications
+from local.emulator import ADMINISTRATOR, ROOT, LocalError, lock_port, read_port, run_emulator, stop_left_over
+from local.flows import DEFAULT, EVENTS, FLOWS, CheckFailed, Flow, check_flow, find_recording_id
 from local.flows import play as play_flow
 from local.progress import Progress
 from local.simulator import HttpTransport, NoResponse, parse_destination
 from local.simulator.menu import FIRST_MENUS
-from local.stack import LocalStack, build, deploy, find_stack, stack_file, state_of
+from local.stack import LocalStack, build, deploy, dump_json, find_stack, get_stack_file, get_state_folder
 from local.subscriber import Subscriber
 from local.waiting import TooLate
 
@@ -46,17 +44,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; return its exit status."""
+    """Run the command line; return its exit status."""
     options = _parser().parse_args(arguments)
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
     try:
-        chosen = _chosen(options.to, options.flow)
+        chosen = _choose(options.to, options.flow)
         if options.command == "run":
             run(chosen, once=options.once, first_menu=options.first_menu)
         else:
             call(chosen, first_menu=options.first_menu)
-    except (LocalError, NoResponse, NotHeld, TooLate) as error:
+    except (LocalError, NoResponse, CheckFailed, TooLate) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -66,28 +64,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(chosen: Flow | IncomingCall, *, once: bool, first_menu: FirstMenu = "mainMenu") -> None:
-    """Bring the stack up, play a call, and stay up until a signal comes, unless ``once``.
+    """Start the stack, play a call, and keep the stack up until a signal arrives, unless ``once``.
 
     Raises:
-        LocalError: the stack cannot be brought up.
-        NotHeld: the call was not recorded as it should have been.
+        LocalError: the stack cannot be started.
+        NotHeld: a check of the call failed.
         NoResponse: the stack does not answer a callback.
-        TooLate: something that should have followed from the call did not come.
+        TooLate: an expected result of the call did not arrive in time.
     """
-    port = port_from(os.environ)
-    state, file = state_of(port), stack_file(port)
+    port = read_port(os.environ)
+    state, file = get_state_folder(port), get_stack_file(port)
     progress = Progress()
     with ExitStack() as on_exit:
-        on_exit.enter_context(only_one(port, state))
+        on_exit.enter_context(lock_port(port, state))
         if pid := stop_left_over(state):
             print(f"Stopped the local AWS that an earlier `make run` left behind when it was killed (process {pid}).")
-        team = on_exit.enter_context(backend(state))
+        team = on_exit.enter_context(run_backend(state))
         with progress.step(f"start the local AWS on port {port}"):
-            endpoint = on_exit.enter_context(emulator(port, state, trusted=team.certificate))
+            endpoint = on_exit.enter_context(run_emulator(port, state, trusted=team.certificate))
         with progress.step("build the functions (sam build)"):
             built = build(state)
         with progress.step("deploy template.yaml (sam deploy)"):
-            stack = deploy(built, endpoint, state, applications(team.application, team.url))
+            stack = deploy(built, endpoint, state, make_applications(team.application, team.url))
         on_exit.callback(stack.write_function_log, state / "functions.log")
         with progress.step("refuse a callback without a signature"):
             _expect_refusal(stack)
@@ -102,14 +100,14 @@ def call(chosen: Flow | IncomingCall, *, first_menu: FirstMenu = "mainMenu") -> 
     """Play a call against the stack that ``run`` keeps up.
 
     Raises:
-        LocalError: none is up, or several are and ``AWS_PORT`` names none of them.
-        NotHeld: the call did not go as it should have.
-        TooLate: something that should have followed from the call did not come.
+        LocalError: no stack is up, or several are and ``AWS_PORT`` names none of them.
+        NotHeld: a check of the call failed.
+        TooLate: an expected result of the call did not arrive in time.
     """
     _play(find_stack(os.environ), chosen, Progress(), first_menu)
 
 
-def _chosen(to: str, flow: str) -> Flow | IncomingCall:
+def _choose(to: str, flow: str) -> Flow | IncomingCall:
     if to:
         if flow:
             raise LocalError("Name a flow with FLOW or a destination with TO, not both.")
@@ -123,7 +121,7 @@ def _chosen(to: str, flow: str) -> Flow | IncomingCall:
 
 
 def _play(stack: LocalStack, chosen: Flow | IncomingCall, progress: Progress, first_menu: FirstMenu) -> None:
-    """Play a call, wait for what follows from it, check it and print all of it."""
+    """Play a call, wait for its item and its events, check them and print everything."""
     if isinstance(chosen, Flow):
         _play_flow(stack, chosen, progress, first_menu)
     else:
@@ -135,49 +133,55 @@ def _play_flow(stack: LocalStack, flow: Flow, progress: Progress, first_menu: Fi
     started = time.monotonic()
     played = play_flow(flow, stack, first_menu=first_menu)
     print_call(played, progress, refusing=flow.disturbance.wrong_storage_key)
-    held = hold(flow, played, stack, Subscriber(stack), progress, within=_ARRIVES_WITHIN)
-    _print_books(stack, held.item, held.events)
+    held = check_flow(flow, played, stack, Subscriber(stack), progress, within=_ARRIVES_WITHIN)
+    _print_item_and_events(stack, held.item, held.events)
     print_verdict(played, held.item, progress, time.monotonic() - started)
 
 
 def _play_call(stack: LocalStack, incoming: IncomingCall, progress: Progress, first_menu: FirstMenu) -> None:
-    """Play a call of which nothing is known but where it goes."""
+    """Play a call to a destination; only the answers and the events show what to expect."""
     print(f"\nA call to {incoming.to_endpoint} ({incoming.to_type})\n")
     started = time.monotonic()
     played = stack.simulator(first_menu=first_menu).play(incoming)
     print_call(played, progress)
     if not played.held:
-        raise NotHeld(f"The call failed: {'; '.join(played.failures)}.")
+        raise CheckFailed(f"The call failed: {'; '.join(played.failures)}.")
     if not played.uploads:
         print("The rules and routes of the recording profile decide who is recorded.")
         print_verdict(played, {}, progress, time.monotonic() - started)
         return
 
-    name = recording_id(played)
+    name = find_recording_id(played)
     notifications = _EVENT_OF_NOTIFICATION.keys() & {step.name for step in played.steps}
     kinds = frozenset({_REQUESTED, *(_EVENT_OF_NOTIFICATION[name] for name in notifications)})
     with progress.step(f"the subscriber has {len(kinds)} events"):
         events = Subscriber(stack).wait_for(name, kinds, within=_ARRIVES_WITHIN)
     with progress.step("the item is available"):
         item = stack.wait_for_item(name, "available", within=_ARRIVES_WITHIN)
-    _print_books(stack, item, events)
+    _print_item_and_events(stack, item, events)
     if missing := EVENTS - {event["detail-type"] for event in events}:
-        raise NotHeld(f"What is recorded is transcribed too, but there was no {', '.join(sorted(missing))} event.")
+        raise CheckFailed(f"A recorded call is also transcribed, but there was no {', '.join(sorted(missing))} event.")
     print_verdict(played, item, progress, time.monotonic() - started)
 
 
 def print_call(played: PlayedCall, progress: Progress, *, refusing: bool = False) -> None:
-    """Print the steps and the answers of a call; ``refusing`` says that the store is to refuse its uploads."""
+    """Print the steps and the answers of a call.
+
+    Args:
+        played: the call.
+        progress: counts the steps.
+        refusing: whether the store is expected to refuse the uploads.
+    """
     for step in played.steps:
         expected = refusing and not step.held and step.name.startswith("upload")
-        progress.happened(f"{step}, which this flow shows" if expected else str(step), held=step.held or expected)
+        progress.print_finished(f"{step}, which this flow shows" if expected else str(step), held=step.held or expected)
     for answer in played.answers:
         print(f"\nSVAML that answered {answer.event.upper()}, its credentials masked")
         _print(answer.svaml)
     print()
 
 
-def _print_books(stack: LocalStack, item: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> None:
+def _print_item_and_events(stack: LocalStack, item: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> None:
     print(f"\nItem in {stack.outputs['RecordingsTableName']}")
     _print(item)
     print("\nEvents in the subscriber's queue")
@@ -186,27 +190,29 @@ def _print_books(stack: LocalStack, item: Mapping[str, Any], events: Iterable[Ma
 
 
 def print_verdict(played: PlayedCall, item: Mapping[str, Any], progress: Progress, seconds: float) -> None:
-    """Print what came of a call in one line, the last of it."""
-    print(f"\n{progress.held} of {progress.steps} steps held, the call's in {seconds:.1f} s. {_verdict(played, item)}")
+    """Print the last line: how many steps held, and the result of the call."""
+    print(
+        f"\n{progress.held} of {progress.steps} steps held, the call's in {seconds:.1f} s. {_summarize(played, item)}"
+    )
 
 
-def _verdict(played: PlayedCall, item: Mapping[str, Any]) -> str:
+def _summarize(played: PlayedCall, item: Mapping[str, Any]) -> str:
     if item.get("status") == "missing":
         return f"The recording is announced as missing ({item['missingReason']}), as it should be."
     if item.get("status") != "available":
         return "Nothing was recorded."
     file = next(iter(item["files"].values()))
-    length = audio.seconds(audio.frames_for(played.call.call_id))
+    length = audio.count_seconds(audio.count_frames(played.call.call_id))
     return f"Recorded {length} s, {file['size'] / 1024:.0f} KB, as {file['url']}."
 
 
 def _expect_refusal(stack: LocalStack) -> None:
-    """Send a callback that nobody signed. It also starts the function, which takes a busy machine its time."""
+    """Send an unsigned callback and check that it is refused. It also starts the function, which can take a while."""
     answer = HttpTransport(_ARRIVES_WITHIN).send(
         "POST", stack.callback_url, {"Content-Type": "application/json"}, b'{"event":"ice"}'
     )
     if answer.status != HTTPStatus.UNAUTHORIZED:
-        raise NotHeld(f"A callback without a signature was answered {answer.status} instead of 401.")
+        raise CheckFailed(f"A callback without a signature was answered {answer.status} instead of 401.")
 
 
 def _stay_up(stack: LocalStack, file: Path) -> None:
@@ -217,9 +223,9 @@ The stack is up until Ctrl-C.
 
   callback URL   {stack.callback_url}
                  (Sinch signs over the path {stack.public_path})
-  application    {stack.application_key}; its secret is in {_shown(file)}
+  application    {stack.application_key}; its secret is in {_relative(file)}
   AWS            {stack.aws_endpoint}, region {stack.region}, access key and secret: {":".join(ADMINISTRATOR)}
-  emulator log   {_shown(file.with_name("emulator.log"))}
+  emulator log   {_relative(file.with_name("emulator.log"))}
 
 Play one more call from another terminal with `make call TO=username:alice`, or with `make call FLOW=menu`.
 Flows:
@@ -233,22 +239,15 @@ Flows:
 
 
 def _print(document: Mapping[str, Any]) -> None:
-    print(json.dumps(document, indent=2, default=_number))
+    print(dump_json(document))
 
 
-def _number(value: object) -> int | float:
-    """Show a number of DynamoDB as JSON does."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _shown(path: Path) -> str:
+def _relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # Once is enough: what follows is the orderly end, and it has deadlines of its own.
+    # One signal is enough: the clean stop that follows has its own deadlines.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -257,7 +256,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run", help="bring the stack up, play a call, stay up until Ctrl-C")
+    running = commands.add_parser("run", help="start the stack, play a call, stay up until Ctrl-C")
     running.add_argument("--once", action="store_true", help="end after the call")
     calling = commands.add_parser("call", help="play one more call")
     for command in (running, calling):
@@ -266,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
             "--first-menu",
             choices=FIRST_MENUS,
             default="mainMenu",
-            help="which of several menus Sinch plays first: the one with the id main, or the one that mainMenu names",
+            help="the menu that Sinch plays first: the one with the id main, or the one that mainMenu names",
         )
         command.add_argument(
             "--to",

@@ -1,7 +1,7 @@
-"""The Sinch applications of the demonstration, and what their profiles say.
+"""The Sinch applications of `make run` and their recording profiles.
 
-One has a rule and a number for each kind of consent and records every other call too. One has a backend of its
-own behind the recorder. One has a single rule, which most of its calls do not match.
+The first has a rule and a number for each kind of consent, and records every other call too. The second has its own
+backend behind the recorder. The third has a single rule, which most of its calls do not match.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ LATE_BACKEND_NUMBER = "+12017777709"
 """The backend does not answer calls to this number in time."""
 
 CALLEE = "+46700000001"
-"""Where the routes of the demonstration's numbers lead."""
+"""The phone number that the routes connect to."""
 
 APP_USER = "desk"
-"""The app user whom the menu's number belongs to."""
+"""The app user that the route of ``APP_MENU_NUMBER`` connects to."""
 
 HEADER_USER = "asked-by-her-app"
-"""The app user who is recorded only when the caller's app says that it has asked."""
+"""The app user whose calls are recorded only if the caller's app sends the header of consent."""
 
 CONSENT_HEADER = "recording-consent"
 SAMPLE = 0.5
@@ -62,37 +62,37 @@ class DemoApplication:
     profile: Mapping[str, Any]
 
 
-def new_application(key: str) -> Application:
-    """Return an application with a secret that nothing else has."""
+def make_application(key: str) -> Application:
+    """Return an application with a new random secret."""
     return Application(key, SecretStr(base64.b64encode(secrets.token_bytes(16)).decode()))
 
 
-def applications(with_backend: Application, backend_url: str) -> list[DemoApplication]:
-    """Return the demonstration's applications, the one that records every call first.
+def make_applications(with_backend: Application, backend_url: str) -> list[DemoApplication]:
+    """Return the applications; the first one records every call.
 
     Args:
-        with_backend: the application whose backend is at ``backend_url``, which knows its secret.
-        backend_url: an https URL.
+        with_backend: the application that has the backend; the backend knows its secret.
+        backend_url: the backend's https URL.
     """
     return [
-        DemoApplication(new_application(DEMO), DEMO_PROFILE),
-        DemoApplication(with_backend, _backend_profile(backend_url)),
-        DemoApplication(new_application(ONE_RULE), _ONE_RULE_PROFILE),
+        DemoApplication(make_application(DEMO), DEMO_PROFILE),
+        DemoApplication(with_backend, _make_backend_profile(backend_url)),
+        DemoApplication(make_application(ONE_RULE), _ONE_RULE_PROFILE),
     ]
 
 
-def _to_phone(number: str) -> dict[str, Any]:
+def _route_to_phone(number: str) -> dict[str, Any]:
     return {"to": number, "action": {"name": "connectPstn", "number": CALLEE, "cli": number}}
 
 
-def _to_app(number: str, username: str) -> dict[str, Any]:
+def _route_to_app(number: str, username: str) -> dict[str, Any]:
     return {
         "to": number,
         "action": {"name": "connectMxp", "destination": {"type": "username", "endpoint": username}},
     }
 
 
-def _by_phone_to(number: str) -> dict[str, Any]:
+def _match_phone_call_to(number: str) -> dict[str, Any]:
     return {"originationType": "pstn", "toType": "did", "to": number}
 
 
@@ -107,10 +107,10 @@ DEMO_PROFILE: Mapping[str, Any] = {
             "record": True,
             "consent": _ANNOUNCED,
         },
-        {"name": "menu", "when": _by_phone_to(MENU_NUMBER), "record": True, "consent": _ASKED},
+        {"name": "menu", "when": _match_phone_call_to(MENU_NUMBER), "record": True, "consent": _ASKED},
         {
             "name": "menu for an app user",
-            "when": _by_phone_to(APP_MENU_NUMBER),
+            "when": _match_phone_call_to(APP_MENU_NUMBER),
             "record": True,
             "consent": {**_ASKED, "usernameByConference": True},
         },
@@ -130,23 +130,23 @@ DEMO_PROFILE: Mapping[str, Any] = {
         {"name": "everything", "record": True},
     ],
     "routes": [
-        _to_app(APP_MENU_NUMBER, APP_USER),
-        *map(_to_phone, (ROUTED_NUMBER, ANNOUNCED_NUMBER, MENU_NUMBER, ON_ANSWER_NUMBER, SAMPLED_NUMBER)),
+        _route_to_app(APP_MENU_NUMBER, APP_USER),
+        *map(_route_to_phone, (ROUTED_NUMBER, ANNOUNCED_NUMBER, MENU_NUMBER, ON_ANSWER_NUMBER, SAMPLED_NUMBER)),
     ],
 }
-"""Records every call into the stack's own bucket, some of them with consent only."""
+"""Records every call into the stack's own bucket; some calls only with consent."""
 
 _ONE_RULE_PROFILE: Mapping[str, Any] = {
     **_TRANSCRIBED,
     "rules": [{"name": "one number", "when": {"toType": "did", "to": RULED_NUMBER}, "record": True}],
-    "routes": [_to_phone(RULED_NUMBER), _to_phone(UNRULED_NUMBER)],
+    "routes": [_route_to_phone(RULED_NUMBER), _route_to_phone(UNRULED_NUMBER)],
 }
 
 
-def _backend_profile(url: str) -> dict[str, Any]:
+def _make_backend_profile(url: str) -> dict[str, Any]:
     return {
         **_TRANSCRIBED,
         "upstream": {"url": url},
         "rules": [{"name": "behind the recorder", "record": True, "consent": _ANNOUNCED}],
-        "routes": [_to_phone(BACKEND_NUMBER), _to_phone(LATE_BACKEND_NUMBER)],
+        "routes": [_route_to_phone(BACKEND_NUMBER), _route_to_phone(LATE_BACKEND_NUMBER)],
     }

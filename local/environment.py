@@ -1,7 +1,7 @@
-"""Makes one of the environments of the Makefile, unless it is there: ``python -m local.environment NAME``.
+"""Makes an environment of the Makefile if it is not there yet: ``python -m local.environment NAME``.
 
-It runs on a bare Python and needs nothing but the standard library. Several `make` may need the same environment at
-the same time: the first makes it, the others wait for it.
+It uses the standard library only, because it runs before anything is installed. If several `make` need the same
+environment at the same time, the first one makes it and the others wait.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INSTALLED = "installed.txt"
-"""A copy of the list that an environment was made from, written when it is whole."""
+"""A copy of an environment's list of packages, written when the environment is complete."""
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SIGN_OF_LIFE_SECONDS = 5.0
-_LINES_TOLD = 5
+_REPORT_SECONDS = 5.0
+_LOG_LINES_SHOWN = 5
 _INTERRUPTED = 130
 
 
 class NotInstalled(Exception):
-    """An environment could not be made; the text says where to read why."""
+    """An environment could not be made; the text has the end of pip's log and names the file."""
 
 
 def make(name: str, environments: Path, requirements: Path) -> None:
-    """Make an environment from a complete list of packages with their hashes, if it is not there as the list says.
+    """Make an environment from a complete list of packages with hashes, unless it is there with the same list.
 
     Args:
-        name: of the environment, and of the folder that it gets in ``environments``.
-        environments: the folder of those for this version of Python.
-        requirements: the list.
+        name: the name of the environment and of its folder in ``environments``.
+        environments: the folder of the environments for this version of Python.
+        requirements: the file with the list.
 
     Raises:
         NotInstalled: pip failed.
@@ -55,7 +55,7 @@ def make(name: str, environments: Path, requirements: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         wanted, installed = requirements.read_bytes(), folder / INSTALLED
         if installed.is_file() and installed.read_bytes() == wanted:
-            installed.touch()  # make compares the times
+            installed.touch()  # make compares the times of both files
             return
         _install(name, folder, requirements)
         installed.write_bytes(wanted)
@@ -68,8 +68,8 @@ def _install(name: str, folder: Path, requirements: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True, symlinks=True)
     log = folder / "pip.log"
-    # The list is complete, so pip need not resolve anything, and most modules are never imported, so it need not
-    # compile them.
+    # The list is complete, so pip has nothing to resolve. Most modules are never imported, so compiling them is
+    # wasted work.
     command = [
         *(str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"),
         *("--no-deps", "--no-compile", "--require-hashes", "--requirement", str(requirements)),
@@ -77,37 +77,37 @@ def _install(name: str, folder: Path, requirements: Path) -> None:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         over = threading.Event()
-        telling = threading.Thread(target=_tell, args=(name, packages, log, over), daemon=True)
-        telling.start()
+        reporting = threading.Thread(target=_report, args=(name, packages, log, over), daemon=True)
+        reporting.start()
         try:
             status = process.wait()
         finally:
             over.set()
-            telling.join()
+            reporting.join()
     if status:
-        last = "\n".join(log.read_text("utf-8", "replace").splitlines()[-_LINES_TOLD:])
-        raise NotInstalled(f"{last}\nThe {name} environment could not be installed; the whole story is in {log}.")
+        last = "\n".join(log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES_SHOWN:])
+        raise NotInstalled(f"{last}\nThe {name} environment could not be installed; see {log}.")
     print(f"Installed the {name} environment.", flush=True)
 
 
-def _tell(name: str, packages: int, log: Path, over: threading.Event) -> None:
-    """Say every few seconds how far it is, so that a slow network is not taken for a standstill."""
+def _report(name: str, packages: int, log: Path, over: threading.Event) -> None:
+    """Print the progress every few seconds, so that a slow network does not look like a hang."""
     started = time.monotonic()
-    while not over.wait(_SIGN_OF_LIFE_SECONDS):
+    while not over.wait(_REPORT_SECONDS):
         text = log.read_text("utf-8", "replace")
         collected = sum(line.startswith("Collecting ") for line in text.splitlines())
-        far = "unpacking" if "\nInstalling collected" in text else f"{collected} of {packages} packages fetched"
-        print(f"  {name}: {far}, {time.monotonic() - started:.0f} s", flush=True)
+        progress = "unpacking" if "\nInstalling collected" in text else f"{collected} of {packages} packages fetched"
+        print(f"  {name}: {progress}, {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
-    # What is half made is not taken for whole: it has no list yet. Ctrl-C has reached pip too.
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # A half-made environment has no list yet, so the next run makes it again. Ctrl-C has reached pip too.
     os._exit(_INTERRUPTED)
 
 
 def main() -> int:
     """Make the environment that the command line names; return the exit status."""
-    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGINT, _exit)
     [name] = sys.argv[1:]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     try:

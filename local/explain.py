@@ -1,8 +1,8 @@
-"""What the recorder would do with a call or a callback under a profile: `make explain PROFILE=file TO=username:alice`.
+"""Shows what the recorder does with a call or a callback under a profile: `make explain PROFILE=file`.
 
-It runs the functions' own code and needs neither AWS nor a stack. Without a call it says what the profile does to
-each kind of call, and warns of what its author hardly wants; it ends with 1 where the profile is refused, and then
-shows every mistake with its line and column, for an editor or a step of CI.
+It runs the functions' own code and needs neither AWS nor a stack. Without a call it describes what the profile does to
+each kind of call, and warns about probable mistakes. It ends with status 1 if the functions would refuse the profile,
+and prints every mistake with its line and column, for an editor or a step of CI.
 """
 
 from __future__ import annotations
@@ -19,39 +19,19 @@ from typing import Any
 from uuid import uuid4
 
 from call_recorder.answering.answer import Answer
-from call_recorder.answering.application import (
-    Application,
-    Recorder,
-)
+from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.destinations import Destination
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.answering.policy import Policy
-from call_recorder.answering.profile import (
-    ProfileRefused,
-    RecordingProfile,
-    Rule,
-)
+from call_recorder.answering.profile import ProfileRefused, RecordingProfile, Rule
 from call_recorder.answering.rules import Decision
-from call_recorder.facts.call_details import (
-    Consent,
-    ConsentOutcome,
-)
+from call_recorder.facts.call_details import Consent, ConsentOutcome
 from call_recorder.facts.from_callbacks import fact_from_callback
-from call_recorder.sinch.callbacks import (
-    AceCallback,
-    IceCallback,
-    MalformedCallback,
-    PieCallback,
-    parse,
-)
+from call_recorder.sinch.callbacks import AceCallback, IceCallback, MalformedCallback, PieCallback, parse
 from local.profile_check import Remark, describe, find_mistakes, find_surprises
-from local.simulator.calls import IncomingCall, encoded, parse_destination
+from local.simulator.calls import IncomingCall, encode_body, parse_destination
 
-# Stand-ins of the right form: a profile says where recordings go, not with which key.
+# Values of the right form: a profile names the destination of recordings, not the key.
 _CREDENTIALS = {
     "s3": "KEY:SECRET:eu-west-1",
     "gs": "KEY:SECRET",
@@ -67,26 +47,26 @@ class Refused(Exception):
 
 
 def explain(profile: str, body: bytes | None, *, at: datetime) -> list[str]:
-    """Return what there is to say, line by line.
+    """Return the lines that explain a profile, or the answer to a callback.
 
     Args:
         profile: the profile's JSON.
-        body: a callback's body; without one only the profile is checked.
-        at: the time to decide at.
+        body: a callback's body, or ``None`` to explain the profile alone.
+        at: the time of the callback.
 
     Raises:
-        ProfileRefused: the profile cannot work.
-        MalformedCallback: the body is no callback.
+        ProfileRefused: the functions would not use the profile.
+        MalformedCallback: the body is not a callback.
     """
-    application = _application(profile)
+    application = _make_application(profile)
     recorder = application.recorder
     if recorder is None:
         raise ProfileRefused(application.problem or "the profile cannot work")
     if body is None:
-        rules, routes = len(recorder.profile.rules), len(recorder.profile.routes)
+        counts = f"{_count(len(recorder.profile.rules), 'rule')}, {_count(len(recorder.profile.routes), 'route')}"
         return [
-            f"The profile can work: {_count(rules, 'rule')}, {_count(routes, 'route')}.",
-            "What becomes of a call, by what it goes to:",
+            f"The profile can work: {counts}.",
+            "What happens to a call, by its destination:",
             *describe(recorder.profile),
         ]
     callback = parse(body)
@@ -94,18 +74,18 @@ def explain(profile: str, body: bytes | None, *, at: datetime) -> list[str]:
     match callback:
         case IceCallback():
             answer = policy.ice(callback)
-            tried = _tried(answer.decision) if answer.decision else []
-            return [*_upstream(recorder), *tried, *_answered(answer)]
+            rules = _explain_rules(answer.decision) if answer.decision else []
+            return [*_explain_upstream(recorder), *rules, *_explain_answer(answer)]
         case PieCallback():
-            return _answered(policy.pie(callback, None))
+            return _explain_answer(policy.pie(callback, None))
         case AceCallback():
-            return _explained_ace(callback, policy, recorder, at)
+            return _explain_ace(callback, policy, recorder, at)
         case _:
             fact = fact_from_callback(callback, application_key=application.key, at=at, body=body)
-            return ["Sinch gets an empty answer.", "Stored:", _json(fact.model_dump(mode="json", exclude_none=True))]
+            return ["Sinch gets an empty answer.", "Stored:", _dump(fact.model_dump(mode="json", exclude_none=True))]
 
 
-def _application(profile: str) -> Application:
+def _make_application(profile: str) -> Application:
     parsed = RecordingProfile.parse(profile)
     templates = [rule.destination or parsed.destination for rule in parsed.rules if rule.record]
     scheme = Destination.parse(templates[0]).scheme if templates and templates[0] else "s3"
@@ -117,7 +97,7 @@ def _application(profile: str) -> Application:
     return Application.from_parameters(_APPLICATION_KEY, values, own_bucket=_OWN_BUCKET)
 
 
-def _tried(decision: Decision) -> list[str]:
+def _explain_rules(decision: Decision) -> list[str]:
     lines = [f"The rule {name!r} does not match: {condition} differs." for name, condition in decision.passed]
     if decision.rule is None:
         return [*lines, "No rule matches, so nothing is recorded."]
@@ -130,51 +110,51 @@ def _tried(decision: Decision) -> list[str]:
     return [*lines, f"The rule {decision.rule.name!r} {sentence.get(decision.why, decision.why)}"]
 
 
-def _upstream(recorder: Recorder) -> list[str]:
+def _explain_upstream(recorder: Recorder) -> list[str]:
     upstream = recorder.profile.upstream
-    return [f"Asked first: {upstream.url}. What follows holds if it fails."] if upstream else []
+    return [f"The recorder asks {upstream.url} first. If that fails, it does the following."] if upstream else []
 
 
-def _explained_ace(ace: AceCallback, policy: Policy, recorder: Recorder, at: datetime) -> list[str]:
-    lines = ["Of a call that no rule awaits:", *_answered(policy.ace(ace, None))]
+def _explain_ace(ace: AceCallback, policy: Policy, recorder: Recorder, at: datetime) -> list[str]:
+    lines = ["For a call that no rule records on answer:", *_explain_answer(policy.ace(ace, None))]
     for rule in recorder.profile.rules:
         if rule.start == "answer":
-            lines += [f"Of a call under the rule {rule.name!r}:"]
-            lines += _answered(policy.start_recording(ace, rule, _given(rule, at)))
+            lines += [f"For a call that the rule {rule.name!r} records on answer:"]
+            lines += _explain_answer(policy.start_recording(ace, rule, _make_consent(rule, at)))
     return lines
 
 
-def _given(rule: Rule, at: datetime) -> Consent | None:
-    """Return the proof that lets the rule record; only with it is an answer awaited."""
+def _make_consent(rule: Rule, at: datetime) -> Consent | None:
+    """Return the proof of consent that the rule requires; without it the call would not get to its ACE."""
     if rule.consent is None:
         return None
     outcome: ConsentOutcome = "announced" if rule.consent.kind == "announcement" else "accepted"
     return Consent(at=at, kind=rule.consent.kind, rule=rule.name, outcome=outcome)
 
 
-def _answered(answer: Answer) -> list[str]:
+def _explain_answer(answer: Answer) -> list[str]:
     stored = answer.fact.model_dump(mode="json", exclude_none=True) if answer.fact else None
     return [
         f"Outcome: {answer.outcome}.",
         "Sinch gets:",
-        _json(answer.svaml.masked()),
-        *(["Stored:", _json(stored)] if stored else ["Nothing is stored."]),
+        _dump(answer.svaml.masked()),
+        *(["Stored:", _dump(stored)] if stored else ["Nothing is stored."]),
     ]
 
 
-def _json(value: Any) -> str:
+def _dump(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _of_call(written: str, call: IncomingCall, *, at: datetime) -> list[str]:
-    """Return what there is to say of a call. Its id is one that is in the sample of its rule, if there is one."""
-    application = _application(written)
+def _explain_call(profile: str, call: IncomingCall, *, at: datetime) -> list[str]:
+    """Return the lines that explain a call. The call gets an id that is in the sample of its rule."""
+    application = _make_application(profile)
     ids = (call.call_id, *(str(uuid4()) for _ in range(_MAX_TRIES)))
-    bodies = (encoded(replace(call, call_id=call_id).ice(application.key, at)) for call_id in ids)
+    bodies = (encode_body(replace(call, call_id=call_id).ice(application.key, at)) for call_id in ids)
     body = next((body for body in bodies if not _is_outside_sample(application, body, at)), None)
     caller = call.cli or call.user or "an unknown caller"
-    said = f"A call from {caller} to {call.to_endpoint} ({call.to_type}):"
-    return [said, *explain(written, body or encoded(call.ice(application.key, at)), at=at)]
+    title = f"A call from {caller} to {call.to_endpoint} ({call.to_type}):"
+    return [title, *explain(profile, body or encode_body(call.ice(application.key, at)), at=at)]
 
 
 def _is_outside_sample(application: Application, body: bytes, at: datetime) -> bool:
@@ -184,19 +164,19 @@ def _is_outside_sample(application: Application, body: bytes, at: datetime) -> b
     return Policy(application.key, application.recorder, at).ice(callback).outcome == "not-sampled"
 
 
-def _call(to: str, caller: str) -> IncomingCall:
-    """Make a call of what the command line says.
+def _make_call(to: str, caller: str) -> IncomingCall:
+    """Make the call that the command line describes.
 
     Raises:
-        Refused: it says no call.
+        Refused: the destination is missing, or is not one.
     """
     if not to:
-        raise Refused("FROM alone is no call: say where it goes too, for example TO=did:+12017777777.")
+        raise Refused("FROM needs a destination too: add TO, for example TO=did:+12017777777.")
     try:
         call = parse_destination(to)
     except ValueError as error:
         raise Refused(
-            f"TO is {to!r}: {error}. A number of yours that somebody calls is did:, one that an app calls is number:."
+            f"TO is {to!r}: {error}. Write did: for a call to a number of yours, number: for a call from an app."
         ) from None
     if not caller:
         return call
@@ -205,10 +185,10 @@ def _call(to: str, caller: str) -> IncomingCall:
 
 
 def _read(file: Path) -> bytes:
-    """Return what is in a file.
+    """Return the content of a file.
 
     Raises:
-        Refused: it cannot be read.
+        Refused: the file cannot be read.
     """
     try:
         return file.read_bytes()
@@ -220,7 +200,7 @@ def _read(file: Path) -> bytes:
         raise Refused(f"{file}: this file cannot be read: {error.strerror}.") from None
 
 
-def _profile(file: Path) -> str:
+def _read_profile(file: Path) -> str:
     try:
         return _read(file).decode("utf-8")
     except UnicodeDecodeError:
@@ -231,11 +211,11 @@ def _profile(file: Path) -> str:
         raise Refused(f"{refusal} There are profiles to start with in examples/profiles.") from None
 
 
-def _body(event: Path) -> bytes:
-    """Return a callback's body from a file that holds it, or that holds API Gateway's event around it.
+def _read_body(event: Path) -> bytes:
+    """Return a callback's body from a file that contains the body or API Gateway's event with it.
 
     Raises:
-        Refused: the file cannot be read, or holds an event of something else.
+        Refused: the file cannot be read, or contains an event of another service.
     """
     content = _read(event)
     try:
@@ -245,10 +225,10 @@ def _body(event: Path) -> bytes:
     if not isinstance(envelope, dict):
         return content
     if "Records" in envelope or "detail-type" in envelope:
-        giver = "the queue (SQS)" if "Records" in envelope else "EventBridge"
+        service = "the queue (SQS)" if "Records" in envelope else "EventBridge"
         raise Refused(
-            f"{event}: this is an event of {giver}, which Sinch does not send and nobody answers; name a callback, for "
-            "example events/callback-ice-did.json, or a call with FROM=... TO=..."
+            f"{event}: this is an event of {service}, not a callback of Sinch; name a callback, for example "
+            "events/callback-ice-did.json, or a call with FROM=... TO=..."
         )
     if "requestContext" not in envelope:
         return content
@@ -256,14 +236,14 @@ def _body(event: Path) -> bytes:
     try:
         return base64.b64decode(body) if envelope.get("isBase64Encoded") else body
     except binascii.Error:
-        raise Refused(f"{event}: the body is not base64, though isBase64Encoded says so.") from None
+        raise Refused(f"{event}: isBase64Encoded is true, but the body is not base64.") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        lines = _explained(options)
+        lines = _run(options)
     except (Refused, ProfileRefused) as error:
         print(error, file=sys.stderr)
         return 1
@@ -274,26 +254,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _explained(options: argparse.Namespace) -> list[str]:
-    written = _profile(options.profile)
-    if mistakes := find_mistakes(written):
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        raise Refused("\n".join([*_placed(options.profile, mistakes), f"{count}: a profile like this is not used."]))
+def _run(options: argparse.Namespace) -> list[str]:
+    profile = _read_profile(options.profile)
+    if mistakes := find_mistakes(profile):
+        count = _count(len(mistakes), "mistake")
+        raise Refused("\n".join([*_locate(options.profile, mistakes), f"{count}: the recorder refuses this profile."]))
     at = datetime.now(UTC)
     if options.event:
         if options.to or options.caller:
             raise Refused("Name a callback's file with EVENT or a call with FROM and TO, not both.")
-        return explain(written, _body(options.event), at=at)
+        return explain(profile, _read_body(options.event), at=at)
     if options.to or options.caller:
-        return _of_call(written, _call(options.to, options.caller), at=at)
-    surprises = find_surprises(written)
+        return _explain_call(profile, _make_call(options.to, options.caller), at=at)
+    surprises = find_surprises(profile)
     return [
-        *explain(written, None, at=at),
-        *([f"{_count(len(surprises), 'warning')}:", *_placed(options.profile, surprises)] if surprises else []),
+        *explain(profile, None, at=at),
+        *([f"{_count(len(surprises), 'warning')}:", *_locate(options.profile, surprises)] if surprises else []),
     ]
 
 
-def _placed(file: Path, remarks: list[Remark]) -> list[str]:
+def _locate(file: Path, remarks: list[Remark]) -> list[str]:
     return [f"{file}:{each.position.line}:{each.position.column}: {each.sentence}" for each in remarks]
 
 

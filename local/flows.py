@@ -1,6 +1,6 @@
-"""Calls that show what the recorder does, each with what must come of it.
+"""Calls that demonstrate the recorder, each with its expected results.
 
-`make call FLOW=...` plays one against the local stack, and so do the integration tests.
+`make call FLOW=...` and the integration tests play them against the local stack.
 """
 
 from __future__ import annotations
@@ -15,17 +15,9 @@ from pydantic import ValidationError
 
 from call_recorder.answering.rules import is_in_sample
 from local import audio, backend, demo
-from local.simulator import (
-    UNDISTURBED,
-    Disturbance,
-    IncomingCall,
-    app_to_app,
-    app_to_conference,
-    dropped,
-    phone_to_number,
-)
+from local.simulator import UNDISTURBED, Disturbance, IncomingCall, app_to_app, app_to_conference, drop, phone_to_number
 from local.simulator.svaml import RecordingOptions
-from local.waiting import until
+from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from local.progress import Progress
@@ -35,13 +27,13 @@ if TYPE_CHECKING:
     from local.subscriber import Subscriber
 
 EVENTS = frozenset({"Recording Requested", "Recording Finished", "Recording Available", "Transcription Available"})
-"""What a subscriber gets of a recorded call of the demonstration: its profiles have all of them transcribed."""
+"""The events of a recorded call: the profiles of ``local.demo`` transcribe every recording."""
 
 MISSING = "Recording Missing"
-"""What a subscriber gets of a recording that does not come."""
+"""The event of a recording that does not arrive."""
 
 ANSWERED_WITHIN = 4.0
-"""Seconds in which every callback is answered, whatever is behind the recorder."""
+"""Seconds in which the recorder answers every callback, with or without a backend behind it."""
 
 _MAX_TRIES = 1000
 _CALLED_USER = "alice"
@@ -51,30 +43,30 @@ _ASKED: Mapping[str, str] = {"kind": "menu", "prompt": demo.QUESTION}
 _BY_HEADER: Mapping[str, str] = {"kind": "header", "header": demo.CONSENT_HEADER}
 
 
-class NotHeld(Exception):
-    """A call did not go as it should have; the text says what went wrong."""
+class CheckFailed(Exception):
+    """A check of a call failed; the text says which."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A call, and what must come of it.
+    """A call and its expected results.
 
     Attributes:
-        name: what it is called on the command line.
+        name: its name on the command line.
         about: what it shows.
         call: makes the call.
-        outcomes: the callbacks that ask for an answer, each with the outcome in the function's log.
+        outcomes: the callbacks that get an answer, each with the outcome in the function's log.
         rule: the name of the rule that decides.
         connects: fields of the action that connects the call.
-        hears: what the caller is told ahead of it.
-        recorded: whether the call is to be recorded.
-        consent: the proof that is kept, but for its time and rule.
-        application: key of the application whose call it is.
-        passes: what a backend behind the recorder answers to the ICE: it goes on with nothing but additions.
-        joins: makes the call of the app that joins the caller, of the conference's id.
-        disturbance: what goes wrong with the recording and what is sent about it.
-        missing: why the recording is missing when it should be there; ``None`` if it is there.
-        mended: whether the file is put in its place after that.
+        hears: the announcements that the caller hears before that.
+        recorded: whether the call is recorded.
+        consent: the stored proof of consent, without its time and rule.
+        application: the key of the application that gets the call.
+        passes: the backend's answer to the ICE; the recorder passes it on and only adds to it.
+        joins: makes the call of the app that joins the conference with this id.
+        disturbance: the faults of the recording and of its notifications.
+        missing: the reason why the recording is missing; ``None`` if it is not.
+        repaired: whether the file is stored after the recording was announced as missing.
     """
 
     name: str
@@ -91,33 +83,33 @@ class Flow:
     joins: Callable[[str], IncomingCall] | None = None
     disturbance: Disturbance = UNDISTURBED
     missing: str | None = None
-    mended: bool = False
+    repaired: bool = False
 
 
 @dataclass(frozen=True)
-class Held:
-    """What came of a flow that went as it should: the recording's item, and its events."""
+class FlowResult:
+    """The result of a flow that held: the recording's item and its events."""
 
     item: dict[str, Any]
     events: list[dict[str, Any]]
 
 
-def _phone(number: str, **what: Any) -> Callable[[], IncomingCall]:
+def _make_phone_call(number: str, **what: Any) -> Callable[[], IncomingCall]:
     return lambda: replace(phone_to_number(number), **what)
 
 
-def _app(**what: Any) -> Callable[[], IncomingCall]:
+def _make_app_call(**what: Any) -> Callable[[], IncomingCall]:
     return lambda: replace(app_to_app(demo.HEADER_USER), **what)
 
 
-def _in_sample(wanted: bool) -> Callable[[], IncomingCall]:
-    """Return what makes calls until one has an id that is in the sample, or is not."""
+def _choose_by_sample(wanted: bool) -> Callable[[], IncomingCall]:
+    """Return a function that makes calls until one's id is in the sample, or is not."""
 
-    def call() -> IncomingCall:
+    def make_call() -> IncomingCall:
         calls = (phone_to_number(demo.SAMPLED_NUMBER) for _ in range(_MAX_TRIES))
         return next(call for call in calls if is_in_sample(call.call_id, demo.SAMPLE) is wanted)
 
-    return call
+    return make_call
 
 
 _ALL = (
@@ -132,16 +124,16 @@ _ALL = (
     ),
     Flow(
         name="everything",
-        about="a phone call that no particular rule is for: recorded",
-        call=_phone(demo.ROUTED_NUMBER),
+        about="a phone call without a rule of its own: recorded by the rule for every call",
+        call=_make_phone_call(demo.ROUTED_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="everything",
         recorded=True,
     ),
     Flow(
         name="announcement",
-        about="the caller is told, then connected and recorded",
-        call=_phone(demo.ANNOUNCED_NUMBER),
+        about="the caller hears an announcement, then is connected and recorded",
+        call=_make_phone_call(demo.ANNOUNCED_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="announcement",
         hears=(demo.ANNOUNCEMENT,),
@@ -150,8 +142,8 @@ _ALL = (
     ),
     Flow(
         name="menu",
-        about="the caller is asked, presses 1, and is recorded",
-        call=_phone(demo.MENU_NUMBER, keys=("1",)),
+        about="the caller presses 1 in the menu: connected and recorded",
+        call=_make_phone_call(demo.MENU_NUMBER, keys=("1",)),
         outcomes=(("ice", "consent-asked"), ("pie", "recorded"), ("ace", "continued")),
         rule="menu",
         recorded=True,
@@ -160,7 +152,7 @@ _ALL = (
     Flow(
         name="menu-declined",
         about="the caller presses 2: connected, not recorded",
-        call=_phone(demo.MENU_NUMBER, keys=("2",)),
+        call=_make_phone_call(demo.MENU_NUMBER, keys=("2",)),
         outcomes=(("ice", "consent-asked"), ("pie", "no-consent"), ("ace", "continued")),
         rule="menu",
         consent={**_ASKED, "outcome": "declined", "key": "2"},
@@ -168,23 +160,23 @@ _ALL = (
     Flow(
         name="menu-timeout",
         about="the caller presses nothing: connected, not recorded",
-        call=_phone(demo.MENU_NUMBER),
+        call=_make_phone_call(demo.MENU_NUMBER),
         outcomes=(("ice", "consent-asked"), ("pie", "no-consent"), ("ace", "continued")),
         rule="menu",
         consent={**_ASKED, "outcome": "timeout"},
     ),
     Flow(
         name="menu-hangup",
-        about="the caller hangs up in the menu",
-        call=_phone(demo.MENU_NUMBER, keys=("hangup",)),
+        about="the caller hangs up in the menu: not recorded",
+        call=_make_phone_call(demo.MENU_NUMBER, keys=("hangup",)),
         outcomes=(("ice", "consent-asked"), ("pie", "no-consent")),
         rule="menu",
         consent={**_ASKED, "outcome": "hangup"},
     ),
     Flow(
         name="username-by-conference",
-        about="the caller presses 1 and meets the app user in a conference, which is recorded once",
-        call=_phone(demo.APP_MENU_NUMBER, keys=("1",)),
+        about="the caller presses 1 and is connected to the app user in a conference: recorded once",
+        call=_make_phone_call(demo.APP_MENU_NUMBER, keys=("1",)),
         outcomes=(("ice", "consent-asked"), ("pie", "recorded")),
         rule="menu for an app user",
         connects={"name": "connectConf"},
@@ -194,8 +186,8 @@ _ALL = (
     ),
     Flow(
         name="header",
-        about="the caller's app says that it has asked: recorded",
-        call=_app(call_headers={demo.CONSENT_HEADER: "yes"}),
+        about="the caller's app sends the header of consent: recorded",
+        call=_make_app_call(call_headers={demo.CONSENT_HEADER: "yes"}),
         outcomes=(("ice", "recorded"),),
         rule="header",
         connects={"name": "connectMxp"},
@@ -204,8 +196,8 @@ _ALL = (
     ),
     Flow(
         name="header-missing",
-        about="the caller's app says nothing: connected, not recorded",
-        call=_app(),
+        about="the caller's app sends no such header: connected, not recorded",
+        call=_make_app_call(),
         outcomes=(("ice", "no-consent"),),
         rule="header",
         connects={"name": "connectMxp"},
@@ -213,23 +205,23 @@ _ALL = (
     ),
     Flow(
         name="on-answer",
-        about="recorded from the moment the callee picks up",
-        call=_phone(demo.ON_ANSWER_NUMBER),
+        about="the recording starts when the callee answers",
+        call=_make_phone_call(demo.ON_ANSWER_NUMBER),
         outcomes=(("ice", "answer-awaited"), ("ace", "recorded")),
         rule="on answer",
         recorded=True,
     ),
     Flow(
         name="on-answer-unanswered",
-        about="nobody picks up: nothing is recorded, and nothing waited for",
-        call=_phone(demo.ON_ANSWER_NUMBER, answered=False),
+        about="the callee does not answer: not recorded, and not missing",
+        call=_make_phone_call(demo.ON_ANSWER_NUMBER, answered=False),
         outcomes=(("ice", "answer-awaited"),),
         rule="on answer",
     ),
     Flow(
         name="sampled",
         about="a call in the sample of its rule: recorded",
-        call=_in_sample(True),
+        call=_choose_by_sample(True),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="sample",
         recorded=True,
@@ -237,21 +229,21 @@ _ALL = (
     Flow(
         name="not-sampled",
         about="a call that is not in the sample of its rule: connected, not recorded",
-        call=_in_sample(False),
+        call=_choose_by_sample(False),
         outcomes=(("ice", "not-sampled"), ("ace", "continued")),
         rule="sample",
     ),
     Flow(
         name="no-rule",
         about="a call that no rule matches: connected, not recorded",
-        call=_phone(demo.UNRULED_NUMBER),
+        call=_make_phone_call(demo.UNRULED_NUMBER),
         outcomes=(("ice", "not-recorded"), ("ace", "continued")),
         application=demo.ONE_RULE,
     ),
     Flow(
         name="unanswered",
-        about="nobody picks up a call that was to be recorded: missing, since not answered",
-        call=_phone(demo.ROUTED_NUMBER, answered=False),
+        about="the callee does not answer a call that is to be recorded: missing (not-answered)",
+        call=_make_phone_call(demo.ROUTED_NUMBER, answered=False),
         outcomes=(("ice", "recorded"),),
         rule="everything",
         recorded=True,
@@ -259,8 +251,8 @@ _ALL = (
     ),
     Flow(
         name="wrong-key",
-        about="Sinch's key for the bucket is wrong and the upload is refused: missing",
-        call=_phone(demo.ROUTED_NUMBER),
+        about="Sinch's key for the bucket is wrong, so the upload is refused: missing (not-stored)",
+        call=_make_phone_call(demo.ROUTED_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="everything",
         recorded=True,
@@ -269,36 +261,36 @@ _ALL = (
     ),
     Flow(
         name="late-file",
-        about="the upload is refused, and the file is put in its place when it is missing: available",
-        call=_phone(demo.ROUTED_NUMBER),
+        about="the upload is refused, and the file arrives after it was announced as missing: available",
+        call=_make_phone_call(demo.ROUTED_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="everything",
         recorded=True,
         disturbance=Disturbance(wrong_storage_key=True),
         missing="not-stored",
-        mended=True,
+        repaired=True,
     ),
     Flow(
         name="lost-notification",
-        about="Sinch's word that the files are there gets lost: available, since the bucket says so too",
-        call=_phone(demo.ROUTED_NUMBER),
+        about="Sinch's notifications about the files are lost: available, because the bucket reports the files too",
+        call=_make_phone_call(demo.ROUTED_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="everything",
         recorded=True,
-        disturbance=Disturbance(dropped("recording_available", "transcription_available")),
+        disturbance=Disturbance(drop("recording_available", "transcription_available")),
     ),
     Flow(
         name="conference-beside",
-        about="every callback names a conference beside the call, as in the SDKs' fixtures: one recording, the call's",
-        call=_phone(demo.ROUTED_NUMBER, conference_beside="a-conference"),
+        about="every callback also names a conference, as in the SDKs' fixtures: one recording, that of the call",
+        call=_make_phone_call(demo.ROUTED_NUMBER, conference_beside="a-conference"),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="everything",
         recorded=True,
     ),
     Flow(
         name="upstream",
-        about="a team's own backend connects the call, the recorder adds announcement and recording",
-        call=_phone(demo.BACKEND_NUMBER),
+        about="a team's own backend connects the call, and the recorder adds the announcement and the recording",
+        call=_make_phone_call(demo.BACKEND_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="behind the recorder",
         connects=backend.SVAML["ice"]["action"],
@@ -310,8 +302,8 @@ _ALL = (
     ),
     Flow(
         name="upstream-late",
-        about="the backend does not answer in time: the profile's routes connect the call",
-        call=_phone(demo.LATE_BACKEND_NUMBER),
+        about="the team's backend does not answer in time: the profile's routes connect the call",
+        call=_make_phone_call(demo.LATE_BACKEND_NUMBER),
         outcomes=(("ice", "recorded"), ("ace", "continued")),
         rule="behind the recorder",
         hears=(demo.ANNOUNCEMENT,),
@@ -327,42 +319,42 @@ FLOWS: Mapping[str, Flow] = {flow.name: flow for flow in _ALL}
 MENU_FLOWS: Mapping[str, Flow] = {
     name: flow for name, flow in FLOWS.items() if ("ice", "consent-asked") in flow.outcomes
 }
-"""The flows whose caller is asked by a menu, whichever of several menus Sinch plays first."""
+"""The flows with a menu; they hold whichever of several menus Sinch plays first."""
 
 DEFAULT = "in-app"
-"""The flow that is played unless another is named."""
+"""The flow that is played by default."""
 
 
 def play(flow: Flow, stack: LocalStack, *, first_menu: FirstMenu = "mainMenu") -> PlayedCall:
-    """Play the call of a flow. What a backend answers may have fields that Sinch does not document."""
+    """Play the call of a flow. The answers of a backend may have fields that Sinch does not document."""
     simulator = stack.simulator(flow.application, lenient=flow.passes is not None, first_menu=first_menu)
     return simulator.play(flow.call(), flow.disturbance)
 
 
-def hold(
+def check_flow(
     flow: Flow, played: PlayedCall, stack: LocalStack, subscriber: Subscriber, progress: Progress, *, within: float
-) -> Held:
-    """Check that a flow's call went as it should, and wait for what follows from it.
+) -> FlowResult:
+    """Check the results of a flow's call; wait for those that take a while.
 
     Args:
-        flow: what must hold.
-        played: its call.
-        stack: where it was played.
-        subscriber: takes the stack's events.
-        progress: told of each check.
-        within: seconds for each thing that takes its time.
+        flow: has the expected results.
+        played: the call.
+        stack: the stack that the call was played against.
+        subscriber: receives the stack's events.
+        progress: prints each check.
+        within: seconds to wait for each result.
 
     Raises:
-        NotHeld: something did not.
-        TooLate: something that should have followed from the call did not come.
+        NotHeld: a check failed.
+        TooLate: a result did not arrive in time.
     """
-    with progress.step("Sinch was told what it should be"):
+    with progress.step("Sinch got the expected answers"):
         _check_answers(flow, played)
     with progress.step(f"the log has {', '.join(f'{event} {outcome}' for event, outcome in flow.outcomes)}"):
         _check_log(flow, played, stack, within)
     call_id = played.call.call_id
     with progress.step("the call's end is in the table"):
-        _wait_for_end(call_id, recording_id(played), stack, within)
+        _wait_for_end(call_id, find_recording_id(played), stack, within)
     consent = _check_consent(flow, played, stack, within, progress)
     if flow.missing:
         held = _check_missing(flow, played, consent, stack, subscriber, within, progress)
@@ -371,28 +363,28 @@ def hold(
     else:
         held = _check_unrecorded(call_id, stack, subscriber, progress)
     if flow.joins:
-        _join(flow, recording_id(played), stack, subscriber, within, progress)
+        _join(flow, find_recording_id(played), stack, subscriber, within, progress)
     return held
 
 
-def recording_id(played: PlayedCall) -> str:
-    """Return what the table knows the recording by: the conference's id if the call goes to one."""
+def find_recording_id(played: PlayedCall) -> str:
+    """Return the recording's id in the table: that of the conference if the call goes to one."""
     conferences = (answer.svaml["action"].get("conferenceId") for answer in played.answers)
     return next(filter(None, conferences), played.call.call_id)
 
 
-def _must(holds: object, problem: str) -> None:
-    if not holds:
-        raise NotHeld(problem)
+def _check(condition: object, problem: str) -> None:
+    if not condition:
+        raise CheckFailed(problem)
 
 
 def _check_answers(flow: Flow, played: PlayedCall) -> None:
     refused = {step.name for step in played.steps if not step.held and step.name.startswith("upload")}
-    _must(bool(refused) == flow.disturbance.wrong_storage_key, f"Uploads that were refused: {sorted(refused)}.")
+    _check(bool(refused) == flow.disturbance.wrong_storage_key, f"Uploads that were refused: {sorted(refused)}.")
     failed = [str(step) for step in played.steps if not step.held and step.name not in refused]
-    _must(not failed, f"The call failed: {'; '.join(failed)}.")
+    _check(not failed, f"The call failed: {'; '.join(failed)}.")
     for answer in played.answers:
-        _must(
+        _check(
             answer.seconds < ANSWERED_WITHIN,
             f"The {answer.event.upper()} was answered after {answer.seconds:.1f} s, not within {ANSWERED_WITHIN:g} s.",
         )
@@ -401,17 +393,17 @@ def _check_answers(flow: Flow, played: PlayedCall) -> None:
     connecting = next(answer.svaml for answer in played.answers if answer.svaml["action"]["name"] != "runMenu")
     action = connecting["action"]
     differing = [name for name, value in flow.connects.items() if action.get(name) != value]
-    _must(not differing, f"The action that connects the call differs in {', '.join(differing)}: {action}.")
+    _check(not differing, f"The action that connects the call differs in {', '.join(differing)}: {action}.")
     heard = tuple(each["text"] for each in connecting.get("instructions", []) if each["name"] == "say")
-    _must(heard == flow.hears, f"The caller hears {list(heard)} and not {list(flow.hears)}.")
-    _must(
+    _check(heard == flow.hears, f"The caller hears {list(heard)} and not {list(flow.hears)}.")
+    _check(
         flow.passes is None or flow.passes == _without_additions(connecting),
-        "What the backend answered did not go on unchanged.",
+        "The recorder changed the backend's answer.",
     )
 
 
 def _without_additions(svaml: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer without what the recorder adds to a backend's."""
+    """Return an answer without the recorder's additions to the backend's answer."""
     own = ("record", "recordingOptions")
     return {
         **svaml,
@@ -421,28 +413,28 @@ def _without_additions(svaml: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Check the recorder's own part of an answer, also where a backend made the rest of it."""
+    """Check the recorder's own part of an answer, strictly even if a backend made the rest."""
     try:
         RecordingOptions.model_validate(options)
     except ValidationError as error:
-        raise NotHeld(f"recordingOptions: {error.errors(include_input=False)[0]['msg']}.") from None
+        raise CheckFailed(f"recordingOptions: {error.errors(include_input=False)[0]['msg']}.") from None
 
 
 def _check_log(flow: Flow, played: PlayedCall, stack: LocalStack, within: float) -> None:
-    def decisions() -> list[dict[str, Any]] | None:
+    def find_decisions() -> list[dict[str, Any]] | None:
         lines = (json.loads(line) for line in stack.function_log() if played.call.call_id in line and line[:1] == "{")
         found = [line for line in lines if line["message"] == "callback" and line["event"] in ("ice", "pie", "ace")]
         return found if len(found) >= len(flow.outcomes) else None
 
-    found = until(f"the log tells of {len(flow.outcomes)} decisions", decisions, within=within)
+    found = wait_until(f"the log has {len(flow.outcomes)} decisions", find_decisions, within=within)
     outcomes = tuple((line["event"], line["outcome"]) for line in found)
-    _must(outcomes == flow.outcomes, f"The log tells of {outcomes}.")
+    _check(outcomes == flow.outcomes, f"The log has {outcomes}.")
     rules = {line["rule"] for line in found if "rule" in line}
-    _must(rules == ({flow.rule} if flow.rule else set()), f"The log names {sorted(rules)} and not {flow.rule}.")
+    _check(rules == ({flow.rule} if flow.rule else set()), f"The log names {sorted(rules)} and not {flow.rule}.")
 
 
 def _wait_for_end(call_id: str, name: str, stack: LocalStack, within: float) -> None:
-    until(
+    wait_until(
         f"the end of the call {call_id} is in the table",
         lambda: call_id in (stack.item(name) or {}).get("ends", {}),
         within=within,
@@ -452,20 +444,20 @@ def _wait_for_end(call_id: str, name: str, stack: LocalStack, within: float) -> 
 def _check_consent(
     flow: Flow, played: PlayedCall, stack: LocalStack, within: float, progress: Progress
 ) -> dict[str, Any] | None:
-    """Return the proof of consent as the table has it."""
-    call_id, name = played.call.call_id, recording_id(played)
+    """Check the proof of consent in the table, and return it."""
+    call_id, name = played.call.call_id, find_recording_id(played)
 
-    def proof() -> dict[str, Any] | None:
+    def read_proof() -> dict[str, Any] | None:
         proof: dict[str, Any] | None = (stack.item(name) or {}).get("consents", {}).get(call_id)
         return proof
 
     if flow.consent is None:
-        _must(proof() is None, "There is a proof of consent, though none was asked.")
+        _check(read_proof() is None, "The table has a proof of consent, but the flow has no consent.")
         return None
     with progress.step(f"the proof of consent is kept: {flow.consent['kind']}, {flow.consent['outcome']}"):
-        found = until("the proof of consent is in the table", proof, within=within)
+        found = wait_until("the proof of consent is in the table", read_proof, within=within)
         expected = {**flow.consent, "rule": flow.rule, "at": found.get("at")}
-        _must(found == expected, f"The proof of consent is another: {found}.")
+        _check(found == expected, f"The proof of consent is {found}, not {expected}.")
     return found
 
 
@@ -477,23 +469,23 @@ def _check_recorded(
     subscriber: Subscriber,
     within: float,
     progress: Progress,
-) -> Held:
-    name = recording_id(played)
+) -> FlowResult:
+    name = find_recording_id(played)
     with progress.step(f"the subscriber has {len(EVENTS)} events"):
         events = subscriber.wait_for(name, EVENTS, within=within)
         _check_events(events, EVENTS, flow, consent)
-    with progress.step("the item is available, and the bucket says so too"):
+    with progress.step("the item is available, and the bucket confirms it"):
         item = wait_until_settled(name, EVENTS, stack, within=within)
         _check_request(item, flow, played)
         known = {file["url"]: file["size"] for each in ("files", "transcripts") for file in item[each].values()}
-        _must(known == {stored.url: stored.size for stored in played.uploads}, f"The item has the files {known}.")
+        _check(known == {stored.url: stored.size for stored in played.uploads}, f"The item has the files {known}.")
     with progress.step("the bucket has recording and transcript"):
-        _must(len(played.uploads) == 2, f"{len(played.uploads)} files were stored, not 2.")
+        _check(len(played.uploads) == 2, f"The bucket got {len(played.uploads)} files, not 2.")
         for stored in played.uploads:
-            bucket, key = _bucket_and_key(stored.url)
+            bucket, key = _split_url(stored.url)
             found = stack.aws.s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-            _must(found == stored.size, f"{stored.url} has {found} bytes, not {stored.size}.")
-    return Held(item, events)
+            _check(found == stored.size, f"{stored.url} has {found} bytes, not {stored.size}.")
+    return FlowResult(item, events)
 
 
 def _check_missing(
@@ -504,100 +496,101 @@ def _check_missing(
     subscriber: Subscriber,
     within: float,
     progress: Progress,
-) -> Held:
-    name = recording_id(played)
+) -> FlowResult:
+    name = find_recording_id(played)
     kinds = {"Recording Requested", MISSING}
     if "recording_finished" in {step.name for step in played.steps}:
         kinds.add("Recording Finished")
     with progress.step(f"the watchdog finds it missing: {flow.missing}"):
         item = stack.wait_until_missing(name, within=within)
-        _must(item["missingReason"] == flow.missing, f"It is missing because of {item['missingReason']}.")
+        _check(item["missingReason"] == flow.missing, f"The reason in the table is {item['missingReason']}.")
         _check_request(item, flow, played)
     with progress.step(f"the subscriber has {len(kinds)} events"):
         events = subscriber.wait_for(name, kinds, within=within)
         _check_events(events, kinds, flow, consent)
-        [told] = [event["detail"]["data"] for event in events if event["detail-type"] == MISSING]
-        _must(told["reason"] == flow.missing, f"The subscriber is told of {told['reason']}.")
-    if flow.mended:
-        with progress.step("the file is put in its place, and the item is available"):
-            return _mended(item, kinds | {"Recording Available"}, stack, subscriber, within)
-    return Held(item, events)
+        [missing] = [event["detail"]["data"] for event in events if event["detail-type"] == MISSING]
+        _check(missing["reason"] == flow.missing, f"The reason in the event is {missing['reason']}.")
+    if flow.repaired:
+        with progress.step("the file arrives, and the item is available"):
+            return _repair(item, kinds | {"Recording Available"}, stack, subscriber, within)
+    return FlowResult(item, events)
 
 
-def _mended(
+def _repair(
     item: Mapping[str, Any], kinds: Collection[str], stack: LocalStack, subscriber: Subscriber, within: float
-) -> Held:
-    """Put the file where it was to be, and check that it is found."""
+) -> FlowResult:
+    """Store the file at its destination, and check that the item becomes available."""
     name = item["recordingId"]
-    bucket, key = _bucket_and_key(item["destinationUrl"])
-    stack.aws.s3.put_object(Bucket=bucket, Key=key, Body=audio.silence(item["format"], audio.frames_for(name)))
+    bucket, key = _split_url(item["destinationUrl"])
+    stack.aws.s3.put_object(Bucket=bucket, Key=key, Body=audio.make_silence(item["format"], audio.count_frames(name)))
     events = subscriber.wait_for(name, kinds, within=within)
-    return Held(wait_until_settled(name, kinds, stack, within=within), events)
+    return FlowResult(wait_until_settled(name, kinds, stack, within=within), events)
 
 
 def wait_until_settled(name: str, kinds: Collection[str], stack: LocalStack, *, within: float) -> dict[str, Any]:
-    """Return a recording's item as soon as nothing will change it any more.
+    """Wait until nothing will change a recording's item, and return the item.
 
-    It is available by then, a call's end and what the bucket says of its files are on it, and the events are out.
+    By then the recording is available, the item has a call's end and the bucket's report of each file, and every event
+    is published.
 
     Args:
-        name: what the recording is known by.
-        kinds: of its events, one each.
-        stack: where it is.
-        within: seconds.
+        name: the recording's id.
+        kinds: the expected events, one of each.
+        stack: the stack that records.
+        within: seconds to wait at most.
 
     Raises:
-        TooLate: it is not.
+        TooLate: the item is not complete in time.
     """
 
-    def settled() -> dict[str, Any] | None:
+    def find_settled() -> dict[str, Any] | None:
         item = stack.item(name) or {}
         files = [file for each in ("files", "transcripts") for file in item.get(each, {}).values()]
         witnessed = item.get("status") == "available" and item.get("ends") and all("storedAt" in file for file in files)
         return item if witnessed and len(item.get("published", {})) == len(kinds) else None
 
-    return until(f"{name} is available and nothing of it is to come", settled, within=within)
+    return wait_until(f"{name} is available and complete", find_settled, within=within)
 
 
-def _bucket_and_key(url: str) -> tuple[str, str]:
+def _split_url(url: str) -> tuple[str, str]:
     bucket, _, key = url.removeprefix("s3://").partition("/")
     return bucket, key
 
 
 def _check_request(item: Mapping[str, Any], flow: Flow, played: PlayedCall) -> None:
-    _must(item.get("rule") == flow.rule, f"The item names the rule {item.get('rule')!r}.")
-    _must(set(item["requests"]) == {played.call.call_id}, "The item has another call's request.")
+    _check(item.get("rule") == flow.rule, f"The item names the rule {item.get('rule')!r}.")
+    _check(set(item["requests"]) == {played.call.call_id}, "The item has another call's request.")
 
 
 def _check_events(
     events: list[dict[str, Any]], kinds: Collection[str], flow: Flow, consent: Mapping[str, Any] | None
 ) -> None:
     published = Counter(event["detail-type"] for event in events)
-    _must(published == Counter(kinds), f"Published were {dict(published)}, not one each of {sorted(kinds)}.")
+    _check(published == Counter(kinds), f"Published were {dict(published)}, not one each of {sorted(kinds)}.")
     expected = None if consent is None else dict(consent)
     for event in events:
         data = event["detail"]["data"]
-        # An event may go out before the queue has delivered what was decided on the call. The first never does.
+        # An event may be published before the queue has delivered the decision on the call. The first event never is.
         known = event["detail-type"] == "Recording Requested" or "rule" in data
-        _must(not known or data.get("rule") == flow.rule, f"{event['detail-type']} names {data.get('rule')!r}.")
-        _must(not known or data.get("consent") == expected, f"{event['detail-type']} has another proof of consent.")
+        _check(not known or data.get("rule") == flow.rule, f"{event['detail-type']} names {data.get('rule')!r}.")
+        _check(not known or data.get("consent") == expected, f"{event['detail-type']} has another proof of consent.")
 
 
-def _check_unrecorded(call_id: str, stack: LocalStack, subscriber: Subscriber, progress: Progress) -> Held:
+def _check_unrecorded(call_id: str, stack: LocalStack, subscriber: Subscriber, progress: Progress) -> FlowResult:
     with progress.step("nothing is recorded, waited for or published"):
         item = stack.item(call_id) or {}
         present = [name for name in ("status", "requests", "files", "dueAt") if item.get(name)]
-        _must(not present, f"The item of a call that is not recorded has {', '.join(present)}.")
+        _check(not present, f"The item of a call that is not recorded has {', '.join(present)}.")
         subscriber.poll()
         events = [event["detail-type"] for event in subscriber.events(call_id)]
-        _must(not events, f"Events of a call that is not recorded: {', '.join(events)}.")
-    return Held(item, [])
+        _check(not events, f"Events of a call that is not recorded: {', '.join(events)}.")
+    return FlowResult(item, [])
 
 
 def _join(
     flow: Flow, conference_id: str, stack: LocalStack, subscriber: Subscriber, within: float, progress: Progress
 ) -> None:
-    """Have the app join the caller's conference, and check that it is not recorded on its own."""
+    """Let the app join the caller's conference, and check that the app's call is not recorded separately."""
     call = flow.joins(conference_id) if flow.joins else app_to_conference(conference_id)
     join = Flow(
         name=f"{flow.name}: the app joins",
@@ -611,15 +604,15 @@ def _join(
     played = play(join, stack)
     with progress.step("the app joins and is not recorded separately"):
         _check_answers(join, played)
-        _must("record" not in played.svaml["action"] and not played.uploads, "The app was recorded.")
+        _check("record" not in played.svaml["action"] and not played.uploads, "The app was recorded.")
         _check_log(join, played, stack, within)
         _wait_for_end(call.call_id, call.call_id, stack, within)
         subscriber.poll()
-        _must(len(subscriber.events(conference_id)) == len(EVENTS), "There are more events of the conference.")
-        _must(stack.item(conference_id) == before, "The conference's item has changed.")
+        _check(len(subscriber.events(conference_id)) == len(EVENTS), "There are more events of the conference.")
+        _check(stack.item(conference_id) == before, "The conference's item has changed.")
         _check_not_requested(call.call_id, stack)
 
 
 def _check_not_requested(call_id: str, stack: LocalStack) -> None:
     item = stack.item(call_id) or {}
-    _must("requests" not in item and "status" not in item, "The app's own call has a recording.")
+    _check("requests" not in item and "status" not in item, "The app's own call has a recording.")

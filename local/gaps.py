@@ -1,6 +1,6 @@
-"""What the emulator does not do of a deployment as AWS does it, made good after each.
+"""Fills the emulator's gaps after each deployment: what AWS does with a template and the emulator does not.
 
-The gaps are those of ministack 1.5.33. Tests of the template itself cover what is bridged here.
+The gaps are those of ministack 1.5.33. Tests of the template itself cover the parts that this module replaces.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from local.aws import Aws
 
-_AT_ONCE = 2
+_MAX_CONCURRENCY = 2
 _ALIAS_IN_URI = re.compile(r"/functions/\$\{(\w+)\}/")
 
 
 def add_routes(aws: Aws, stack_name: str) -> None:
-    """Give the stack's HTTP APIs the routes of their ``Body``, which the emulator's CloudFormation ignores."""
+    """Add the routes of each HTTP API's ``Body``, which the emulator's CloudFormation ignores."""
     body: Any = aws.cloudformation.get_template(StackName=stack_name, TemplateStage="Processed")["TemplateBody"]
     template = json.loads(body) if isinstance(body, str) else body
     ids = {
@@ -47,29 +47,35 @@ def _add_route(aws: Aws, api_id: str, route_key: str, alias_arn: str) -> None:
 
 
 def rewrite_policies(aws: Aws, stack_name: str) -> None:
-    """Rewrite what the roles' policies say in a way that the emulator cannot evaluate.
+    """Rewrite the statements of the roles' policies that the emulator cannot evaluate.
 
-    It refuses a granted ``ssm:GetParameters`` and ``ssm:DeleteParameters``, because it asks for the call as a whole
-    and not for each parameter, a granted ``events:PutEvents`` that is bound to a source, because it knows no
-    ``events:source``, a granted ``events:RemoveTargets`` and ``events:ListTargetsByRule``, because it asks for the bus
-    and not for the rule, and SendMessageBatch, which is granted with ``sqs:SendMessage``. What a policy does not grant
-    at all stays refused.
+    The emulator refuses these permissions although they are granted:
+
+    - ``ssm:GetParameters`` and ``ssm:DeleteParameters``: it checks the call as a whole, not each parameter;
+    - ``events:PutEvents`` with a condition on ``events:source``: it does not know this key;
+    - ``events:RemoveTargets`` and ``events:ListTargetsByRule``: it checks the bus, not the rule;
+    - SendMessageBatch: it does not derive it from ``sqs:SendMessage``.
+
+    Actions that a policy does not grant stay refused.
     """
     for resource in aws.cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]:
         if resource["ResourceType"] == "AWS::IAM::Role":
             role = resource["PhysicalResourceId"]
             for name in aws.iam.list_role_policies(RoleName=role)["PolicyNames"]:
                 document: Any = aws.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-                document["Statement"] = [evaluable(statement) for statement in document["Statement"]]
+                document["Statement"] = [make_evaluable(statement) for statement in document["Statement"]]
                 aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
-def evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a policy statement as the emulator can evaluate it; see ``rewrite_policies``."""
+def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a policy statement in a form that the emulator can evaluate; see ``rewrite_policies``."""
     rewritten = dict(statement)
-    if {"ssm:GetParameters", "ssm:DeleteParameters", "events:RemoveTargets", "events:ListTargetsByRule"} & _actions(
-        statement
-    ):
+    if {
+        "ssm:GetParameters",
+        "ssm:DeleteParameters",
+        "events:RemoveTargets",
+        "events:ListTargetsByRule",
+    } & _list_actions(statement):
         rewritten["Resource"] = "*"
     if statement["Action"] == "events:PutEvents":
         rewritten.pop("Condition", None)
@@ -78,17 +84,19 @@ def evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
     return rewritten
 
 
-def _actions(statement: Mapping[str, Any]) -> set[str]:
+def _list_actions(statement: Mapping[str, Any]) -> set[str]:
     actions = statement["Action"]
     return {actions} if isinstance(actions, str) else set(actions)
 
 
 def limit_concurrency(aws: Aws, function_name: str) -> None:
-    """Let no more than two of a queue's batches be worked on at once.
+    """Let a function process at most two batches of its queue at the same time.
 
-    Lambda starts as many environments as it takes. Here they share the cores of one machine, and a handful that
-    start together take longer than the function's timeout allows.
+    Lambda starts as many environments as it needs. Here they share the cores of one machine, and several that start
+    together would exceed the function's timeout.
     """
     mappings = aws.lambda_.list_event_source_mappings(FunctionName=function_name)["EventSourceMappings"]
     for mapping in mappings:
-        aws.lambda_.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": _AT_ONCE})
+        aws.lambda_.update_event_source_mapping(
+            UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": _MAX_CONCURRENCY}
+        )

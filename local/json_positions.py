@@ -1,4 +1,4 @@
-"""Where in a JSON text a value stands, by line and column, as an editor counts them: from 1."""
+"""Finds the line and column of each value in a JSON text, counted from 1 as editors do."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Path = tuple[int | str, ...]
-"""The keys and indexes that lead from the whole document to a value."""
+"""The keys and indexes that lead from the root of a document to a value."""
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
 
 class Position(NamedTuple):
-    """A place in a text."""
+    """A line and a column in a text."""
 
     line: int
     column: int
 
 
-def positions(text: str) -> dict[Path, Position]:
-    """Return where each value of a JSON text begins, by its path; of a field of an object, where its name does.
+def find_positions(text: str) -> dict[Path, Position]:
+    """Return the start of each value of a JSON text by its path; a field of an object starts at its name.
 
     Raises:
         ValueError: the text is not JSON.
     """
     starts: dict[Path, int] = {}
     _scan(text, _skip(text, 0), (), starts)
-    return {path: _position(text, start) for path, start in starts.items()}
+    return {path: _to_position(text, start) for path, start in starts.items()}
 
 
-def nearest(places: Mapping[Path, Position], path: Path) -> Position:
-    """Return where the value at a path begins or, if there is none, where the innermost does that should have it."""
-    while path and path not in places:
+def find_nearest(found: Mapping[Path, Position], path: Path) -> Position:
+    """Return the start of the value at a path or, if there is none, of the innermost value that should contain it."""
+    while path and path not in found:
         path = path[:-1]
-    return places.get(path, Position(1, 1))
+    return found.get(path, Position(1, 1))
 
 
 def _scan(text: str, at: int, path: Path, starts: dict[Path, int]) -> int:
-    """Note a value and all in it; return where it ends. The name of a field is noted before its value."""
+    """Add the starts of a value and of all values in it to ``starts``; return its end.
+
+    A field's start is already there: it is that of its name.
+    """
     starts.setdefault(path, at)
     if text[at : at + 1] == "{":
         return _scan_members(text, at, path, starts)
@@ -78,5 +81,5 @@ def _skip(text: str, at: int) -> int:
     return blanks.end() if blanks else at
 
 
-def _position(text: str, start: int) -> Position:
+def _to_position(text: str, start: int) -> Position:
     return Position(text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start))

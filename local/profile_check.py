@@ -1,8 +1,8 @@
-"""All that is to be said of a recording profile before it is put: its mistakes, and what it does to each kind of call.
+"""Checks a recording profile before it is stored: finds its mistakes and describes what it does to each kind of call.
 
-The functions use a profile or they do not, and then log the first mistake. Who writes one wants to see all of them
-at once, each with its place in the file, and what works but will surprise: calls that are hung up, rules that no
-call reaches, calls that nobody records.
+The functions log only the first mistake of a profile. Its author wants to see all of them at once, each with its line
+and column, and warnings about a valid profile too: calls that are hung up, rules that no call reaches, no call that is
+recorded.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from call_recorder.answering.destinations import Destination
-from call_recorder.answering.patterns import (
-    matches,
-    overlap,
-)
+from call_recorder.answering.patterns import matches, overlap
 from call_recorder.answering.profile import (
     ProfileProblem,
     RecordingProfile,
@@ -33,7 +30,7 @@ from call_recorder.answering.profile import (
     field_problems,
 )
 from call_recorder.sinch.svaml import Hangup
-from local.json_positions import Position, nearest, positions
+from local.json_positions import Position, find_nearest, find_positions
 
 KINDS: Final[Mapping[ToType, str]] = {
     "did": "a phone number of yours",
@@ -42,109 +39,111 @@ KINDS: Final[Mapping[ToType, str]] = {
     "sip": "a SIP address",
     "conference": "a conference",
 }
-"""What a call goes to, by the type that the ICE names."""
+"""The kinds of destination, by the type that the ICE names."""
 
 _ANY: Final = "*"
-_INSTEAD_OF_STARS: Final = "\ufffe"
 _MAX_COMBINATIONS: Final = 2000
-_NO_JSON_AT: Final = re.compile(r" at line (\d+) column (\d+)$")
+_JSON_ERROR_AT: Final = re.compile(r" at line (\d+) column (\d+)$")
 
 
 @dataclass(frozen=True)
 class Remark:
-    """A sentence about a place in a profile's text."""
+    """A sentence about a profile, and the position in its text."""
 
     position: Position
     sentence: str
 
 
 def find_mistakes(text: str) -> list[Remark]:
-    """Return everything that keeps a profile from being used, in the order of its text.
+    """Return every mistake for which the functions refuse a profile, in the order of its text.
 
-    What depends on several fields is looked at as far as these can be read.
+    A check of several fields runs if these fields are valid, even if others are not.
     """
     try:
         profile = RecordingProfile.model_validate_json(text)
     except ValidationError as error:
         found = field_problems(error)
         if error.errors()[0]["type"] == "json_invalid":
-            return [Remark(_where_json_ends(found[0].sentence), found[0].sentence)]
-        # What the rules ask of Sinch has no path of its own there.
+            return [Remark(_find_json_error(found[0].sentence), found[0].sentence)]
+        # Contradictions between rules have no path here; _find_contradictions finds them with one.
         found = [problem for problem in found if problem.path] or [each for each in found if _is_whole(each)]
-        return _placed(text, [*found, *_against_each_other(json.loads(text))])
-    return _placed(text, _several_stores(profile))
+        return _locate(text, [*found, *_find_contradictions(json.loads(text))])
+    return _locate(text, _find_other_stores(profile))
 
 
 def describe(profile: RecordingProfile) -> list[str]:
     """Return what a profile does to each kind of call, line by line."""
     lines = []
     for to_type, kind in KINDS.items():
-        recording = [_named(rule) for rule in _reached(profile, to_type) if rule.record and rule.sample]
+        recording = [_describe_rule(rule) for rule in _find_reached(profile, to_type) if rule.record and rule.sample]
         recorded = f"recorded by {', '.join(recording)}" if recording else "not recorded"
-        lines.append(f"  {f'to {kind} ({to_type})':<40} {_way(profile, to_type)}; {recorded}")
+        lines.append(f"  {f'to {kind} ({to_type})':<40} {_describe_connection(profile, to_type)}; {recorded}")
     return lines
 
 
 def find_surprises(text: str) -> list[Remark]:
-    """Return what works in a profile but hardly does what its author wants, in the order of its text."""
+    """Return warnings about parts of a valid profile that are probably mistakes, in the order of its text."""
     profile = RecordingProfile.parse(text)
-    return _placed(text, [*_rule_surprises(profile), *_route_surprises(profile)])
+    return _locate(text, [*_find_rule_surprises(profile), *_find_route_surprises(profile)])
 
 
-def _placed(text: str, problems: Iterable[ProfileProblem]) -> list[Remark]:
-    places = positions(text)
-    remarks = {Remark(nearest(places, problem.path), problem.sentence): None for problem in problems}
+def _locate(text: str, problems: Iterable[ProfileProblem]) -> list[Remark]:
+    positions = find_positions(text)
+    remarks = {Remark(find_nearest(positions, problem.path), problem.sentence): None for problem in problems}
     return sorted(remarks, key=lambda remark: remark.position)
 
 
-def _where_json_ends(sentence: str) -> Position:
-    where = _NO_JSON_AT.search(sentence)
-    return Position(int(where[1]), int(where[2])) if where else Position(1, 1)
+def _find_json_error(sentence: str) -> Position:
+    position = _JSON_ERROR_AT.search(sentence)
+    return Position(int(position[1]), int(position[2])) if position else Position(1, 1)
 
 
 def _is_whole(problem: ProfileProblem) -> bool:
     return problem.sentence.startswith("recording-profile: the whole")
 
 
-def _against_each_other(written: Any) -> Iterator[ProfileProblem]:
-    """Yield what the rules ask that Sinch does not do, as far as they can be read."""
-    if not isinstance(written, dict):
+def _find_contradictions(document: Any) -> Iterator[ProfileProblem]:
+    """Yield what valid rules ask and Sinch does not do, in a profile that has other mistakes too."""
+    if not isinstance(document, dict):
         return
-    rules = _valid(Rule, written.get("rules"))
-    routes = _valid(Route, written.get("routes"))
-    upstream = _valid(Upstream, [written.get("upstream")])
+    rules = _parse_valid(Rule, document.get("rules"))
+    routes = _parse_valid(Route, document.get("routes"))
+    upstream = _parse_valid(Upstream, [document.get("upstream")])
     profile = RecordingProfile.model_construct(
         rules=tuple(rules.values()), routes=tuple(routes.values()), upstream=upstream.get(0)
     )
     for problem in profile.contradictions(list(rules)):
         yield ProfileProblem(problem.path, f"recording-profile: {problem.sentence}")
-    yield from _names_of_unreadable(written.get("rules"), rules)
+    yield from _find_repeated_names(document.get("rules"), rules)
 
 
-def _valid(model: Any, written: Any) -> dict[int, Any]:
-    """Return the elements of a list that can be read, by their index."""
-    found = {}
-    for index, element in enumerate(written if isinstance(written, list) else []):
+def _parse_valid(model: Any, elements: Any) -> dict[int, Any]:
+    """Return the valid elements of a list, parsed, by their index."""
+    parsed = {}
+    for index, element in enumerate(elements if isinstance(elements, list) else []):
         with suppress(ValidationError):
-            found[index] = model.model_validate_json(json.dumps(element))
-    return found
+            parsed[index] = model.model_validate_json(json.dumps(element))
+    return parsed
 
 
-def _names_of_unreadable(written: Any, readable: Mapping[int, Rule]) -> Iterator[ProfileProblem]:
-    """Yield names that are given twice, where one of the rules cannot be read for another reason."""
+def _find_repeated_names(rules: Any, valid: Mapping[int, Rule]) -> Iterator[ProfileProblem]:
+    """Yield each repeated name of which one rule is invalid for another reason."""
     first: dict[str, int] = {}
-    for index, rule in enumerate(written if isinstance(written, list) else []):
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
         name = rule.get("name") if isinstance(rule, dict) else None
         if not isinstance(name, str):
             continue
         before = first.setdefault(name, index)
-        if before != index and not {before, index} <= readable.keys():
+        if before != index and not {before, index} <= valid.keys():
             sentence = f"recording-profile: rules[{index}].name: another rule has this name; give each its own"
             yield ProfileProblem(("rules", index, "name"), sentence)
 
 
-def _several_stores(profile: RecordingProfile) -> Iterator[ProfileProblem]:
-    """Yield the rules that record to another kind of store than the first: an application has credentials of one."""
+def _find_other_stores(profile: RecordingProfile) -> Iterator[ProfileProblem]:
+    """Yield the rules that record to another kind of store than the first rule.
+
+    An application has the credentials of one kind only.
+    """
     first: str | None = None
     for index, rule in enumerate(profile.rules):
         if not rule.record:
@@ -160,24 +159,24 @@ def _several_stores(profile: RecordingProfile) -> Iterator[ProfileProblem]:
             )
 
 
-def _rule_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:
+def _find_rule_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:
     if not any(rule.record and rule.sample for rule in profile.rules):
         yield ProfileProblem(("rules",), "no call is recorded: no rule records; add one, for example for everything")
     for index, rule in enumerate(profile.rules):
-        where = f"rules[{index}] ({rule.name})"
+        subject = f"rules[{index}] ({rule.name})"
         if rule.record and not rule.sample:
-            yield ProfileProblem(("rules", index, "sample"), f"{where}: sample is 0, so it records no call")
-        if before := _covering(rule, profile.rules[:index]):
+            yield ProfileProblem(("rules", index, "sample"), f"{subject}: sample is 0, so it records no call")
+        if before := _find_covering(rule, profile.rules[:index]):
             names = " and ".join(repr(each) for each in before)
-            take = "takes" if len(before) == 1 else "take"
-            sentence = f"{where}: no call reaches this rule: {names} before it {take} them all"
+            verb = "matches" if len(before) == 1 else "match"
+            sentence = f"{subject}: no call reaches this rule: {names} before it {verb} every one"
             yield ProfileProblem(("rules", index), sentence)
-        elif rule.when.to_type == ("did",) and not _leads_anywhere(profile, rule):
-            sentence = f"{where}: no route leads a call to its numbers anywhere, so they are hung up; add a route"
+        elif rule.when.to_type == ("did",) and not _is_connected(profile, rule):
+            sentence = f"{subject}: no route connects calls to its numbers, so they are hung up; add a route"
             yield ProfileProblem(("rules", index, "when", "to"), sentence)
 
 
-def _route_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:
+def _find_route_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:
     if not profile.routes and not profile.upstream:
         yield ProfileProblem(
             ("routes",), 'every call to a phone number of yours (did) is hung up: add a route, for all numbers to "*"'
@@ -185,51 +184,54 @@ def _route_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:
     for index, route in enumerate(profile.routes):
         before = next((each.to for each in profile.routes[:index] if _covers(each.to, route.to)), None)
         if before is not None:
-            sentence = f"routes[{index}]: no call takes this route: the one to {before} before it takes them all"
+            sentence = (
+                f"routes[{index}]: no call reaches this route: the route for {before} before it matches every one"
+            )
             yield ProfileProblem(("routes", index), sentence)
 
 
-def _way(profile: RecordingProfile, to_type: ToType) -> str:
-    """Return what becomes of the calls of a kind, whether recorded or not."""
+def _describe_connection(profile: RecordingProfile, to_type: ToType) -> str:
+    """Return how calls of a kind are connected, whether they are recorded or not."""
     if to_type != "did":
-        way = "connected"
+        connection = "connected"
     elif not profile.routes:
-        way = "hung up: there is no route"
+        connection = "hung up: there is no route"
+    elif any(_covers(route.to, _ANY) for route in profile.routes):
+        connection = "connected by the routes"
     else:
-        everywhere = any(_covers(route.to, _ANY) for route in profile.routes)
         numbers = ", ".join(route.to for route in profile.routes)
-        way = "goes by the routes" if everywhere else f"goes by the routes for {numbers}; to any other it is hung up"
-    return f"your backend says where it goes, and if it fails: {way}" if profile.upstream else way
+        connection = f"connected by the routes for {numbers}; any other number is hung up"
+    return f"your backend decides, and if it fails: {connection}" if profile.upstream else connection
 
 
-def _reached(profile: RecordingProfile, to_type: ToType) -> Iterator[Rule]:
-    """Yield the rules that can decide on a call of a kind."""
+def _find_reached(profile: RecordingProfile, to_type: ToType) -> Iterator[Rule]:
+    """Yield the rules that can match a call of a kind."""
     for index, rule in enumerate(profile.rules):
         if rule.when.to_type and to_type not in rule.when.to_type:
             continue
-        if to_type == "did" and not _leads_anywhere(profile, rule):
+        if to_type == "did" and not _is_connected(profile, rule):
             continue
-        combinations = _combinations(rule.when, (to_type,))
-        if combinations is None or not all(_taken(each, profile.rules[:index]) for each in combinations):
+        combinations = _list_combinations(rule.when, (to_type,))
+        if combinations is None or not all(_find_taker(each, profile.rules[:index]) for each in combinations):
             yield rule
 
 
-def _leads_anywhere(profile: RecordingProfile, rule: Rule) -> bool:
-    """Tell whether a call to a number (did) under a rule is connected, by the routes or by the upstream."""
+def _is_connected(profile: RecordingProfile, rule: Rule) -> bool:
+    """Return whether a route or the upstream can connect a call to a number (did) that a rule matches."""
     numbers = rule.when.to or (_ANY,)
-    ways = (route for route in profile.routes if not isinstance(route.action, Hangup))
-    return bool(profile.upstream) or any(overlap(way.to, number) for way in ways for number in numbers)
+    routes = [route for route in profile.routes if not isinstance(route.action, Hangup)]
+    return bool(profile.upstream) or any(overlap(route.to, number) for route in routes for number in numbers)
 
 
-def _covering(rule: Rule, before: tuple[Rule, ...]) -> list[str]:
-    """Return the names of earlier rules that together take every call of a rule, none if they do not."""
-    combinations = _combinations(rule.when, rule.when.to_type or get_args(ToType))
-    takers = [_taken(each, before) for each in combinations] if combinations else []
+def _find_covering(rule: Rule, before: tuple[Rule, ...]) -> list[str]:
+    """Return the names of the earlier rules that together match every call of a rule; none if a call is left."""
+    combinations = _list_combinations(rule.when, rule.when.to_type or get_args(ToType))
+    takers = [_find_taker(each, before) for each in combinations] if combinations else []
     return list(dict.fromkeys(filter(None, takers))) if takers and all(takers) else []
 
 
-def _combinations(when: When, to_types: Iterable[ToType]) -> list[dict[str, Any]] | None:
-    """Return conditions with one value each that together say the same; ``None`` if there are too many."""
+def _list_combinations(when: When, to_types: Iterable[ToType]) -> list[dict[str, Any]] | None:
+    """Return every combination of the conditions' values, one value each; ``None`` if there are too many."""
     conditions: dict[str, Iterable[Any]] = {
         "to_type": to_types,
         "domain": when.domain or (None,),
@@ -249,8 +251,8 @@ def _combinations(when: When, to_types: Iterable[ToType]) -> list[dict[str, Any]
     return [dict(zip(conditions, combination, strict=True)) for combination in product(*values)]
 
 
-def _taken(combination: Mapping[str, Any], before: tuple[Rule, ...]) -> str | None:
-    """Return the name of the earlier rule that takes every call of a combination of conditions."""
+def _find_taker(combination: Mapping[str, Any], before: tuple[Rule, ...]) -> str | None:
+    """Return the name of the first earlier rule that matches every call of a combination of conditions."""
     return next((rule.name for rule in before if _takes_all(rule.when, combination)), None)
 
 
@@ -264,23 +266,23 @@ def _takes_all(when: When, combination: Mapping[str, Any]) -> bool:
         or (combination[name] is not None and any(_covers(each, combination[name]) for each in getattr(when, name)))
         for name in ("from_", "to", "custom", "conference")
     )
-    there = {key.lower(): pattern for key, pattern in (combination["call_headers"] or {}).items()}
+    required = {key.lower(): pattern for key, pattern in (combination["call_headers"] or {}).items()}
     headers = all(
-        key.lower() in there and _covers(pattern, there[key.lower()])
+        key.lower() in required and _covers(pattern, required[key.lower()])
         for key, pattern in (when.call_headers or {}).items()
     )
     return words and patterns and headers
 
 
 def _covers(one: str, other: str) -> bool:
-    """Tell whether every text that fits the other pattern fits this one.
+    """Return whether a pattern matches every text that another pattern matches.
 
-    Only a star can take a character that no pattern has, which stands for whatever a star of the other takes.
+    As a text, the other pattern has stars that only a star can match, so it stands for all its texts.
     """
-    return matches(one, other.replace(_ANY, _INSTEAD_OF_STARS))
+    return matches(one, other)
 
 
-def _named(rule: Rule) -> str:
+def _describe_rule(rule: Rule) -> str:
     notes: list[str] = [rule.consent.kind] if rule.consent else []
     notes += [f"{rule.sample * 100:g} % of them"] if rule.sample < 1 else []
     notes += ["from the answer on"] if rule.start == "answer" else []

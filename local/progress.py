@@ -1,4 +1,4 @@
-"""Numbered steps on a terminal or in a log: what goes on, then whether it held and how long it took."""
+"""Prints numbered steps to a terminal or a log: the step, then whether it held and how long it took."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _WIDTH = 72
 
 
 class Progress:
-    """Counts and prints steps, as they happen. On a terminal, a step that takes its time shows the seconds so far.
+    """Counts and prints steps while they run. On a terminal, a running step shows its seconds so far.
 
     Attributes:
-        steps: how many there were so far.
-        held: how many of them went as they should.
+        steps: the number of steps so far.
+        held: the number of steps that held.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class Progress:
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Print ``what`` before the block runs, and after it a tick, or a cross if it raises."""
-        begun = self._begin(what)
+        line = self._begin(what)
         started = time.monotonic()
         try:
-            with _ticking(begun):
+            with _show_seconds(line):
                 yield
         except BaseException:
             print("✗", flush=True)
@@ -40,37 +40,37 @@ class Progress:
         self.held += 1
         print(f"✓ {time.monotonic() - started:.1f} s", flush=True)
 
-    def happened(self, what: str, *, held: bool) -> None:
-        """Print a step that is over."""
+    def print_finished(self, what: str, *, held: bool) -> None:
+        """Print a finished step."""
         self._begin(what)
         self.held += held
         print("✓" if held else "✗", flush=True)
 
     def _begin(self, what: str) -> str:
         self.steps += 1
-        begun = f"{self.steps:>2}. {what} ".ljust(_WIDTH, ".") + " "
-        print(begun, end="", flush=True)
-        return begun
+        line = f"{self.steps:>2}. {what} ".ljust(_WIDTH, ".") + " "
+        print(line, end="", flush=True)
+        return line
 
 
 @contextmanager
-def _ticking(begun: str) -> Iterator[None]:
-    """Show on a terminal how many seconds a step takes already, behind the line that it has begun."""
+def _show_seconds(line: str) -> Iterator[None]:
+    """Show on a terminal, at the end of the step's line, how many seconds the step has taken so far."""
     if not sys.stdout.isatty():
         yield
         return
     over = threading.Event()
 
-    def tick() -> None:
+    def update() -> None:
         started = time.monotonic()
         while not over.wait(1):
-            print(f"\r{begun}{time.monotonic() - started:.0f} s ", end="", flush=True)
+            print(f"\r{line}{time.monotonic() - started:.0f} s ", end="", flush=True)
 
-    ticking = threading.Thread(target=tick, name="progress", daemon=True)
-    ticking.start()
+    updating = threading.Thread(target=update, name="progress", daemon=True)
+    updating.start()
     try:
         yield
     finally:
         over.set()
-        ticking.join()
-        print(f"\r{begun}", end="", flush=True)
+        updating.join()
+        print(f"\r{line}", end="", flush=True)

@@ -1,4 +1,4 @@
-"""Lets containers on this machine reach a service that listens on loopback only."""
+"""Relays connections from containers on this machine to a service that listens on loopback only."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DOCKER_DESKTOP = "host.docker.internal"
 _CHUNK = 65_536
 
 
-def bridge_address() -> str | None:
+def find_bridge_address() -> str | None:
     """Return the address by which containers on Docker's default network reach this machine.
 
-    ``None`` if that address is not one of this machine, as with Docker Desktop, where the engine runs in a
+    Return ``None`` if the address does not belong to this machine, as with Docker Desktop, whose engine runs in a
     virtual machine.
 
     Raises:
-        LocalError: there is no such network.
+        LocalError: Docker has no default network.
     """
     command = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -42,10 +42,10 @@ def bridge_address() -> str | None:
 
 
 @contextmanager
-def reachable_from_containers(endpoint: str) -> Iterator[str]:
-    """Give the URL by which containers reach ``endpoint``, a URL on loopback, while the block runs."""
+def expose_to_containers(endpoint: str) -> Iterator[str]:
+    """Yield the URL by which containers reach ``endpoint``, a URL on loopback, while the block runs."""
     port = urlsplit(endpoint).port or 80
-    address = bridge_address()
+    address = find_bridge_address()
     if address is None:
         yield f"http://{_DOCKER_DESKTOP}:{port}"
         return
@@ -85,4 +85,4 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        return  # One side hung up; the other will see the end of its stream.
+        return  # One side closed the connection; the other side sees the end of its stream.

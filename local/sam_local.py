@@ -1,8 +1,7 @@
-"""Invokes every sample event with `sam local invoke` and compares what the functions answer, in the container and here.
+"""Invokes the functions with every sample event in SAM's container and in this process, and compares the answers.
 
-Both see the same environment and, each by its own address, the same local AWS: with the samples' parameters, a
-queue, tables and a bus.
-`local/sam_local.sh` builds first and then runs this.
+Both use the same environment and, by different addresses, the same local AWS: it has the samples' parameters, a queue,
+tables and a bus. `local/sam_local.sh` builds the functions and then runs this module.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import yaml
 
 from call_recorder.adapters.dynamodb_waiting_index import INDEX
 from local.aws import Aws
-from local.emulator import ADMINISTRATOR, REGION, LocalError, emulator, free_port
-from local.relay import reachable_from_containers
-from local.sample_events import APPLICATION, EVENTS, NAMES, PARAMETERS, Event, sample
+from local.emulator import ADMINISTRATOR, REGION, LocalError, find_free_port, run_emulator
+from local.relay import expose_to_containers
+from local.sample_events import APPLICATION, EVENTS, NAMES, PARAMETERS, Event, make_event
 
 _STATE = EVENTS.parent / ".local" / "sam-local"
 _FUNCTIONS = {
@@ -40,20 +39,26 @@ Environment = dict[str, dict[str, str]]
 
 
 def main() -> int:
-    """Compare all; return 0 if every answer is the same in both places."""
+    """Compare all answers; return 0 if they are the same."""
     options = _parser().parse_args()
     try:
-        with emulator(free_port(), _STATE) as endpoint, reachable_from_containers(endpoint) as reachable:
-            return _compare(options, _environment(Aws(endpoint), reachable), endpoint)
+        with run_emulator(find_free_port(), _STATE) as endpoint, expose_to_containers(endpoint) as reachable:
+            return _compare(options, _prepare_environment(Aws(endpoint), reachable), endpoint)
     except LocalError as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def _compare(options: argparse.Namespace, environment: Environment, endpoint: str) -> int:
-    """Invoke everything twice: ``environment`` is for the containers, ``endpoint`` is where its AWS is from here."""
+    """Invoke the functions twice with every event, and compare the answers.
+
+    Args:
+        options: the command line.
+        environment: the variables for the containers.
+        endpoint: the URL of the local AWS for this process.
+    """
     template = _STATE / "build" / "with-endpoint.json"
-    template.write_text(json.dumps(_with_variables(options.template, environment)), "utf-8")
+    template.write_text(json.dumps(_declare_variables(options.template, environment)), "utf-8")
     variables = _STATE / "env.json"
     variables.write_text(json.dumps(environment), "utf-8")
     command = [options.sam, "local", "invoke", "--template", str(template), "--env-vars", str(variables)]
@@ -62,21 +67,21 @@ def _compare(options: argparse.Namespace, environment: Environment, endpoint: st
 
     different = 0
     for name in NAMES:
-        event = sample(name, datetime.now(UTC))
+        event = make_event(name, datetime.now(UTC))
         function, module = _FUNCTIONS[name.partition("-")[0]]
-        there = _in_container([*command, function], name, event)
-        here = _in_process(module, event, environment[function] | {"AWS_ENDPOINT_URL": endpoint})
+        there = _invoke_in_container([*command, function], name, event)
+        here = _invoke_here(module, event, environment[function] | {"AWS_ENDPOINT_URL": endpoint})
         same = there == here
         different += not same
-        print(f"  {'same     ' if same else 'DIFFERENT'} {name}: {_summary(there)}", flush=True)
+        print(f"  {'same     ' if same else 'DIFFERENT'} {name}: {_summarize(there)}", flush=True)
         if not same:
-            print(f"            here: {_summary(here)}", flush=True)
-    print(f"{len(NAMES) - different} of {len(NAMES)} events are answered alike.")
+            print(f"            here: {_summarize(here)}", flush=True)
+    print(f"{len(NAMES) - different} of {len(NAMES)} answers are the same.")
     return 1 if different else 0
 
 
-def _environment(aws: Aws, endpoint: str) -> Environment:
-    """Set up what the functions use, and return ``events/env.json`` with that in it."""
+def _prepare_environment(aws: Aws, endpoint: str) -> Environment:
+    """Create what the functions use, and return the variables of ``events/env.json`` with its names."""
     environment: Environment = json.loads((EVENTS / "env.json").read_text("utf-8"))
     callback, notify = environment["CallbackFunction"], environment["NotifyFunction"]
     for name, value in PARAMETERS.items():
@@ -94,7 +99,7 @@ def _environment(aws: Aws, endpoint: str) -> Environment:
 
 
 def _create_table(aws: Aws, name: str, key: str) -> None:
-    """Make a table with the one index that a function reads."""
+    """Create a table with the index that the watchdog reads."""
     aws.dynamodb.create_table(
         TableName=name,
         AttributeDefinitions=[
@@ -115,8 +120,8 @@ def _create_table(aws: Aws, name: str, key: str) -> None:
     )
 
 
-def _with_variables(template: Path, environment: Environment) -> Any:
-    """Return the built template with every variable declared: `sam local` passes no others on."""
+def _declare_variables(template: Path, environment: Environment) -> Any:
+    """Return the built template with every variable declared: `sam local` passes only declared variables."""
     document = yaml.safe_load(template.read_text("utf-8"))
     for function, variables in environment.items():
         properties = document["Resources"][function]["Properties"]
@@ -126,7 +131,7 @@ def _with_variables(template: Path, environment: Environment) -> Any:
     return document
 
 
-def _in_container(command: list[str], name: str, event: Event) -> Any:
+def _invoke_in_container(command: list[str], name: str, event: Event) -> Any:
     file = _STATE / "event.json"
     file.write_text(json.dumps(event), "utf-8")
     access_key, secret_key = ADMINISTRATOR
@@ -147,7 +152,7 @@ def _in_container(command: list[str], name: str, event: Event) -> Any:
     return json.loads(lines[-1])
 
 
-def _in_process(module: str, event: Event, environment: dict[str, str]) -> Any:
+def _invoke_here(module: str, event: Event, environment: dict[str, str]) -> Any:
     access_key, secret_key = ADMINISTRATOR
     os.environ |= environment | {
         "AWS_ACCESS_KEY_ID": access_key,
@@ -158,8 +163,8 @@ def _in_process(module: str, event: Event, environment: dict[str, str]) -> Any:
         return json.loads(json.dumps(importlib.import_module(module).handler(event, None)))
 
 
-def _summary(answer: Any) -> str:
-    """Tell what was answered without what is secret in it: status and the name of the action."""
+def _summarize(answer: Any) -> str:
+    """Return an answer's status and the name of its action, without secrets."""
     if not isinstance(answer, dict) or "statusCode" not in answer:
         return json.dumps(answer)
     action = json.loads(answer["body"])["action"]["name"] if answer["body"] else "no body"
@@ -170,8 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.sam_local", description=__doc__)
     parser.add_argument("--sam", default="sam", help="the SAM CLI")
     parser.add_argument("--template", type=Path, required=True, help="the built template")
-    parser.add_argument("--architecture", required=True, help="what it was built for")
-    parser.add_argument("--skip-pull-image", action="store_true", help="use the Lambda image that is there already")
+    parser.add_argument("--architecture", required=True, help="the architecture that it was built for")
+    parser.add_argument("--skip-pull-image", action="store_true", help="use the Lambda image of an earlier run")
     return parser
 
 

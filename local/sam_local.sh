@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs every event of events/ through the built functions in SAM's Lambda container, and compares the answers
-# with those of the same handlers in this machine's Python. Needs a running Docker engine; `make sam-local`
-# brings the rest.
+# Invokes the built functions with every event of events/ in SAM's Lambda container, and compares the answers with
+# those of the same handlers in this machine's Python. It needs a running Docker engine; `make sam-local` installs the
+# rest.
 #   SAM              the SAM CLI                                       sam
 #   PYTHON           a Python with the development environment         python3
-#   SKIP_PULL_IMAGE  1: use the Lambda image that is there already     empty
+#   SKIP_PULL_IMAGE  1: use the Lambda image of an earlier run         empty
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SAM=${SAM:-sam}
@@ -15,7 +15,7 @@ docker info >/dev/null 2>&1 || {
   exit 1
 }
 
-# The container runs on this machine's processor, whatever the stack is deployed for.
+# The container runs on this machine's processor, whatever architecture the stack is deployed for.
 case $(uname -m) in
   aarch64 | arm64) architecture=arm64 ;;
   *) architecture=x86_64 ;;

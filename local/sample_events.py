@@ -1,9 +1,9 @@
-"""The events in ``events/``: one file per case, as API Gateway, SQS and EventBridge hand it to the functions.
+"""Makes the events in ``events/``: one file per case, as API Gateway, SQS and EventBridge pass it to the functions.
 
-They serve `sam local invoke` and the tests. A signature holds for minutes only, so a file says when it was
-received, and whoever uses it either sets the clock to ``received_at(event)`` or takes it afresh from
-``sample(name, now)``. `make events` writes all of them afresh into ``.local/events``, and `make events TRACKED=1` over
-the files of the repository, when what they hold has changed.
+`sam local invoke` and the tests use them. A signature is valid for minutes only, so each file contains the time at
+which it was received: set the clock to ``read_arrival(event)``, or make a new event with ``make_event(name, now)``.
+`make events` writes new ones to ``.local/events``; `make events TRACKED=1` replaces the files of the repository, which
+is necessary only when their content changes.
 """
 
 from __future__ import annotations
@@ -22,22 +22,13 @@ from uuid import NAMESPACE_URL, uuid5
 from pydantic import SecretStr
 
 from call_recorder.answering import application as recorder
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.answering.policy import Policy
 from call_recorder.facts.commands import CheckRecording
 from call_recorder.facts.facts import Fact
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.facts.messages import write_message
-from call_recorder.sinch.callbacks import (
-    DiceCallback,
-    IceCallback,
-    NotifyCallback,
-    parse,
-)
+from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
 from local.simulator.calls import (
     Application,
     Body,
@@ -47,15 +38,15 @@ from local.simulator.calls import (
     app_to_conference,
     app_to_phone,
     app_to_sip,
-    encoded,
+    encode_body,
     phone_to_number,
 )
 
 EVENTS = Path(__file__).resolve().parent.parent / "events"
-"""Where the files are."""
+"""The folder of the repository's files."""
 
 SIGNED = EVENTS.parent / ".local" / "events"
-"""Where those are that are signed afresh, to be invoked by hand."""
+"""The folder of newly signed events, for invocations by hand."""
 
 Event = dict[str, Any]
 
@@ -66,7 +57,7 @@ APPLICATION = Application(
     "5a3c1e70-0b1d-4c55-9d7e-2f6a8b9c0d1e",
     SecretStr(base64.b64encode(b"it signs samples and nothing else").decode()),
 )
-"""The Sinch application of every sample. Its secret protects nothing."""
+"""The Sinch application of the samples. Its secret protects nothing."""
 
 PARAMETERS: Mapping[str, str] = {
     SECRETS: APPLICATION.secret.get_secret_value(),
@@ -85,7 +76,7 @@ PARAMETERS: Mapping[str, str] = {
         }
     ),
 }
-"""What the samples take to be stored in SSM for their application, by the parameters' names."""
+"""The values in SSM of the samples' application, by the parameters' names."""
 
 _STRANGER = Application("0e9d8c7b-6a5f-4e3d-8c2b-1a0f9e8d7c6b", APPLICATION.secret)
 _IMPOSTOR = replace(APPLICATION, secret=SecretStr(base64.b64encode(b"the secret of somebody else").decode()))
@@ -98,20 +89,20 @@ _LONG_AGO = timedelta(days=1)
 _TALKED = End("ANSWERED", "CALLERHANGUP")
 
 
-def _call(call: IncomingCall, name: str) -> IncomingCall:
-    """Give a call an id that is the same in every run."""
+def _with_fixed_id(call: IncomingCall, name: str) -> IncomingCall:
+    """Return the call with an id that is the same in every run."""
     return replace(call, call_id=str(uuid5(NAMESPACE_URL, name)))
 
 
-_TO_APP = _call(replace(app_to_app("alice"), call_headers={"consent": "yes"}, custom="order 4711"), "app")
-_TO_PHONE = _call(app_to_phone("+46700000001"), "phone")
-_TO_SIP = _call(app_to_sip("alice@example.com"), "sip")
-_TO_CONFERENCE = _call(app_to_conference("team-meeting"), "conference")
-_TO_DID = _call(phone_to_number("+12025550100"), "did")
-_TO_DID_WITHOUT_ROUTE = _call(phone_to_number("+12025550199"), "did without a route")
+_TO_APP = _with_fixed_id(replace(app_to_app("alice"), call_headers={"consent": "yes"}, custom="order 4711"), "app")
+_TO_PHONE = _with_fixed_id(app_to_phone("+46700000001"), "phone")
+_TO_SIP = _with_fixed_id(app_to_sip("alice@example.com"), "sip")
+_TO_CONFERENCE = _with_fixed_id(app_to_conference("team-meeting"), "conference")
+_TO_DID = _with_fixed_id(phone_to_number("+12025550100"), "did")
+_TO_DID_WITHOUT_ROUTE = _with_fixed_id(phone_to_number("+12025550199"), "did without a route")
 
 
-def _file_of(call: IncomingCall, at: datetime, ending: str = ".mp3") -> str:
+def _file_url(call: IncomingCall, at: datetime, ending: str = ".mp3") -> str:
     return f"s3://{BUCKET}/recordings/{at:%Y/%m/%d}/{call.call_id}{ending}"
 
 
@@ -124,11 +115,11 @@ def _dice(call: IncomingCall, at: datetime) -> Body:
 
 
 def _available(call: IncomingCall, at: datetime, conference_id: str | None = None) -> Body:
-    return call.notify("recording_available", conference_id=conference_id, destination=_file_of(call, at))
+    return call.notify("recording_available", conference_id=conference_id, destination=_file_url(call, at))
 
 
 def _transcribed(call: IncomingCall, at: datetime) -> Body:
-    return call.notify("transcription_available", destination=_file_of(call, at, "-transcript.json"))
+    return call.notify("transcription_available", destination=_file_url(call, at, "-transcript.json"))
 
 
 def _pie(at: datetime) -> Body:
@@ -146,15 +137,15 @@ def _calling_error() -> Body:
 
 @dataclass(frozen=True)
 class _Callback:
-    """A callback, and what is wrong with it.
+    """A callback and its faults.
 
     Attributes:
         body: makes the body of a callback that is sent at a given time; a mapping becomes JSON.
-        application: whose key and secret sign it.
-        age: how long ago it was signed when it arrives.
-        base64: whether API Gateway hands the body on in Base64.
-        content_type: signed as it stands.
-        unsigned: whether it has no signature at all.
+        application: the application whose key and secret sign it.
+        age: the time from its signature to its arrival.
+        base64: whether API Gateway encodes the body in Base64.
+        content_type: the header's value, which is signed too.
+        unsigned: whether it has no signature.
     """
 
     body: Callable[[datetime], Body | bytes]
@@ -203,8 +194,8 @@ _CALLBACKS: Mapping[str, _Callback] = {
 
 
 def _fact(body: Body, at: datetime) -> str:
-    """Return what CallbackFunction would put on the queue for a callback, by its own code."""
-    content = encoded(body)
+    """Return the message that CallbackFunction would send to the queue for a callback; its own code makes it."""
+    content = encode_body(body)
     callback = parse(content)
     fact: Fact | None = None
     match callback:
@@ -216,11 +207,11 @@ def _fact(body: Body, at: datetime) -> str:
         case _:
             pass
     if fact is None:
-        raise ValueError("nothing of this callback goes on the queue")
+        raise ValueError("CallbackFunction sends no fact for this callback")
     return write_message(fact)
 
 
-def _recorded(at: datetime) -> list[str]:
+def _recorded_call(at: datetime) -> list[str]:
     bodies = [
         _ice_to_app(at),
         _dice(_TO_APP, at),
@@ -232,26 +223,26 @@ def _recorded(at: datetime) -> list[str]:
 
 
 def _object_created(url: str, at: datetime) -> str:
-    """Return what the bucket says of a new object, by https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
+    """Return S3's event of a new object, see https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
     detail = {
         "version": "0",
         "bucket": {"name": bucket},
-        "object": {"key": key, "size": 169_632, "etag": _digest(key)[:32], "sequencer": "00617F08299329D189"},
-        "request-id": _digest(key)[:16].upper(),
+        "object": {"key": key, "size": 169_632, "etag": _hash(key)[:32], "sequencer": "00617F08299329D189"},
+        "request-id": _hash(key)[:16].upper(),
         "requester": _ACCOUNT,
         "source-ip-address": "192.0.2.20",
         "reason": "PutObject",
     }
-    return json.dumps(_bridged("aws.s3", "Object Created", f"arn:aws:s3:::{bucket}", detail, at))
+    return json.dumps(_wrap_event("aws.s3", "Object Created", f"arn:aws:s3:::{bucket}", detail, at))
 
 
 def _overdue(call: IncomingCall, at: datetime) -> str:
     return write_message(CheckRecording(recording_id=call.call_id, application_key=APPLICATION.key, at=at))
 
 
-def _bridged(source: str, detail_type: str, resource: str, detail: Mapping[str, Any], at: datetime) -> Event:
-    """Wrap what happened as EventBridge does."""
+def _wrap_event(source: str, detail_type: str, resource: str, detail: Mapping[str, Any], at: datetime) -> Event:
+    """Wrap a detail in an event as EventBridge does."""
     return {
         "version": "0",
         "id": str(uuid5(NAMESPACE_URL, f"{resource} {detail_type}")),
@@ -267,9 +258,9 @@ def _bridged(source: str, detail_type: str, resource: str, detail: Mapping[str, 
 
 _BATCHES: Mapping[str, Callable[[datetime], list[str]]] = {
     "recording-requested": lambda at: [_fact(_ice(_TO_PHONE, at), at)],
-    "whole-call": _recorded,
-    "whole-call-backwards": lambda at: _recorded(at)[::-1],
-    "delivered-twice": lambda at: _recorded(at)[:1] * 2,
+    "whole-call": _recorded_call,
+    "whole-call-backwards": lambda at: _recorded_call(at)[::-1],
+    "delivered-twice": lambda at: _recorded_call(at)[:1] * 2,
     "conference": lambda at: [
         _fact(_ice(_TO_CONFERENCE, at), at),
         _fact(_available(_TO_CONFERENCE, at, "team-meeting"), at),
@@ -277,42 +268,42 @@ _BATCHES: Mapping[str, Callable[[datetime], list[str]]] = {
     "call-not-recorded": lambda at: [_fact(_dice(_TO_DID_WITHOUT_ROUTE, at), at)],
     "object-created": lambda at: [
         _fact(_ice_to_app(at), at),
-        _object_created(_file_of(_TO_APP, at), at),
-        _object_created(_file_of(_TO_APP, at, "-transcript.json"), at),
+        _object_created(_file_url(_TO_APP, at), at),
+        _object_created(_file_url(_TO_APP, at, "-transcript.json"), at),
     ],
     "object-of-nobody": lambda at: [_object_created(f"s3://{BUCKET}/recordings/nobodys.mp3", at)],
     "overdue": lambda at: [_fact(_ice(_TO_SIP, at - _LONG_AGO), at - _LONG_AGO), _overdue(_TO_SIP, at)],
     "calling-error": lambda at: [_fact(_ice_to_app(at), at), _fact(_calling_error(), at)],
     "unknown-type": lambda at: [_fact(_unknown_notification(), at)],
-    "one-malformed": lambda at: [_recorded(at)[0], '{"fact": "nonsense"}', "not JSON"],
+    "one-malformed": lambda at: [_recorded_call(at)[0], '{"fact": "nonsense"}', "not JSON"],
 }
 
 _ROUND = "watchdog-round"
 
 NAMES = (*(f"callback-{name}" for name in _CALLBACKS), *(f"notify-{name}" for name in _BATCHES), _ROUND)
-"""Every sample: ``callback-...`` is for CallbackFunction, ``notify-...`` for NotifyFunction and so on."""
+"""The names of all samples: ``callback-...`` is for CallbackFunction, ``notify-...`` for NotifyFunction and so on."""
 
 
-def sample(name: str, now: datetime) -> Event:
-    """Return a sample as if it had come at ``now``, which counts to the second."""
+def make_event(name: str, now: datetime) -> Event:
+    """Return a sample that arrives at ``now``, rounded down to a second."""
     at = now.astimezone(UTC).replace(microsecond=0)
     if name == _ROUND:
         rule = f"arn:aws:events:{_REGION}:{_ACCOUNT}:rule/call-recorder-WatchdogFunctionRound"
-        return _bridged("aws.events", "Scheduled Event", rule, {}, at)
+        return _wrap_event("aws.events", "Scheduled Event", rule, {}, at)
     function, _, case = name.partition("-")
     if function == "callback":
-        return _api_event(name, _CALLBACKS[case], at)
-    return {"Records": [_sqs_record(name, number, body, at) for number, body in enumerate(_BATCHES[case](at))]}
+        return _wrap_callback(name, _CALLBACKS[case], at)
+    return {"Records": [_wrap_message(name, number, body, at) for number, body in enumerate(_BATCHES[case](at))]}
 
 
-def load(name: str) -> Event:
-    """Return a sample as its file has it."""
+def load_event(name: str) -> Event:
+    """Return a sample from its file."""
     event: Event = json.loads((EVENTS / f"{name}.json").read_text("utf-8"))
     return event
 
 
-def received_at(event: Event) -> datetime:
-    """Return when an event came, which is what the clock must say for its signature to be of the right age."""
+def read_arrival(event: Event) -> datetime:
+    """Return the time at which an event arrived: at this time its signature is valid."""
     if "time" in event:
         return datetime.fromisoformat(event["time"])
     if "Records" in event:
@@ -322,13 +313,11 @@ def received_at(event: Event) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _api_event(name: str, case: _Callback, at: datetime) -> Event:
+def _wrap_callback(name: str, case: _Callback, at: datetime) -> Event:
     """Wrap a callback as an HTTP API does (payload format 2.0)."""
     body = case.body(at - case.age)
-    content = body if isinstance(body, bytes) else encoded(body)
-    signed = case.application.signed_headers(
-        content, path=PUBLIC_PATH, content_type=case.content_type, at=at - case.age
-    )
+    content = body if isinstance(body, bytes) else encode_body(body)
+    signed = case.application.sign_headers(content, path=PUBLIC_PATH, content_type=case.content_type, at=at - case.age)
     if case.unsigned:
         del signed["Authorization"]
     own = {header.lower(): value for header, value in signed.items()}
@@ -337,7 +326,7 @@ def _api_event(name: str, case: _Callback, at: datetime) -> Event:
         "content-length": str(len(content)),
         "host": _HOST,
         "user-agent": "sinch-simulator",
-        "x-amzn-trace-id": f"Root=1-{int(at.timestamp()):08x}-{_digest(name)[:24]}",
+        "x-amzn-trace-id": f"Root=1-{int(at.timestamp()):08x}-{_hash(name)[:24]}",
         "x-forwarded-for": "192.0.2.10",
         "x-forwarded-port": "443",
         "x-forwarded-proto": "https",
@@ -360,11 +349,11 @@ def _api_event(name: str, case: _Callback, at: datetime) -> Event:
                 "sourceIp": "192.0.2.10",
                 "userAgent": "sinch-simulator",
             },
-            "requestId": _digest(name)[:15] + "=",
+            "requestId": _hash(name)[:15] + "=",
             "routeKey": f"POST {PUBLIC_PATH}",
             "stage": "$default",
             "time": at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
-            "timeEpoch": _milliseconds(at),
+            "timeEpoch": _to_milliseconds(at),
         },
     }
     if not content:
@@ -373,7 +362,7 @@ def _api_event(name: str, case: _Callback, at: datetime) -> Event:
     return event | {"body": text, "isBase64Encoded": case.base64}
 
 
-def _sqs_record(name: str, number: int, body: str, at: datetime) -> Event:
+def _wrap_message(name: str, number: int, body: str, at: datetime) -> Event:
     """Wrap a queue message as Lambda's event source does."""
     return {
         "messageId": str(uuid5(NAMESPACE_URL, f"{name} {number}")),
@@ -381,9 +370,9 @@ def _sqs_record(name: str, number: int, body: str, at: datetime) -> Event:
         "body": body,
         "attributes": {
             "ApproximateReceiveCount": "1",
-            "SentTimestamp": str(_milliseconds(at)),
+            "SentTimestamp": str(_to_milliseconds(at)),
             "SenderId": "AROASAMPLEROLE:call-recorder-callback",
-            "ApproximateFirstReceiveTimestamp": str(_milliseconds(at) + 12),
+            "ApproximateFirstReceiveTimestamp": str(_to_milliseconds(at) + 12),
         },
         "messageAttributes": {},
         "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
@@ -393,23 +382,23 @@ def _sqs_record(name: str, number: int, body: str, at: datetime) -> Event:
     }
 
 
-def _milliseconds(at: datetime) -> int:
+def _to_milliseconds(at: datetime) -> int:
     return int(at.timestamp()) * 1000
 
 
-def _digest(text: str) -> str:
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write every sample afresh: into a folder that nobody keeps, or over the files that the repository has."""
+    """Write every sample with a new signature to .local/events, or over the files of the repository."""
     parser = argparse.ArgumentParser(prog="python -m local.sample_events", description=main.__doc__)
-    parser.add_argument("--tracked", action="store_true", help="over the files of the repository")
+    parser.add_argument("--tracked", action="store_true", help="replace the files of the repository")
     folder = EVENTS if parser.parse_args(arguments).tracked else SIGNED
     now = datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        text = json.dumps(sample(name, now), indent=2)
+        text = json.dumps(make_event(name, now), indent=2)
         (folder / f"{name}.json").write_text(text + "\n", "utf-8")
     print(f"{len(NAMES)} events are signed as of {now:%Y-%m-%d %H:%M:%S} UTC, in {folder}.")
 

@@ -1,7 +1,7 @@
-"""Writes `schemas/`: the JSON Schema of every published event, and one sample of each.
+"""Writes `schemas/`: the JSON Schema and one sample of every published event, and the schema of the profile.
 
-The schemas describe the whole event, envelope and all, as a rule's target receives it. They leave room for fields
-that a later version adds: only a change that breaks a consumer makes a new schema version with files of its own.
+A schema describes the whole event with its envelope, as a rule's target receives it. It allows additional fields, which
+a later version may add. Only a change that breaks consumers makes a new schema version, with its own files.
 """
 
 from __future__ import annotations
@@ -16,12 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import NullableSchema
 
 from call_recorder.answering.profile import RecordingProfile
-from call_recorder.facts.call_details import (
-    CallEnd,
-    CallStart,
-    Consent,
-    RecordingRequest,
-)
+from call_recorder.facts.call_details import CallEnd, CallStart, Consent, RecordingRequest
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -40,7 +35,7 @@ from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.recording import Recording
 
 SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
-"""Where the files are."""
+"""The folder of the files."""
 
 _CALL: Final = "4f0c1be2-51a7-4d3c-9a5e-7d1f0b6c2e88"
 _APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
@@ -52,9 +47,9 @@ _ABOUT: Final[dict[str, Any]] = {"recording_id": _CALL, "application_key": _APPL
 
 
 class _PublishedSchema(GenerateJsonSchema):
-    """An absent field is left out, never null, and a consumer accepts fields it does not know."""
+    """Generates the schema of an event: an absent field is left out, never null."""
 
-    def field_title_should_be_set(self, _schema: Any) -> bool:
+    def field_title_should_be_set(self, _make_schema: Any) -> bool:
         return False
 
     def nullable_schema(self, schema: NullableSchema) -> JsonSchemaValue:
@@ -65,28 +60,29 @@ class _PublishedSchema(GenerateJsonSchema):
 
 
 class _ProfileSchema(GenerateJsonSchema):
-    """What an operator writes; recording options are not written but follow from the rules."""
+    """Generates the schema of a recording profile."""
 
-    def field_title_should_be_set(self, _schema: Any) -> bool:
+    def field_title_should_be_set(self, _make_schema: Any) -> bool:
         return False
 
 
-def files() -> dict[str, str]:
+def make_files() -> dict[str, str]:
     """Return the text of every file in `schemas/` by its name."""
     texts: dict[str, str] = {}
-    for event in _samples():
+    for event in _make_samples():
         words = event.detail_type.lower().replace(" ", "-")
         stem = f"{words}.v{published_events.SCHEMA_VERSION}"
-        texts[f"{stem}.schema.json"] = _text(_schema(type(event)))
-        texts[f"{stem}.sample.json"] = _text(_envelope(event))
-    texts["recording-profile.schema.json"] = _text(_profile_schema())
+        texts[f"{stem}.schema.json"] = _dump(_make_schema(type(event)))
+        texts[f"{stem}.sample.json"] = _dump(_wrap(event))
+    texts["recording-profile.schema.json"] = _dump(_make_profile_schema())
     return texts
 
 
-def _profile_schema() -> JsonSchemaValue:
-    """Return the schema of the profile, for an editor to check and complete by.
+def _make_profile_schema() -> JsonSchemaValue:
+    """Return the schema of the profile, with which an editor checks and completes a profile.
 
-    It knows every field and its range; what Sinch does not allow together only ``local.explain`` tells.
+    It has every field and its range. Only ``local.explain`` finds combinations that Sinch does not allow. The recording
+    options are removed: the rules decide on them.
     """
     schema = RecordingProfile.model_json_schema(mode="validation", schema_generator=_ProfileSchema)
     definitions = schema["$defs"]
@@ -97,7 +93,7 @@ def _profile_schema() -> JsonSchemaValue:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recording profile"} | schema
 
 
-def _schema(event: type[published_events.Event]) -> JsonSchemaValue:
+def _make_schema(event: type[published_events.Event]) -> JsonSchemaValue:
     detail = event.model_json_schema(mode="serialization", schema_generator=_PublishedSchema)
     definitions = detail.pop("$defs")
     for each in (detail, *definitions.values()):
@@ -120,31 +116,31 @@ def _schema(event: type[published_events.Event]) -> JsonSchemaValue:
     }
 
 
-def _samples() -> list[published_events.Event]:
-    requested = Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_facts())
-    samples = published_events.due_events(requested.merge_all(_files()))
+def _make_samples() -> list[published_events.Event]:
+    requested = Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_call_facts())
+    samples = published_events.due_events(requested.merge_all(_file_facts()))
     samples += (
         each
-        for each in published_events.due_events(_missed(requested))
+        for each in published_events.due_events(_missing_recording(requested))
         if isinstance(each, published_events.RecordingMissingEvent)
     )
-    samples += published_events.due_events(_unattributed())
+    samples += published_events.due_events(_unattributed_object())
     change = UploaderKeyChangedFact(
         at=_at(3, 15, 0), user="call-recorder-Uploader-1H6ZQ0", key="…7QMD", step="handed-out"
     )
     return [*samples, published_events.key_change_event(change)]
 
 
-def _missed(requested: Recording) -> Recording:
-    return requested.mark_missing(_at(10, 5, 0), _PATIENCE, _BUCKET)
+def _missing_recording(requested: Recording) -> Recording:
+    return requested.mark_unattributed(_at(10, 5, 0), _PATIENCE, _BUCKET)
 
 
-def _stored() -> ObjectStoredFact:
+def _stored_object() -> ObjectStoredFact:
     return ObjectStoredFact(at=_at(9, 34, 19), url=_URL, size=1_983_264, checksum="e2b1c0f5a4d39788c6b5a4f3e2d1c0b9")
 
 
-def _unattributed() -> ObjectLocation:
-    stored = _stored()
+def _unattributed_object() -> ObjectLocation:
+    stored = _stored_object()
     return (
         ObjectLocation(location=location_of(stored.url))
         .with_object(stored, stored.at)
@@ -152,7 +148,7 @@ def _unattributed() -> ObjectLocation:
     )
 
 
-def _facts() -> list[Fact]:
+def _call_facts() -> list[Fact]:
     call = CallStart(
         at=_at(9, 30, 0),
         from_="+46700000001",
@@ -187,12 +183,12 @@ def _facts() -> list[Fact]:
     ]
 
 
-def _files() -> list[Fact]:
+def _file_facts() -> list[Fact]:
     transcript = ObjectStoredFact(
         at=_at(9, 36, 44), url=_TRANSCRIPT_URL, size=5_316, checksum="0f9e8d7c6b5a49382716f5e4d3c2b1a0"
     )
     return [
-        FileStoredFact(**_ABOUT, stored=_stored()),
+        FileStoredFact(**_ABOUT, stored=_stored_object()),
         RecordingAvailableFact(**_ABOUT, at=_at(9, 34, 20), destination=_URL),
         FileStoredFact(**_ABOUT, stored=transcript),
         TranscriptionAvailableFact(**_ABOUT, at=_at(9, 36, 45), destination=_TRANSCRIPT_URL),
@@ -203,7 +199,7 @@ def _at(hour: int, minute: int, second: int) -> datetime:
     return datetime(2026, 11, 23, hour, minute, second, tzinfo=UTC)
 
 
-def _envelope(event: published_events.Event) -> dict[str, Any]:
+def _wrap(event: published_events.Event) -> dict[str, Any]:
     return {
         "version": "0",
         "id": "0e1a7b3c-93d5-4c07-8f2b-6a4d1e9c5b70",
@@ -217,13 +213,13 @@ def _envelope(event: published_events.Event) -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> str:
+def _dump(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Write the files, remove those of no event, and say what has changed."""
-    texts = files()
+    """Write the files, remove those of events that no longer exist, and print how many have changed."""
+    texts = make_files()
     SCHEMAS.mkdir(exist_ok=True)
     changed = 0
     for path in SCHEMAS.glob("*.json"):

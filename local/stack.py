@@ -1,4 +1,4 @@
-"""The stack as a user deploys it, on the local AWS: built and deployed by the SAM CLI from the real template."""
+"""Builds and deploys the real template with the SAM CLI on the local AWS, as a user does on AWS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,12 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_se
 from pydantic.alias_generators import to_camel
 
 from call_recorder.adapters.iam_keys import NEWEST
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from local import gaps
 from local.aws import Aws
-from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError, answers, endpoint_of, port_from
+from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError, get_endpoint, is_up, read_port
 from local.simulator import Application, Simulator, StorageEndpoints, Transport
-from local.waiting import until
+from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +30,13 @@ if TYPE_CHECKING:
     from local.simulator.menu import FirstMenu
 
 STATE = ROOT / ".local"
-"""Everything that exists only while something runs here, and the logs of it."""
+"""The folder of everything that exists only while something runs here, and of the logs."""
 
 _STACK_FILE = "stack.json"
 
 STACK_NAME = "call-recorder"
 EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
-"""What a subscriber's rule matches to get every event."""
+"""The pattern of a subscriber's rule that matches every event."""
 
 FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
 """The stack's functions, as its outputs name them."""
@@ -47,38 +44,52 @@ FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "Rotation
 _ARTIFACTS_BUCKET = "call-recorder-artifacts"
 _DEPENDENCIES = STATE / "dependencies"
 _PARAMETERS = {
-    # The emulator speaks plain HTTP only.
+    # The emulator supports plain HTTP only.
     "RequireTls": "false",
-    # Who plays a call here does not want to wait for hours until it is missing.
+    # A missing recording must be announced within seconds here, not hours.
     "GraceSeconds": "10",
     "LongestCallSeconds": "30",
 }
 
 
-def state_of(port: int) -> Path:
-    """Return the directory of the stack that `make run` keeps up on a port: two of them share nothing."""
+def get_state_folder(port: int) -> Path:
+    """Return the folder of the stack that `make run` keeps up on a port; stacks on different ports share nothing."""
     return STATE / str(port)
 
 
-def stack_file(port: int) -> Path:
+def get_stack_file(port: int) -> Path:
     """Return the file that describes the stack that `make run` keeps up on a port."""
-    return state_of(port) / _STACK_FILE
+    return get_state_folder(port) / _STACK_FILE
 
 
-def callback_url_on(endpoint: str, outputs: Mapping[str, str]) -> str:
-    """Return where an emulator takes the callbacks of a stack: its output names the address that AWS would give it."""
+def build_callback_url(endpoint: str, outputs: Mapping[str, str]) -> str:
+    """Return the callback URL of a stack on an emulator; the stack's output names the URL that AWS would give it."""
     return f"{endpoint}/_aws/execute-api/{outputs['CallbackApiId']}/$default/callbacks"
 
 
+def dump_json(document: Mapping[str, Any]) -> str:
+    """Return an item, an event or an answer as indented JSON; DynamoDB's numbers become numbers of JSON."""
+    return json.dumps(document, indent=2, default=_to_number)
+
+
+def _to_number(value: object) -> int | float:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 class FunctionFailed(Exception):
-    """A function that was invoked raised an error; the text is its type and message."""
+    """An invoked function raised an error; the text is the error's type and message."""
 
 
 class LocalStack(BaseModel):
-    """A deployed stack, what it takes to call it, and a queue that gets every event it publishes.
+    """A deployed stack, everything needed to call it, and a queue that receives every event it publishes.
 
-    ``public_path`` is the path that Sinch signs; that of ``callback_url`` has the emulator's own prefix.
-    ``applications`` has the secret of each application by its key, also of the one that ``application_key`` names.
+    Attributes:
+        callback_url: takes the callbacks; its path has the emulator's prefix.
+        public_path: the path that Sinch signs.
+        application_key: the key of the first application.
+        applications: the secret of each application by its key, including the first one.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True)
@@ -95,16 +106,16 @@ class LocalStack(BaseModel):
     subscriber_queue_url: str
 
     @field_serializer("application_secret", when_used="json")
-    def _plain(self, secret: SecretStr) -> str:
+    def _reveal(self, secret: SecretStr) -> str:
         return secret.get_secret_value()
 
     @field_serializer("applications", when_used="json")
-    def _all_plain(self, secrets: dict[str, SecretStr]) -> dict[str, str]:
+    def _reveal_all(self, secrets: dict[str, SecretStr]) -> dict[str, str]:
         return {key: secret.get_secret_value() for key, secret in secrets.items()}
 
     @cached_property
     def aws(self) -> Aws:
-        """Clients of the AWS it is deployed on."""
+        """Return the clients of the local AWS that the stack is deployed on."""
         return Aws(self.aws_endpoint)
 
     def simulator(
@@ -115,13 +126,13 @@ class LocalStack(BaseModel):
         transport: Transport | None = None,
         first_menu: FirstMenu = "mainMenu",
     ) -> Simulator:
-        """Return the Sinch platform as an application sees it, with uploads to the local S3.
+        """Return a simulator of Sinch for one application; it uploads to the local S3.
 
         Args:
-            application_key: one of ``applications``; the stack's first application unless it is named.
+            application_key: a key of ``applications``; the default is the first application.
             lenient: whether answers may have fields that Sinch does not document.
-            transport: sends the callbacks; as patient as Sinch unless it is given.
-            first_menu: which of several menus is played first.
+            transport: sends the callbacks; the default has Sinch's timeout.
+            first_menu: the menu that is played first, if there are several.
         """
         key = application_key or self.application_key
         return Simulator(
@@ -135,25 +146,25 @@ class LocalStack(BaseModel):
         )
 
     def item(self, recording_id: str) -> dict[str, Any] | None:
-        """Return a recording's item in the table, or ``None``."""
+        """Return a recording's item in the table, or ``None`` if there is none."""
         table = self.aws.dynamodb.Table(self.outputs["RecordingsTableName"])
         return table.get_item(Key={"recordingId": recording_id}, ConsistentRead=True).get("Item")
 
     def wait_for_item(self, recording_id: str, status: str, *, within: float) -> dict[str, Any]:
-        """Return a recording's item as soon as it has this status.
+        """Wait until a recording's item has this status, and return the item.
 
         Raises:
-            TooLate: it has not, after so many seconds.
+            TooLate: the item does not have it within so many seconds.
         """
 
-        def there() -> dict[str, Any] | None:
+        def look() -> dict[str, Any] | None:
             item = self.item(recording_id)
             return item if item and item.get("status") == status else None
 
-        return until(f"{recording_id} is {status}", there, within=within)
+        return wait_until(f"{recording_id} is {status}", look, within=within)
 
-    def place(self, name: str) -> dict[str, Any] | None:
-        """Return the item of a place in the bucket, or ``None``; a place is a file's URL without its extension."""
+    def location_item(self, name: str) -> dict[str, Any] | None:
+        """Return an item of the table of object locations, or ``None``; its key is a file's URL without extension."""
         table = self.aws.dynamodb.Table(self.outputs["PlacesTableName"])
         return table.get_item(Key={"place": name}, ConsistentRead=True).get("Item")
 
@@ -162,10 +173,10 @@ class LocalStack(BaseModel):
 
         Args:
             function: one of ``FUNCTIONS``.
-            payload: its event.
+            payload: the function's event.
 
         Raises:
-            FunctionFailed: it raised an error.
+            FunctionFailed: the function raised an error.
         """
         answer = self.aws.lambda_.invoke(
             FunctionName=self.outputs[f"{function}Name"], Payload=json.dumps(payload or {}).encode()
@@ -176,50 +187,50 @@ class LocalStack(BaseModel):
         return returned
 
     def watch(self) -> int:
-        """Have the watchdog look once, ahead of its schedule; return how many items were due.
+        """Invoke the watchdog once, ahead of its schedule; return how many items were due.
 
         Raises:
-            FunctionFailed: it could not.
+            FunctionFailed: the watchdog raised an error.
         """
         overdue: int = self.invoke("WatchdogFunction")["overdue"]
         return overdue
 
     def wait_until_missing(self, recording_id: str, *, within: float) -> dict[str, Any]:
-        """Return a recording's item as soon as it is missing, with the watchdog sent for when it is due.
+        """Wait until a recording is missing, and return its item; the watchdog is invoked when the item is due.
 
         Raises:
-            TooLate: it is not, after so many seconds.
+            TooLate: the recording is not missing within so many seconds.
         """
 
-        def given_up() -> dict[str, Any] | None:
+        def look() -> dict[str, Any] | None:
             item = self.item(recording_id) or {}
             if item.get("status") == "missing":
                 return item
             self.watch_if_due(item)
             return None
 
-        return until(f"{recording_id} is missing", given_up, within=within)
+        return wait_until(f"{recording_id} is missing", look, within=within)
 
     def watch_if_due(self, item: Mapping[str, Any]) -> bool:
-        """Have the watchdog look if an item of either table is due to be looked at; tell whether it is."""
+        """Invoke the watchdog if an item of either table is due; return whether it is due."""
         due: bool = item.get("dueAt", "~") <= datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if due:
             self.watch()
         return due
 
     def function_log(self) -> list[str]:
-        """Return what the functions logged so far, line by line, in the order of time."""
+        """Return the lines that the functions have logged so far, ordered by time."""
         groups = [self.outputs[f"{function}LogGroupName"] for function in FUNCTIONS]
         pages = self.aws.logs.get_paginator("filter_log_events")
         events = [event for group in groups for page in pages.paginate(logGroupName=group) for event in page["events"]]
         return [event["message"] for event in sorted(events, key=lambda event: event["timestamp"])]
 
     def write_function_log(self, path: Path) -> None:
-        """Write ``function_log`` to a file, since the emulator takes it along when it ends."""
+        """Write the functions' log to a file; the emulator loses it when it ends."""
         path.write_text("\n".join(self.function_log()) + "\n", encoding="utf-8")
 
     def write(self, path: Path) -> None:
-        """Write it as JSON for the owner's eyes only: it holds the application's secret."""
+        """Write the stack as JSON to a file that only the owner can read: it contains the applications' secrets."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)
@@ -227,10 +238,10 @@ class LocalStack(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> LocalStack:
-        """Read what ``write`` wrote.
+        """Read a stack from a file that ``write`` wrote.
 
         Raises:
-            LocalError: there is none, or it is of another version.
+            LocalError: there is no such file, or another version wrote it.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -241,55 +252,55 @@ class LocalStack(BaseModel):
 
 
 def find_stack(environment: Mapping[str, str]) -> LocalStack:
-    """Return the stack that `make run` keeps up: the one on ``AWS_PORT`` or, without it, the only one.
+    """Return the stack that `make run` keeps up: the one on ``AWS_PORT`` or, without that variable, the only one.
 
     Raises:
-        LocalError: there is none, or there are several and none is named.
+        LocalError: no stack is up, or several are up and ``AWS_PORT`` is not set.
     """
     if environment.get("AWS_PORT"):
-        port = port_from(environment)
-        if port not in _ports_up():
+        port = read_port(environment)
+        if port not in _find_ports_up():
             raise LocalError(f"No local stack is up on port {port}: start one with `make run AWS_PORT={port}`.")
-        return LocalStack.read(stack_file(port))
-    match _ports_up():
+        return LocalStack.read(get_stack_file(port))
+    match _find_ports_up():
         case []:
             raise LocalError("No local stack is up: start one with `make run` in another terminal.")
         case [port]:
-            return LocalStack.read(stack_file(port))
+            return LocalStack.read(get_stack_file(port))
         case ports:
             choices = " or ".join(f"AWS_PORT={port}" for port in ports)
             raise LocalError(f"{len(ports)} local stacks are up: say which one with {choices}.")
 
 
-def _ports_up() -> list[int]:
-    """Return the ports of this clone's stacks that answer."""
+def _find_ports_up() -> list[int]:
+    """Return the ports of this clone's stacks that are up."""
     files = STATE.glob(f"[0-9]*/{_STACK_FILE}")
     ports = sorted(int(file.parent.name) for file in files if file.parent.name.isdecimal())
-    return [port for port in ports if answers(endpoint_of(port))]
+    return [port for port in ports if is_up(get_endpoint(port))]
 
 
 def build(state: Path) -> Path:
-    """Build the functions with `sam build` for the interpreter that will run them here.
+    """Build the functions with `sam build` for the interpreter that runs them here.
 
     Args:
         state: a directory for the build and its log (``sam-build.log``).
 
     Returns:
-        The built template.
+        The file of the built template.
 
     Raises:
         LocalError: the build fails.
     """
     interpreter = ENVIRONMENTS / "emulator" / "bin" / "python"
     target = state / "build" / ENVIRONMENTS.name
-    environment = _tool_environment() | {
+    environment = _build_tool_environment() | {
         "PATH": f"{interpreter.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHON": str(interpreter),
         "RECORDER_ARCH": "host",
         "RECORDER_CACHE": str(_DEPENDENCIES),
     }
     command = ["build", "--template-file", str(ROOT / "template.yaml"), "--build-dir", str(target), "--parallel"]
-    _sam(command, environment, state / "sam-build.log")
+    _run_sam(command, environment, state / "sam-build.log")
     return target / "template.yaml"
 
 
@@ -302,47 +313,47 @@ def deploy(
     parameters: Mapping[str, str] | None = None,
     name: str = STACK_NAME,
 ) -> LocalStack:
-    """Deploy a built template with `sam deploy`, give it applications and subscribe a queue to its events.
+    """Deploy a built template with `sam deploy`, store the applications' parameters and subscribe a queue.
 
     Args:
-        built: what ``build`` returned.
-        endpoint: URL of the emulator.
+        built: the file that ``build`` returned.
+        endpoint: the emulator's URL.
         state: a directory for the log (``sam-deploy.log``).
-        applications: the Sinch applications that call back, the one that matters most first.
-        parameters: stack parameters other than those of local play.
-        name: the stack's.
+        applications: the Sinch applications; the first one becomes the stack's default.
+        parameters: stack parameters that differ from the defaults of the local stack.
+        name: the stack's name.
 
     Raises:
         LocalError: the deployment fails.
     """
     aws = Aws(endpoint)
     aws.s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
-    overrides = [f"{name}={value}" for name, value in (_PARAMETERS | dict(parameters or {})).items()]
+    overrides = [f"{key}={value}" for key, value in (_PARAMETERS | dict(parameters or {})).items()]
     command = ["deploy", "--template-file", str(built), "--stack-name", name, "--region", REGION]
     command += ["--s3-bucket", _ARTIFACTS_BUCKET, "--capabilities", "CAPABILITY_IAM"]
     command += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides]
-    _sam(command, _administrator(endpoint), state / "sam-deploy.log")
+    _run_sam(command, _build_administrator_environment(endpoint), state / "sam-deploy.log")
     stack = set_up(endpoint, name, applications)
     hand_out_key(stack, [each.application.key for each in applications])
     return stack
 
 
 def set_up(endpoint: str, name: str, applications: Sequence[DemoApplication]) -> LocalStack:
-    """Give a stack that was just deployed what it lacks here, its applications, and a queue that gets its events.
+    """Prepare a new stack: fill the emulator's gaps, store the applications' parameters and subscribe a queue.
 
     Args:
-        endpoint: URL of the emulator.
-        name: the stack's.
-        applications: the Sinch applications that call back, the one that matters most first.
+        endpoint: the emulator's URL.
+        name: the stack's name.
+        applications: the Sinch applications; the first one becomes the stack's default.
     """
     aws = Aws(endpoint)
     gaps.add_routes(aws, name)
     gaps.rewrite_policies(aws, name)
-    outputs = _outputs(aws, name)
+    outputs = _read_outputs(aws, name)
     gaps.limit_concurrency(aws, outputs["NotifyFunctionName"])
     first = applications[0].application
     stack = LocalStack(
-        callback_url=callback_url_on(endpoint, outputs),
+        callback_url=build_callback_url(endpoint, outputs),
         public_path=outputs["CallbackPath"],
         aws_endpoint=endpoint,
         region=REGION,
@@ -362,33 +373,33 @@ def delete(stack: LocalStack, state: Path) -> None:
     """Delete a deployed stack with `sam delete`.
 
     Args:
-        stack: which.
+        stack: the stack to delete.
         state: a directory for the log (``sam-delete.log``).
 
     Raises:
         LocalError: the deletion fails.
     """
     command = ["delete", "--no-prompts", "--stack-name", stack.stack_name, "--region", stack.region]
-    _sam(command, _administrator(stack.aws_endpoint), state / "sam-delete.log")
+    _run_sam(command, _build_administrator_environment(stack.aws_endpoint), state / "sam-delete.log")
 
 
 def hand_out_key(stack: LocalStack, applications: Sequence[str]) -> None:
-    """Have the stack make its uploader's access key and give it to the applications, ahead of its schedule.
+    """Invoke the rotation: it creates the uploader's access key and gives it to the applications.
 
     Raises:
-        LocalError: the stack gave it not to all of them.
+        LocalError: the rotation failed, or an application got no key.
     """
     try:
         report = stack.invoke("RotationFunction")
     except FunctionFailed as error:
-        raise LocalError(f"The access key for uploads could not be made: {error}.") from None
+        raise LocalError(f"The access key for uploads could not be created: {error}.") from None
     holders = {step.get("applicationKey") for step in report["steps"] if step["step"] == "handed-out"}
-    if left := set(applications) - holders:
-        raise LocalError(f"{', '.join(sorted(left))} got no access key for uploads: RotationFunction says {report}.")
+    if missing := set(applications) - holders:
+        raise LocalError(f"{', '.join(sorted(missing))} got no access key for uploads. RotationFunction: {report}.")
 
 
-def uploader_credentials(stack: LocalStack) -> str:
-    """Return the uploader's access key as ``storage-credentials`` are written for S3."""
+def read_uploader_credentials(stack: LocalStack) -> str:
+    """Return the uploader's access key in the form of ``storage-credentials`` for S3."""
     name = f"/{stack.outputs['ParameterPrefix']}/{NEWEST}"
     value = stack.aws.ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
     access_key, secret, *_ = value.split(":")
@@ -398,14 +409,14 @@ def uploader_credentials(stack: LocalStack) -> str:
 def put_application(
     stack: LocalStack, key: str, secret: str, *, profile: Mapping[str, Any] | str, credentials: str = ""
 ) -> None:
-    """Write the parameters of a Sinch application, over those it may have.
+    """Write the parameters of a Sinch application and replace existing ones.
 
     Args:
-        stack: where.
+        stack: the stack that reads them.
         key: the application key.
-        secret: the application secret in Base64, or two with a comma between.
-        profile: the recording profile, or any text in its place.
-        credentials: what the profile's destination needs; nothing is written if they are for the stack to hand out.
+        secret: the application secret in Base64, or two of them with a comma between.
+        profile: the recording profile, or any text to store instead of one.
+        credentials: the storage credentials; empty if the stack hands them out itself.
     """
     ssm = stack.aws.ssm
     path = f"/{stack.outputs['ParameterPrefix']}/{key}"
@@ -416,13 +427,13 @@ def put_application(
     ssm.put_parameter(Name=f"{path}/{PROFILE}", Value=text, Type="String", Overwrite=True)
 
 
-def _outputs(aws: Aws, name: str) -> dict[str, str]:
+def _read_outputs(aws: Aws, name: str) -> dict[str, str]:
     stack = aws.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def _subscribe(aws: Aws, bus: str, queue: str) -> str:
-    """Give a new queue every event of the bus, as any subscriber would, and return the queue's URL."""
+    """Create a queue that receives every event of the bus, and return the queue's URL."""
     url = aws.sqs.create_queue(QueueName=queue)["QueueUrl"]
     arn = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     aws.events.put_rule(Name="subscriber", EventBusName=bus, EventPattern=json.dumps(EVENT_PATTERN))
@@ -430,10 +441,10 @@ def _subscribe(aws: Aws, bus: str, queue: str) -> str:
     return url
 
 
-def _administrator(endpoint: str) -> dict[str, str]:
-    """Return the environment of a tool that works on the emulator, as its administrator."""
+def _build_administrator_environment(endpoint: str) -> dict[str, str]:
+    """Return the environment of a tool that uses the emulator as its administrator."""
     access_key, secret_key = ADMINISTRATOR
-    return _tool_environment() | {
+    return _build_tool_environment() | {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,
@@ -442,8 +453,8 @@ def _administrator(endpoint: str) -> dict[str, str]:
     }
 
 
-def _tool_environment() -> dict[str, str]:
-    """Return this shell's environment without what belongs to make, to another Python or to a real AWS account."""
+def _build_tool_environment() -> dict[str, str]:
+    """Return this shell's environment without the variables of make, of another Python and of a real AWS account."""
     own = ("AWS_", "MAKE", "MFLAGS", "PYTHON", "SAM_", "VIRTUAL_ENV")
     return {name: value for name, value in os.environ.items() if not name.startswith(own)} | {
         "SAM_CLI_TELEMETRY": "0",
@@ -451,7 +462,7 @@ def _tool_environment() -> dict[str, str]:
     }
 
 
-def _sam(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+def _run_sam(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
     python = ENVIRONMENTS / "sam" / "bin" / "python"
     if not python.exists():
         raise LocalError("The SAM CLI is not installed: run `make environments`.")
@@ -467,11 +478,11 @@ def _sam(command: Sequence[str], environment: Mapping[str, str], log: Path) -> N
             check=False,
         )
     if done.returncode:
-        raise LocalError(f"`sam {command[0]}` failed ({_said(log)}): {log} has the whole story.")
+        raise LocalError(f"`sam {command[0]}` failed ({_find_error(log)}): see {log}.")
 
 
-def _said(log: Path) -> str:
-    """Return the line of a log that names an error, or else its last one: the SAM CLI may go on after an error."""
+def _find_error(log: Path) -> str:
+    """Return the last line of a log that names an error, or else its last line: output may follow an error."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line or "error:" in line]
     return (errors or lines or ["no output"])[-1]

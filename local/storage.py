@@ -1,13 +1,12 @@
-"""Uploads to the three stores that Sinch knows, made with nothing but what an SVAML answer gives it.
+"""Uploads files to the three stores that Sinch supports, with only the URL and the credentials of an SVAML answer.
 
-URLs and credentials are in the forms of https://developers.sinch.com/docs/in-app-calling/voice-recording.
+URLs and credentials have the forms of https://developers.sinch.com/docs/in-app-calling/voice-recording.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,28 +25,28 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 GOOGLE = "https://storage.googleapis.com"
-"""Google Cloud Storage's XML API, which takes S3's signatures made with an HMAC interoperability key."""
+"""Google Cloud Storage's XML API. It accepts S3's signatures with an HMAC interoperability key."""
 
 _AZURE_VERSION = "2021-12-02"
 _CONFIG = Config(
     signature_version="s3v4",
-    # Buckets in the path: neither Google nor an emulator needs a DNS name for each.
+    # With the bucket in the path, Google and emulators need no DNS name for each bucket.
     s3={"addressing_style": "path"},
     connect_timeout=5,
     read_timeout=15,
     retries={"total_max_attempts": 1},
-    # Only AWS knows the checksums that boto3 otherwise adds.
+    # Only AWS supports the checksums that boto3 adds by default.
     request_checksum_calculation="when_required",
 )
 
 
 class UploadRefused(Exception):
-    """The store did not take the file; the text says why, without credentials."""
+    """The store did not accept the file; the text says why, without credentials."""
 
 
 @dataclass(frozen=True)
 class StorageEndpoints:
-    """Where the stores are. ``None`` is the real one; ``azure`` has the account in the path, as emulators do."""
+    """The stores' URLs; ``None`` is the real store. The account follows the URL of ``azure``, as emulators expect."""
 
     s3: str | None = None
     gs: str | None = None
@@ -56,17 +55,15 @@ class StorageEndpoints:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that a store took. ``size`` in bytes, ``sha256`` in hexadecimal."""
+    """A file that a store accepted. ``size`` in bytes."""
 
     url: str
     size: int
-    sha256: str
-    content_type: str
 
 
 @dataclass(frozen=True)
 class _S3Key:
-    """What signs a request to S3, or to what speaks its language."""
+    """A key that signs requests to S3, or to a store with S3's API."""
 
     access_key: str
     secret: str
@@ -74,7 +71,7 @@ class _S3Key:
 
 
 class Storage:
-    """Puts files where a destination URL says."""
+    """Stores files at destination URLs."""
 
     def __init__(
         self,
@@ -90,25 +87,25 @@ class Storage:
         self._clock = clock
 
     def put(self, url: str, credentials: SecretStr, body: bytes, content_type: str) -> StoredFile:
-        """Store ``body`` at ``url``, over whatever is there, as Sinch does.
+        """Store ``body`` at ``url`` and replace an existing file, as Sinch does.
 
         Raises:
-            UploadRefused: the URL or the credentials have another form, or the store refuses.
+            UploadRefused: the URL or the credentials have the wrong form, or the store refuses the upload.
         """
         scheme, _, rest = url.partition("://")
         container, _, key = rest.partition("/")
         secret = credentials.get_secret_value()
         match scheme:
             case "s3":
-                self._put_s3(_s3_key(secret), self._endpoints.s3, container, key, body, content_type)
+                self._put_s3(_parse_s3_key(secret), self._endpoints.s3, container, key, body, content_type)
             case "gs":
                 endpoint = self._endpoints.gs or GOOGLE
-                self._put_s3(_google_key(secret), endpoint, container, key, body, content_type)
+                self._put_s3(_parse_google_key(secret), endpoint, container, key, body, content_type)
             case "azure":
                 self._put_azure(container, key, secret, body, content_type)
             case _:
-                raise UploadRefused(f"{scheme}:// is no store that Sinch knows")
-        return StoredFile(url, len(body), hashlib.sha256(body).hexdigest(), content_type)
+                raise UploadRefused(f"Sinch supports no store with URLs of {scheme}://")
+        return StoredFile(url, len(body))
 
     def _put_s3(
         self, key: _S3Key, endpoint: str | None, bucket: str, name: str, body: bytes, content_type: str
@@ -125,7 +122,7 @@ class Storage:
             client.put_object(Bucket=bucket, Key=name, Body=body, ContentType=content_type)
         except ClientError as error:
             raise UploadRefused(f"the store answered {error.response['Error'].get('Code', '?')}") from None
-        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint made of a nonsensical region
+        except (BotoCoreError, ValueError) as error:  # ValueError: the region makes no valid endpoint
             raise UploadRefused(f"the upload failed: {type(error).__name__}") from None
 
     def _put_azure(self, account: str, path: str, key: str, body: bytes, content_type: str) -> None:
@@ -139,7 +136,7 @@ class Storage:
             "x-ms-date": format_datetime(self._clock(), usegmt=True),
             "x-ms-version": _AZURE_VERSION,
         }
-        signature = shared_key(key, account, "PUT", urlsplit(blob).path, headers)
+        signature = sign_shared_key(key, account, "PUT", urlsplit(blob).path, headers)
         try:
             answer = self._transport.send(
                 "PUT", blob, headers | {"Authorization": f"SharedKey {account}:{signature}"}, body
@@ -150,11 +147,11 @@ class Storage:
             raise UploadRefused(f"the store answered {answer.status}")
 
 
-def shared_key(key: str, account: str, method: str, path: str, headers: Mapping[str, str]) -> str:
+def sign_shared_key(key: str, account: str, method: str, path: str, headers: Mapping[str, str]) -> str:
     """Return Azure's Shared Key signature of a Blob request without a query string.
 
-    The rule is that of https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key: the
-    method, eleven standard headers by their values alone, the ``x-ms-`` headers sorted, and the resource.
+    It signs the method, the values of eleven standard headers, the sorted ``x-ms-`` headers and the resource, see
+    https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key.
 
     Raises:
         UploadRefused: the key is not Base64.
@@ -168,7 +165,7 @@ def shared_key(key: str, account: str, method: str, path: str, headers: Mapping[
         "" if length == "0" else length,
         given.get("content-md5", ""),
         given.get("content-type", ""),
-        "",  # Date: x-ms-date takes its place
+        "",  # Date: x-ms-date replaces it
         *("", "", "", ""),  # If-Modified-Since, If-Match, If-None-Match, If-Unmodified-Since
         "",  # Range
         *(f"{name}:{given[name]}" for name in sorted(given) if name.startswith("x-ms-")),
@@ -182,7 +179,7 @@ def shared_key(key: str, account: str, method: str, path: str, headers: Mapping[
     return base64.b64encode(digest).decode()
 
 
-def _s3_key(credentials: str) -> _S3Key:
+def _parse_s3_key(credentials: str) -> _S3Key:
     match credentials.split(":"):
         case [access_key, secret, region] if access_key and secret and region:
             return _S3Key(access_key, secret, region)
@@ -190,7 +187,7 @@ def _s3_key(credentials: str) -> _S3Key:
             raise UploadRefused("s3 needs KEY:SECRET:REGION")
 
 
-def _google_key(credentials: str) -> _S3Key:
+def _parse_google_key(credentials: str) -> _S3Key:
     match credentials.split(":"):
         case [access_key, secret] if access_key and secret:
             return _S3Key(access_key, secret, "auto")
@@ -198,8 +195,8 @@ def _google_key(credentials: str) -> _S3Key:
             raise UploadRefused("gs needs KEY:SECRET")
 
 
-def with_wrong_key(credentials: str) -> str:
-    """Return credentials of the same form that no store takes: a key that is not there, or no longer."""
+def replace_key(credentials: str) -> str:
+    """Return credentials of the same form that every store refuses, as if the key was deleted."""
     match credentials.split(":"):
         case [_, _, *region]:
             return ":".join(["AKIANOLONGERTHERE", "no-longer-the-secret", *region])

@@ -1,11 +1,11 @@
-"""A subscriber: everything that the stack publishes arrives in its queue."""
+"""A subscriber of all events: it receives them from a queue."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from local.waiting import until
+from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,7 +17,7 @@ _POLL_SECONDS = 1
 
 
 class Subscriber:
-    """Takes events off the queue of a stack's subscriber, and remembers them."""
+    """Receives the events from the queue of a stack's subscriber and keeps them."""
 
     def __init__(self, stack: LocalStack) -> None:
         self._sqs = stack.aws.sqs
@@ -25,7 +25,7 @@ class Subscriber:
         self._events: list[dict[str, Any]] = []
 
     def poll(self) -> bool:
-        """Take what is there, or else what comes within a second; tell whether there was anything."""
+        """Receive the events in the queue, or wait a second for the next; return whether there were any."""
         messages = self._sqs.receive_message(
             QueueUrl=self._queue_url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=_POLL_SECONDS
         ).get("Messages", [])
@@ -35,23 +35,23 @@ class Subscriber:
         return bool(messages)
 
     def events(self, recording_id: str) -> list[dict[str, Any]]:
-        """Return the events of one recording that were taken so far, in the order of their arrival."""
+        """Return the events of one recording that have been received so far, ordered by arrival."""
         return [event for event in self._events if event["detail"]["data"].get("recordingId") == recording_id]
 
-    def of_kind(self, detail_type: str) -> list[dict[str, Any]]:
-        """Return the events of one kind that were taken so far, in the order of their arrival."""
+    def select_kind(self, detail_type: str) -> list[dict[str, Any]]:
+        """Return the events of one kind that have been received so far, ordered by arrival."""
         return [event for event in self._events if event["detail-type"] == detail_type]
 
     def wait_for(self, recording_id: str, kinds: Collection[str], *, within: float) -> list[dict[str, Any]]:
-        """Take events until there is one of each of these ``detail-type`` for a recording, and return its events.
+        """Receive events until a recording has one of each of these ``detail-type``, and return its events.
 
         Raises:
-            TooLate: they did not all come within so many seconds.
+            TooLate: an event did not arrive within so many seconds.
         """
 
-        def complete() -> bool:
+        def is_complete() -> bool:
             self.poll()
             return set(kinds) <= {event["detail-type"] for event in self.events(recording_id)}
 
-        until(f"the subscriber has {', '.join(sorted(kinds))}", complete, within=within)
+        wait_until(f"the subscriber has {', '.join(sorted(kinds))}", is_complete, within=within)
         return self.events(recording_id)

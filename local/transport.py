@@ -1,4 +1,4 @@
-"""One HTTP request over the standard library, as the platform makes it: no redirects, no proxy, no retries."""
+"""Sends one HTTP request as Sinch does: without redirects, proxy or retries."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 SINCH_TIMEOUT = 5.0
-"""Seconds. API v1 documents no length for its "timeout period"; v2 documents this one."""
+"""Seconds. The documents of API v1 mention a "timeout period" but no length; this is the length of API v2."""
 
 
 class NoResponse(Exception):
-    """No HTTP answer came: no connection, none in time, or none that is HTTP."""
+    """No HTTP answer arrived: the connection failed, the answer was late, or it was not HTTP."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP answer. The body may hold storage credentials, so it is kept out of ``repr``."""
+    """An HTTP answer. The body may contain storage credentials, so ``repr`` leaves it out."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -28,17 +28,17 @@ class Transport(Protocol):
     """Sends one request and returns the answer to it."""
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Response:
-        """Send it.
+        """Send a request and return the answer.
 
         Raises:
-            NoResponse: no answer came.
+            NoResponse: no answer arrived.
         """
         ...
 
 
 @dataclass(frozen=True)
 class HttpTransport:
-    """The real thing. ``timeout`` in seconds, for the connection and for each read."""
+    """Sends requests over the network. ``timeout`` in seconds, for the connection and for each read."""
 
     timeout: float = SINCH_TIMEOUT
 
@@ -46,7 +46,7 @@ class HttpTransport:
         """Send a request; see ``Transport``."""
         parts = urlsplit(url)
         host = parts.hostname or ""
-        # Browsers and curl take *.localhost to be this machine; the resolver of the C library may not.
+        # Browsers and curl resolve *.localhost to this machine; the resolver of the C library may not.
         address = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host
         secure = parts.scheme == "https"
         connection = (http.client.HTTPSConnection if secure else http.client.HTTPConnection)(

@@ -1,4 +1,4 @@
-"""Waiting for something to become true elsewhere, always with a deadline."""
+"""Waits with a deadline until a condition is true."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _PAUSE_SECONDS = 0.1
 
 
 class TooLate(Exception):
-    """What was waited for did not come true in time."""
+    """The condition did not become true in time."""
 
 
-def until(what: str, probe: Callable[[], T | None], *, within: float) -> T:
-    """Call ``probe`` until it returns something true, and return that.
+def wait_until(what: str, probe: Callable[[], T | None], *, within: float) -> T:
+    """Call ``probe`` until it returns a true value, and return that value.
 
     Args:
-        what: what is waited for, as the message of a failure says it.
-        probe: looks once.
-        within: seconds until it is given up.
+        what: the condition, as a clause for the error message.
+        probe: checks the condition once.
+        within: seconds to wait at most.
 
     Raises:
-        TooLate: nothing true came in time.
+        TooLate: ``probe`` returned no true value in time.
     """
     deadline = time.monotonic() + within
     while not (found := probe()):

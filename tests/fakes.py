@@ -11,23 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
-from call_recorder.adapters.dynamodb_items import (
-    from_item,
-    iso_utc,
-    to_item,
-)
+from call_recorder.adapters.dynamodb_items import from_item, iso_utc, to_item
 from call_recorder.answering.application import Application
 from call_recorder.answering.known_call import KnownCall
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.facts import messages
-from call_recorder.facts.commands import (
-    CheckLocation,
-    CheckRecording,
-)
+from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.errors import (
     BusUnavailable,
     ParametersUnavailable,
@@ -36,25 +25,14 @@ from call_recorder.facts.errors import (
     UnknownApplication,
     UpstreamFailed,
 )
-from call_recorder.facts.facts import (
-    CallDecidedFact,
-    Fact,
-)
+from call_recorder.facts.facts import CallDecidedFact, Fact
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.functions.callback_handler import CallbackHandler
 from call_recorder.functions.settings import CallbackSettings
 from call_recorder.functions.telemetry import Telemetry
-from call_recorder.tracking.fact_processor import (
-    Conflict,
-    FactProcessor,
-    StoredItems,
-    Tables,
-)
+from call_recorder.tracking.fact_processor import Conflict, FactProcessor, StoredItems, Tables
 from call_recorder.tracking.object_locations import ObjectLocation
-from call_recorder.tracking.outbox_item import (
-    Deadlines,
-    OutboxItem,
-)
+from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
 from call_recorder.tracking.published_events import Event
 from call_recorder.tracking.recording import Recording
 from tests import sinch

@@ -11,16 +11,9 @@ from typing import Final, TypeVar
 
 from pydantic import SecretStr
 
-from call_recorder.facts.errors import (
-    AccessKeysUnavailable,
-    ParametersUnavailable,
-    QueueUnavailable,
-)
+from call_recorder.facts.errors import AccessKeysUnavailable, ParametersUnavailable, QueueUnavailable
 from call_recorder.facts.facts import UploaderKeyChangedFact
-from call_recorder.facts.messages import (
-    read_message,
-    write_message,
-)
+from call_recorder.facts.messages import read_message, write_message
 from call_recorder.uploader_key.plan import (
     MAX_KEYS,
     SETTLE,
@@ -32,10 +25,7 @@ from call_recorder.uploader_key.plan import (
     Parameter,
     RotationPolicy,
 )
-from call_recorder.uploader_key.rotation import (
-    Rotation,
-    RotationReport,
-)
+from call_recorder.uploader_key.rotation import Rotation, RotationReport
 from tests.fakes import BUCKET, RECORD_ALL, Clock
 
 _Result = TypeVar("_Result")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,40 +25,46 @@ LOOPBACK: Final = "127.0.0.1"
 LOOPBACK_V6: Final = "::1"
 
 
-class Listener:
-    """Has ``serve`` see to each connection in a thread of its own. ``closing`` is set when the test is over."""
+class Server(ThreadingHTTPServer):
+    """Has ``handler`` answer requests, over TLS with a certificate. ``closing`` is set when the test is over."""
 
-    def __init__(self, address: str = LOOPBACK) -> None:
+    request_queue_size = 128
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler], certificate: Path | None, host: str = LOOPBACK) -> None:
         self.closing = threading.Event()
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._listener = socket.create_server((address, 0), family=family)
-        self._threads = [threading.Thread(target=self._listen)]
-        self._threads[0].start()
+        self._accepted: list[socket.socket] = []
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host.strip("[]"), 0), handler)
+        self.url = f"http{'s' if certificate else ''}://{host}:{self.server_port}"
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.serve_forever, args=(0.01,)).start()
 
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._listener.getsockname()[1])
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, and remember it."""
+        connection, address = super().get_request()
+        self._accepted.append(connection)
+        return connection, address
 
-    def serve(self, connection: socket.socket) -> None:
-        """See to one connection."""
-        raise NotImplementedError
+    def handle_error(self, *_: Any) -> None:
+        """Print nothing: clients here hang up often."""
 
     def close(self) -> None:
-        """Take no more connections, and wait for those that are there."""
+        """End all connections, and wait for their threads."""
         self.closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        self._listener.close()
+        self.shutdown()
+        for connection in self._accepted:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
 
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while not self.closing.is_set():
-                connection, _ = self._listener.accept()
-                thread = threading.Thread(target=self.serve, args=(connection,))
-                self._threads.append(thread)
-                thread.start()
+
+def closed_port() -> int:
+    """Return a port of this machine where no server listens."""
+    with socket.create_server((LOOPBACK, 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def certificate(folder: Path) -> Path:

@@ -7,12 +7,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from call_recorder.sinch.signature import (
-    authorization,
-    sign,
-)
+from call_recorder.sinch.signature import authorization, sign
 from local.simulator import svaml
-from local.simulator.menu import FirstMenu, run
+from local.simulator.menu import FirstMenu, play_menus
 
 APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
 SECRET: Final = base64.b64encode(b"the secret of the application").decode()
@@ -96,7 +93,7 @@ def after(menu: dict[str, Any], key: str = "1", *, first_menu: FirstMenu = "main
     """
     action = svaml.read("ice", json.dumps(menu).encode()).action
     assert isinstance(action, svaml.RunMenu)
-    return ace(event="pie", menuResult=run(action, iter([key]), first_menu) | result)
+    return ace(event="pie", menuResult=play_menus(action, iter([key]), first_menu) | result)
 
 
 def dice(**fields: Any) -> dict[str, Any]:

@@ -33,10 +33,7 @@ from call_recorder.facts.facts import (
 )
 from call_recorder.facts.model import Model
 from call_recorder.facts.storage_urls import ObjectPointer
-from call_recorder.tracking.object_locations import (
-    ObjectLocation,
-    Owner,
-)
+from call_recorder.tracking.object_locations import ObjectLocation, Owner
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import PATIENCE

@@ -1,13 +1,14 @@
-"""The dead letters of a deployed stack: which there are and why, and all of them back into the queue.
+"""Lists the dead letters of a deployed stack with the reason of each, or puts them back into the queue.
 
-``python -m tools.dead_letters --stack call-recorder`` lists them, ``--put-back`` puts them back. It works on the
-account, the region and the endpoint that boto3 finds for itself.
+``python -m tools.dead_letters --stack call-recorder`` lists them, ``--put-back`` puts them back. The account, the
+region and the endpoint are those of boto3's configuration.
 
-Listing takes nothing away. SQS shows a message only by handing it out, so each is hidden from other readers while
-this command runs: until it ends or, if it is killed, for ``HIDDEN_SECONDS``. Each counts as received once more.
+Listing removes nothing. SQS shows a message only by delivering it, which hides it from other readers until this command
+ends or, if it is killed, for ``HIDDEN_SECONDS``. Each listing adds one to a message's receive count.
 
-Putting back sends each message to the queue that gave it up, and deletes it here only when that queue has it.
-Killed in between, it leaves the message in both, which does no harm: facts are merged whatever their number.
+Putting back sends each message to the stack's queue of facts, and deletes the dead letter after the queue has accepted
+it. If the command is killed in between, the message is in both queues, which does no harm: merging the same fact twice
+has no effect.
 """
 
 from __future__ import annotations
@@ -26,16 +27,10 @@ from pydantic.alias_generators import to_camel
 
 from call_recorder.facts import messages
 from call_recorder.facts.commands import CheckLocation
-from call_recorder.facts.facts import (
-    ObjectStoredFact,
-    UploaderKeyChangedFact,
-)
-from call_recorder.facts.messages import (
-    MalformedFact,
-    QueueMessage,
-)
+from call_recorder.facts.facts import ObjectStoredFact, UploaderKeyChangedFact
+from call_recorder.facts.messages import MalformedFact, QueueMessage
 from call_recorder.functions.telemetry import masked_id
-from tools.stack import NO_REGION, Refused, read_outputs
+from tools.stack import NO_REGION, Refused, open_session, read_outputs
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -44,22 +39,22 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 HIDDEN_SECONDS = 120
-"""How long a message that was looked at stays hidden if nobody shows it again: time for some 10,000 of them."""
+"""How long a received message stays hidden if the command is killed; enough to list about 10,000 messages."""
 
 NOT_FOUND = "not found in the log of NotifyFunction"
 NO_FACT = "no fact"
 
-_PATIENCE_SECONDS = 2  # to wait at all makes SQS ask all its servers, so that nothing means that nothing is there
-_MAX_MESSAGES = 10  # of one request to SQS
-_MAX_BYTES = 256 * 1024  # of the bodies in one request to SQS
-_MAX_SOUGHT = 16  # so many ids keep a filter pattern below its 1024 characters
+_WAIT_SECONDS = 2  # with long polling SQS asks all its servers, so an empty answer means an empty queue
+_MAX_MESSAGES = 10  # in one request to SQS
+_MAX_BYTES = 256 * 1024  # of all bodies in one request to SQS
+_MAX_IDS = 16  # in one filter pattern, which may have 1024 characters
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What this command needs to know of a stack."""
+    """The outputs of a stack that this command uses."""
 
     queue_url: str
     dead_letters_url: str
@@ -70,7 +65,7 @@ class Stack:
         """Read a stack's outputs.
 
         Raises:
-            Refused: there is no such stack, or it is none of ours.
+            Refused: there is no such stack, or it is not a call recorder.
         """
         outputs = read_outputs(cloudformation, name)
         try:
@@ -80,16 +75,20 @@ class Stack:
                 log_group=outputs["NotifyFunctionLogGroupName"],
             )
         except KeyError as missing:
-            raise Refused(f"The stack {name} has no output {missing.args[0]}: it is no call recorder.") from None
+            raise Refused(f"The stack {name} has no output {missing.args[0]}: it is not a call recorder.") from None
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was given up on.
+    """A message that NotifyFunction could not process.
 
-    ``received`` counts everybody who got it, this command included. ``fact`` is its kind, and ``about`` the
-    recording, of a phone number only the end, or the object or the key that it is about. ``why`` is the last
-    problem that NotifyFunction had with it.
+    Attributes:
+        message_id: SQS's id.
+        first_sent: the time when it was sent to the dead-letter queue's source.
+        received: how often it was received, also by this command.
+        fact: the kind of its fact.
+        about: the recording (a phone number is masked), the object or the key.
+        why: the last problem that NotifyFunction logged for it.
     """
 
     message_id: str
@@ -102,10 +101,13 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Moved:
-    """What became of the dead letters.
+    """How many dead letters were moved.
 
-    ``put_back`` went into the queue; of these ``in_both`` could not be deleted here, and ``failed_again`` came back
-    while this command ran. ``not_taken`` the queue refused.
+    Attributes:
+        put_back: accepted by the queue.
+        in_both: accepted by the queue, but not deleted from the dead-letter queue.
+        failed_again: accepted by the queue, but back in the dead-letter queue while this command ran.
+        not_taken: refused by the queue.
     """
 
     put_back: int = 0
@@ -114,69 +116,69 @@ class Moved:
     not_taken: int = 0
 
 
-def dead_letters(sqs: SQSClient, logs: CloudWatchLogsClient, stack: Stack) -> list[DeadLetter]:
-    """Return what is in the dead-letter queue, the oldest first, and leave it there."""
+def list_dead_letters(sqs: SQSClient, logs: CloudWatchLogsClient, stack: Stack) -> list[DeadLetter]:
+    """Return the messages of the dead-letter queue, the oldest first, and leave them there."""
     messages: list[MessageTypeDef] = []
     try:
-        for batch in _received(sqs, stack.dead_letters_url):
+        for batch in _receive(sqs, stack.dead_letters_url):
             messages += batch
     finally:
         _show_again(sqs, stack.dead_letters_url, messages)
-    messages.sort(key=_first_sent)
-    problems = _problems(logs, stack.log_group, messages)
-    return [_dead_letter(message, problems.get(message["MessageId"])) for message in messages]
+    messages.sort(key=_read_first_sent)
+    problems = _find_problems(logs, stack.log_group, messages)
+    return [_make_dead_letter(message, problems.get(message["MessageId"])) for message in messages]
 
 
 def put_back(sqs: SQSClient, stack: Stack) -> Moved:
-    """Put the dead letters back into the queue, each once.
+    """Put each dead letter back into the queue, once.
 
-    A message that is put back is a new one to SQS. By its new id it is known if it fails again and comes here
-    while this runs; then it is left here.
+    SQS gives the sent message a new id. By this id the command recognizes a message that fails again and comes back
+    while it runs, and leaves it in the dead-letter queue.
     """
     moved = Moved()
     new_ids: set[str] = set()
-    here: dict[str, MessageTypeDef] = {}
+    remaining: dict[str, MessageTypeDef] = {}
     try:
-        for batch in _received(sqs, stack.dead_letters_url):
-            here |= {message["MessageId"]: message for message in batch}
+        for batch in _receive(sqs, stack.dead_letters_url):
+            remaining |= {message["MessageId"]: message for message in batch}
             dead = [message for message in batch if message["MessageId"] not in new_ids]
             moved.failed_again += len(batch) - len(dead)
-            for part in _parts(dead):
+            for part in _split_by_size(dead):
                 taken = _send(sqs, stack.queue_url, part)
                 new_ids.update(taken.values())
-                deleted = _delete(sqs, stack.dead_letters_url, [here[message_id] for message_id in taken])
+                deleted = _delete(sqs, stack.dead_letters_url, [remaining[message_id] for message_id in taken])
                 for message_id in deleted:
-                    del here[message_id]
+                    del remaining[message_id]
                 moved.put_back += len(taken)
                 moved.not_taken += len(part) - len(taken)
                 moved.in_both += len(taken) - len(deleted)
     finally:
-        _show_again(sqs, stack.dead_letters_url, list(here.values()))
+        _show_again(sqs, stack.dead_letters_url, list(remaining.values()))
     return moved
 
 
-def _received(sqs: SQSClient, url: str) -> Iterator[list[MessageTypeDef]]:
-    """Yield what is in a queue, batch by batch and each message once, until it shows nothing that is new."""
+def _receive(sqs: SQSClient, url: str) -> Iterator[list[MessageTypeDef]]:
+    """Yield the messages of a queue in batches, each message once, until the queue shows no new one."""
     seen: set[str] = set()
     while True:
         batch = sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=_MAX_MESSAGES,
             VisibilityTimeout=HIDDEN_SECONDS,
-            WaitTimeSeconds=_PATIENCE_SECONDS,
+            WaitTimeSeconds=_WAIT_SECONDS,
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
             MessageAttributeNames=["All"],
         ).get("Messages", [])
-        news = {message["MessageId"]: message for message in batch if message["MessageId"] not in seen}
-        if not news:
+        new = {message["MessageId"]: message for message in batch if message["MessageId"] not in seen}
+        if not new:
             return
-        seen |= news.keys()
-        yield list(news.values())
+        seen |= new.keys()
+        yield list(new.values())
 
 
 def _show_again(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) -> None:
-    """End the hiding of messages. One that is past it already is none the worse."""
-    for part in _slices(messages, _MAX_MESSAGES):
+    """Make hidden messages visible again. This has no effect on a message that is already visible."""
+    for part in _split(messages, _MAX_MESSAGES):
         sqs.change_message_visibility_batch(
             QueueUrl=url,
             Entries=[
@@ -187,7 +189,7 @@ def _show_again(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) ->
 
 
 def _send(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) -> dict[str, str]:
-    """Send messages as they are; return the new ids of those that were taken, by the old ones."""
+    """Send messages unchanged; return the new ids of the accepted ones by their old ids."""
     answer = sqs.send_message_batch(
         QueueUrl=url,
         Entries=[
@@ -203,7 +205,7 @@ def _send(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) -> dict[
 
 
 def _delete(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) -> list[str]:
-    """Delete messages; return the ids of those that are gone."""
+    """Delete messages; return the ids of the deleted ones."""
     if not messages:
         return []
     answer = sqs.delete_message_batch(
@@ -215,65 +217,65 @@ def _delete(sqs: SQSClient, url: str, messages: Sequence[MessageTypeDef]) -> lis
     return [messages[int(deleted["Id"])]["MessageId"] for deleted in answer.get("Successful", ())]
 
 
-def _parts(messages: Iterable[MessageTypeDef]) -> Iterator[list[MessageTypeDef]]:
-    """Yield the messages in parts that one request may carry."""
+def _split_by_size(messages: Iterable[MessageTypeDef]) -> Iterator[list[MessageTypeDef]]:
+    """Yield the messages in parts that fit into one request."""
     part: list[MessageTypeDef] = []
     size = 0
     for message in messages:
-        more = len(message["Body"].encode())
-        if part and size + more > _MAX_BYTES:
+        length = len(message["Body"].encode())
+        if part and size + length > _MAX_BYTES:
             yield part
             part, size = [], 0
         part.append(message)
-        size += more
+        size += length
     if part:
         yield part
 
 
-def _slices(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + most] for start in range(0, len(items), most))
+def _split(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _problems(logs: CloudWatchLogsClient, log_group: str, messages: Sequence[MessageTypeDef]) -> dict[str, str]:
-    """Return the last problem that the function logged of each message, by the message's id."""
+def _find_problems(logs: CloudWatchLogsClient, log_group: str, messages: Sequence[MessageTypeDef]) -> dict[str, str]:
+    """Return the last problem that NotifyFunction logged for each message, by the message's id."""
     problems: dict[str, tuple[int, str]] = {}
     pages = logs.get_paginator("filter_log_events")
-    for part in _slices(messages, _MAX_SOUGHT):
+    for part in _split(messages, _MAX_IDS):
         ids = {message["MessageId"] for message in part}
         pattern = " || ".join(f'($.messageId = "{message_id}")' for message_id in sorted(ids))
-        since = min(map(_first_sent, part))
+        since = min(map(_read_first_sent, part))
         for page in pages.paginate(logGroupName=log_group, startTime=since, filterPattern=f"{{ {pattern} }}"):
             for event in page["events"]:
-                line = _object(event["message"])
+                line = _parse_object(event["message"])
                 message_id, problem = line.get("messageId"), line.get("problem")
                 if message_id in ids and isinstance(problem, str):
                     problems[message_id] = max(problems.get(message_id, (0, "")), (event["timestamp"], problem))
     return {message_id: problem for message_id, (_, problem) in problems.items()}
 
 
-def _dead_letter(message: MessageTypeDef, problem: str | None) -> DeadLetter:
-    fact, about, flaw = _told(message["Body"])
+def _make_dead_letter(message: MessageTypeDef, problem: str | None) -> DeadLetter:
+    fact, about, error = _identify(message["Body"])
     return DeadLetter(
         message_id=message["MessageId"],
-        first_sent=datetime.fromtimestamp(_first_sent(message) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        first_sent=datetime.fromtimestamp(_read_first_sent(message) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         received=int(message["Attributes"]["ApproximateReceiveCount"]),
         fact=fact,
         about=about,
-        why=problem or flaw or NOT_FOUND,
+        why=problem or error or NOT_FOUND,
     )
 
 
-def _told(body: str) -> tuple[str, str, str | None]:
-    """Return what kind of fact a message is, what it is about, and what keeps it from being one."""
+def _identify(body: str) -> tuple[str, str, str | None]:
+    """Return the kind of a message's fact, its subject and, if the message is not a fact, the error."""
     try:
         fact = messages.read_message(body)
     except MalformedFact as error:
-        url = _stored_object(body)
+        url = _find_stored_object(body)
         return ("object-stored", masked_id(url) or "", None) if url else (NO_FACT, "", str(error))
-    return fact.fact, _about(fact), None
+    return fact.fact, _find_subject(fact), None
 
 
-def _about(fact: QueueMessage) -> str:
+def _find_subject(fact: QueueMessage) -> str:
     match fact:
         case ObjectStoredFact():
             return masked_id(fact.url) or ""
@@ -285,17 +287,17 @@ def _about(fact: QueueMessage) -> str:
             return masked_id(fact.recording_id) or ""
 
 
-def _stored_object(body: str) -> str | None:
-    """Return the URL of the object that a message of S3 itself, as EventBridge brings it, is about."""
-    match _object(body):
+def _find_stored_object(body: str) -> str | None:
+    """Return the URL of the object in an event of S3, as EventBridge sends it to the queue; ``None`` otherwise."""
+    match _parse_object(body):
         case {"source": "aws.s3", "detail": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
             return f"s3://{bucket}/{key}"
         case _:
             return None
 
 
-def _object(text: str) -> dict[str, Any]:
-    """Return a JSON object; an empty one if the text is none."""
+def _parse_object(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text; an empty one if the text is not a JSON object."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -303,57 +305,57 @@ def _object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _first_sent(message: MessageTypeDef) -> int:
+def _read_first_sent(message: MessageTypeDef) -> int:
     return int(message["Attributes"]["SentTimestamp"])
 
 
-def _table(letters: Sequence[DeadLetter]) -> list[str]:
-    """Return the lines of a table, the last column of whatever width."""
+def _format_table(letters: Sequence[DeadLetter]) -> list[str]:
+    """Return the lines of a table; the last column has no fixed width."""
     rows = [("FIRST SENT", "RECEIVED", "FACT", "ABOUT", "WHY")]
     rows += [(each.first_sent, str(each.received), each.fact, each.about, each.why) for each in letters]
-    shown = [tuple(map(_printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    cells = [tuple(map(_escape, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _printable(text: str) -> str:
-    """Return a text without what a terminal would take for a command: callers choose some of what is shown."""
+def _escape(text: str) -> str:
+    """Replace the characters that control a terminal: callers choose parts of the text."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _json(value: DeadLetter | Moved) -> dict[str, Any]:
+def _to_json(value: DeadLetter | Moved) -> dict[str, Any]:
     return {to_camel(name): content for name, content in asdict(value).items()}
 
 
-def _sentences(moved: Moved) -> list[str]:
-    """Return what a person should know of the move."""
-    lines = [f"{_counted(moved.put_back)} put back." if moved.put_back else "There was nothing to put back."]
+def _describe(moved: Moved) -> list[str]:
+    """Return the result of a move as sentences."""
+    lines = [f"{_count(moved.put_back)} put back." if moved.put_back else "There was nothing to put back."]
     if moved.in_both:
-        lines += [f"{_counted(moved.in_both)} could not be deleted here as well, which does no harm."]
+        lines += [f"{_count(moved.in_both)} could not be deleted from the dead-letter queue, which does no harm."]
     if moved.failed_again:
-        lines += [f"{_counted(moved.failed_again)} failed again and came back."]
+        lines += [f"{_count(moved.failed_again)} failed again and came back."]
     return lines
 
 
-def _counted(number: int) -> str:
+def _count(number: int) -> str:
     return "1 message" if number == 1 else f"{number} messages"
 
 
 def _list(session: boto3.Session, stack: Stack, *, as_json: bool) -> None:
-    letters = dead_letters(session.client("sqs"), session.client("logs"), stack)
+    letters = list_dead_letters(session.client("sqs"), session.client("logs"), stack)
     if as_json:
-        print(json.dumps([_json(letter) for letter in letters], indent=2))
+        print(json.dumps([_to_json(letter) for letter in letters], indent=2))
     elif letters:
-        print("\n".join([*_table(letters), "", f"{_counted(len(letters))}, all still there."]))
+        print("\n".join([*_format_table(letters), "", f"{_count(len(letters))}; all of them are still in the queue."]))
     else:
         print("There are no dead letters.")
 
 
 def _put_back(session: boto3.Session, stack: Stack, *, as_json: bool) -> None:
     moved = put_back(session.client("sqs"), stack)
-    print(json.dumps(_json(moved), indent=2) if as_json else "\n".join(_sentences(moved)))
+    print(json.dumps(_to_json(moved), indent=2) if as_json else "\n".join(_describe(moved)))
     if moved.not_taken:
-        raise Refused(f"The queue did not take {_counted(moved.not_taken)}; what is still here can be put back again.")
+        raise Refused(f"The queue refused {_count(moved.not_taken)}; run the command again to put back the rest.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -364,11 +366,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stack", default="call-recorder", help="name of the stack (default: %(default)s)")
     parser.add_argument("--put-back", action="store_true", help="put the messages back into the queue")
     parser.add_argument("--json", action="store_true", help="write JSON")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        session = boto3.Session()
-        stack = Stack.find(session.client("cloudformation"), asked.stack)
-        (_put_back if asked.put_back else _list)(session, stack, as_json=asked.json)
+        session = open_session()
+        stack = Stack.find(session.client("cloudformation"), options.stack)
+        (_put_back if options.put_back else _list)(session, stack, as_json=options.json)
     except NoRegionError:
         print(NO_REGION, file=sys.stderr)
         return 1

@@ -1,20 +1,18 @@
-"""A test call against a deployed stack, from the first callback to the stored file: `make test-call`.
+"""Plays a test call against a deployed stack, from the first callback to the stored file: `make test-call`.
 
-``python -m tools.play_call --stack call-recorder --application-key KEY`` plays what Sinch does: it signs the callbacks
-with the secret of the application, as SSM has it, and stores a file of silence with the key and at the place that the
-stack's answer names. So what it shows is a real recording: its item is in the table, and subscribers get its events.
-It works on the account, the region and the endpoint that boto3 finds for itself.
+``python -m tools.play_call --stack call-recorder --application-key KEY`` does what Sinch does: it signs the callbacks
+with the application's secret from SSM, and stores a silent file with the credentials and at the URL of the stack's
+answer. The result is a real recording: it has an item in the table, and subscribers get its events. The account, the
+region and the endpoint are those of boto3's configuration.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
@@ -22,28 +20,28 @@ from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import SECRETS
-from local.flows import recording_id
+from local.flows import find_recording_id
 from local.simulator import Application, HttpTransport, IncomingCall, PlayedCall, Simulator, StorageEndpoints
 from local.simulator.calls import parse_destination
-from local.stack import callback_url_on
-from local.waiting import TooLate, until
-from tools.stack import NO_REGION, Refused, read_outputs
+from local.stack import build_callback_url, dump_json
+from local.waiting import TooLate, wait_until
+from tools.stack import NO_REGION, Refused, open_session, read_outputs
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 CUSTOM: Final = "test call of make test-call"
-"""The field ``custom`` of a test call, by which its item and its events can be told from those of others."""
+"""The field ``custom`` of a test call. It marks the item and the events of test calls."""
 
 _DEFAULT_DESTINATION: Final = "username:alice"
-_ANSWERED_WITHIN: Final = 15.0  # a function that starts may take longer than Sinch waits; that is for the alarms
+_ANSWERED_WITHIN: Final = 15.0  # longer than Sinch's timeout: a cold start must not fail the test call
 _AVAILABLE_WITHIN: Final = 90.0
-_NEEDED: Final = ("CallbackUrl", "CallbackPath", "CallbackApiId", "ParameterPrefix", "RecordingsTableName")
+_REQUIRED_OUTPUTS: Final = ("CallbackUrl", "CallbackPath", "CallbackApiId", "ParameterPrefix", "RecordingsTableName")
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What this command needs to know of a stack: where its callbacks go, and the outputs that lead to the rest."""
+    """A stack's callback URL and its outputs."""
 
     callback_url: str
     outputs: Mapping[str, str]
@@ -53,18 +51,18 @@ class Stack:
         """Read a stack's outputs.
 
         Args:
-            session: whose account it is in.
-            name: of the stack.
-            url: its callback URL, if it is not the stack's own.
-            endpoint: that of an emulator.
+            session: has the credentials of the stack's account.
+            name: the stack's name.
+            url: the callback URL, if it is not that of the outputs.
+            endpoint: the URL of an emulator, or ``None`` on AWS.
 
         Raises:
-            Refused: there is no such stack, or it is none of ours.
+            Refused: there is no such stack, or it is not a call recorder.
         """
         outputs = read_outputs(session.client("cloudformation"), name)
-        if missing := [each for each in _NEEDED if each not in outputs]:
-            raise Refused(f"The stack {name} has no output {missing[0]}: it is no call recorder.")
-        own = callback_url_on(endpoint, outputs) if endpoint else outputs["CallbackUrl"]
+        if missing := [each for each in _REQUIRED_OUTPUTS if each not in outputs]:
+            raise Refused(f"The stack {name} has no output {missing[0]}: it is not a call recorder.")
+        own = build_callback_url(endpoint, outputs) if endpoint else outputs["CallbackUrl"]
         return cls(url or own, outputs)
 
 
@@ -72,7 +70,7 @@ def play(session: boto3.Session, stack: Stack, key: str, call: IncomingCall, end
     """Play a call of an application against a stack.
 
     Raises:
-        Refused: the application has no secret there, or none that can sign.
+        Refused: the application has no secret in SSM, or the secret is not Base64.
     """
     application = Application(key, _read_secret(session.client("ssm"), stack.outputs["ParameterPrefix"], key))
     simulator = Simulator(
@@ -101,44 +99,44 @@ def _read_secret(ssm: SSMClient, prefix: str, key: str) -> SecretStr:
         raise Refused(
             f"There is no parameter {name}: put the application's parameters first, as README.md says."
         ) from None
-    # The first is the one that Sinch signs with, or is about to.
+    # Sinch signs with the first secret, or will do so soon.
     return SecretStr(value.split(",")[0].strip())
 
 
 def wait_for_item(session: boto3.Session, stack: Stack, played: PlayedCall) -> dict[str, Any]:
-    """Return the item of a played call as soon as its file is known to be there.
+    """Wait until the recording of a played call is available, and return its item.
 
     Raises:
-        TooLate: it is not, in time.
+        TooLate: the recording is not available in time.
     """
     table = session.resource("dynamodb").Table(stack.outputs["RecordingsTableName"])
-    name = recording_id(played)
+    name = find_recording_id(played)
 
-    def available() -> dict[str, Any] | None:
+    def look() -> dict[str, Any] | None:
         item = table.get_item(Key={"recordingId": name}, ConsistentRead=True).get("Item")
         return item if item and item.get("status") == "available" else None
 
-    return until(f"the recording {name} is available", available, within=_AVAILABLE_WITHIN)
+    return wait_until(f"the recording {name} is available", look, within=_AVAILABLE_WITHIN)
 
 
 def report(played: PlayedCall, item: Mapping[str, Any]) -> list[str]:
-    """Return what came of a recorded call, line by line; the last says how to listen to it."""
+    """Return the lines about a recorded call; the last one shows how to download the file."""
     file, *_ = played.uploads
     return [
         f"The item of the recording {item['recordingId']}:",
-        json.dumps(item, indent=2, default=_number),
+        dump_json(item),
         f"The file, {file.size} bytes of silence: {file.url}",
         f"To fetch it: aws s3 cp '{file.url}' ." if file.url.startswith("s3:") else "",
     ]
 
 
 def explain_failure(played: PlayedCall) -> str:
-    """Return the sentence about a call that was not recorded."""
+    """Return a sentence that says why a call was not recorded."""
     statuses = dict(played.responses)
     if statuses.get("ice") == 401:
         return (
-            "The stack refuses the signature: the application is unknown to it, or has another secret. A secret that "
-            "was put just now is in force after a minute."
+            "The stack refuses the signature: it does not know the application, or has another secret for it. A new "
+            "secret takes effect within a minute."
         )
     if not played.held:
         return f"The test call failed: {'; '.join(played.failures)}."
@@ -147,17 +145,11 @@ def explain_failure(played: PlayedCall) -> str:
     return "The call is connected and not recorded: the recording profile decides that, see `make explain`."
 
 
-def _number(value: object) -> int | float:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _call(to: str, caller: str) -> IncomingCall:
-    """Make the call that the command line says.
+def _make_call(to: str, caller: str) -> IncomingCall:
+    """Make the call that the command line describes.
 
     Raises:
-        Refused: it says none.
+        Refused: the destination is not valid.
     """
     try:
         call = replace(parse_destination(to), custom=CUSTOM)
@@ -170,14 +162,14 @@ def _call(to: str, caller: str) -> IncomingCall:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
     try:
-        call = _call(asked.to, asked.caller)
-        session = boto3.Session()
-        stack = Stack.find(session, asked.stack, asked.url, endpoint)
+        call = _make_call(options.to, options.caller)
+        session = open_session()
+        stack = Stack.find(session, options.stack, options.url, endpoint)
         print(f"A call to {call.to_endpoint} ({call.to_type}), by {stack.callback_url}", flush=True)
-        played = play(session, stack, asked.application_key, call, endpoint)
+        played = play(session, stack, options.application_key, call, endpoint)
         for step in played.steps:
             print(f"  {'ok    ' if step.held else 'FAILED'} {step}", flush=True)
         if not (played.held and played.uploads):
@@ -198,8 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--stack", default="call-recorder-development", help="name of the stack (default: %(default)s)")
     parser.add_argument("--application-key", required=True, help="key of the Sinch application")
-    parser.add_argument("--url", default="", help="its callback URL, if it is not that of the stack's outputs")
-    parser.add_argument("--from", dest="caller", default="", help="who calls: a number, or in the app a user's name")
+    parser.add_argument("--url", default="", help="the callback URL, if it is not that of the stack's outputs")
+    parser.add_argument("--from", dest="caller", default="", help="the caller: a number, or an app user's name")
     parser.add_argument(
         "--to",
         default=_DEFAULT_DESTINATION,

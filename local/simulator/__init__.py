@@ -1,4 +1,4 @@
-"""The Sinch platform, simulated: it plays calls against a callback URL, local or deployed.
+"""Simulates the Sinch platform: plays calls against a callback URL, local or deployed.
 
 ::
 
@@ -6,7 +6,7 @@
     played = simulator.play(phone_to_number("+12025550100"))
     assert played.held, played.failures
 
-What the vendor documents is followed to the letter; where its documents are silent, the code says so.
+It follows Sinch's documents to the letter. Where they are silent, a comment says so.
 """
 
 from local.simulator.calls import (
@@ -16,11 +16,11 @@ from local.simulator.calls import (
     app_to_conference,
     app_to_phone,
     app_to_sip,
+    list_variants,
     parse_destination,
     phone_to_number,
-    variants,
 )
-from local.simulator.delivery import NOTIFICATIONS, UNDISTURBED, Delivery, Disturbance, dropped
+from local.simulator.delivery import NOTIFICATIONS, UNDISTURBED, Delivery, Disturbance, drop
 from local.simulator.platform import Answer, PlayedCall, Simulator, Step
 from local.simulator.svaml import IllegalSvaml
 from local.storage import StorageEndpoints, StoredFile
@@ -48,8 +48,8 @@ __all__ = [
     "app_to_conference",
     "app_to_phone",
     "app_to_sip",
-    "dropped",
+    "drop",
+    "list_variants",
     "parse_destination",
     "phone_to_number",
-    "variants",
 ]

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pydantic import SecretStr
 
-from local.simulator.calls import Application, IncomingCall, parse_destination, variants
+from local.simulator.calls import Application, IncomingCall, list_variants, parse_destination
 from local.simulator.menu import FIRST_MENUS
 from local.simulator.platform import PlayedCall, Simulator
 from local.storage import StorageEndpoints
@@ -20,7 +20,7 @@ _DEFAULT_DESTINATION = "username:alice"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Play the call that the arguments describe; return 0 if every step went as it should."""
+    """Play the call that the arguments describe; return 0 if every step held."""
     options = _parser().parse_args(arguments)
     secret = os.environ.get(SECRET_VARIABLE, "")
     if not secret:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         first_menu=options.first_menu,
     )
     try:
-        played = simulator.play(_call(options))
+        played = simulator.play(_make_call(options))
     except ValueError:
         print(f"{SECRET_VARIABLE} is not Base64: copy it as the dashboard shows it.", file=sys.stderr)
         return 2
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(played: PlayedCall) -> None:
-    """Print a played call: its steps, and each SVAML answer with the credentials masked."""
+    """Print a played call: its steps, and each SVAML answer with its credentials masked."""
     for step in played.steps:
         print(f"  {'ok    ' if step.held else 'FAILED'} {step}")
     for answer in played.answers:
@@ -52,8 +52,8 @@ def report(played: PlayedCall) -> None:
         print(json.dumps(answer.svaml, indent=2))
 
 
-def _call(options: argparse.Namespace) -> IncomingCall:
-    forms = variants(options.to)
+def _make_call(options: argparse.Namespace) -> IncomingCall:
+    forms = list_variants(options.to)
     call = replace(
         forms[options.variant],
         keys=tuple(options.key),
@@ -65,7 +65,7 @@ def _call(options: argparse.Namespace) -> IncomingCall:
     return replace(call, cli=options.cli) if options.cli else call
 
 
-def _header(text: str) -> tuple[str, str]:
+def _parse_header(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not key or not separator:
         raise ValueError("write KEY=VALUE")
@@ -75,11 +75,11 @@ def _header(text: str) -> tuple[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.simulator",
-        description=f"Plays one call as Sinch would. The application's secret comes from {SECRET_VARIABLE}.",
+        description=f"Plays one call as Sinch does. Reads the application's secret from {SECRET_VARIABLE}.",
     )
     parser.add_argument("--url", required=True, help="the callback URL")
     parser.add_argument("--application-key", required=True)
-    parser.add_argument("--public-path", help="the path to sign, where it is not that of the URL")
+    parser.add_argument("--public-path", help="the path to sign, if it is not the path of the URL")
     parser.add_argument(
         "--to",
         type=parse_destination,
@@ -89,25 +89,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--variant",
-        choices=sorted(variants(parse_destination(_DEFAULT_DESTINATION))),
+        choices=sorted(list_variants(parse_destination(_DEFAULT_DESTINATION))),
         default="as documented",
         help="how the platform spells its callbacks",
     )
     parser.add_argument("--call-id")
     parser.add_argument("--cli", help="the caller's number")
-    parser.add_argument("--header", type=_header, action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--key", action="append", default=[], help="what the caller enters in a menu; once for each")
+    parser.add_argument("--header", type=_parse_header, action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--key", action="append", default=[], help="the caller's input to a menu; once for each menu")
     parser.add_argument(
         "--first-menu",
         choices=FIRST_MENUS,
         default="mainMenu",
-        help="which menu is played first: the one with the id main, or the one that mainMenu names",
+        help="the menu that Sinch plays first: the one with the id main, or the one that mainMenu names",
     )
-    parser.add_argument("--no-answer", action="store_true", help="nobody picks up")
+    parser.add_argument("--no-answer", action="store_true", help="the callee does not answer")
     parser.add_argument("--lenient", action="store_true", help="accept fields in answers that Sinch does not document")
-    parser.add_argument("--s3", metavar="URL", help="endpoint that stands in for Amazon S3")
-    parser.add_argument("--gs", metavar="URL", help="endpoint that stands in for Google Cloud Storage")
-    parser.add_argument("--azure", metavar="URL", help="endpoint that stands in for Azure Blob Storage")
+    parser.add_argument("--s3", metavar="URL", help="endpoint to use instead of Amazon S3")
+    parser.add_argument("--gs", metavar="URL", help="endpoint to use instead of Google Cloud Storage")
+    parser.add_argument("--azure", metavar="URL", help="endpoint to use instead of Azure Blob Storage")
     return parser
 
 

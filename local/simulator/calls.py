@@ -1,7 +1,7 @@
-"""Calls that reach the platform, and the callbacks it makes of them.
+"""Calls that reach the platform, and the callbacks that the platform sends about them.
 
-Fields and spellings are those of https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks,
-and of older documents and captures where ``variants`` says so.
+Fields and spellings are those of https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks. The forms
+of ``list_variants`` come from older documents and captures too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from call_recorder.sinch.signature import (
-    authorization,
-    sign,
-)
+from call_recorder.sinch.signature import authorization, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
 Body = dict[str, Any]
-"""A callback's body, before it becomes JSON."""
+"""A callback's body before it is encoded as JSON."""
 
 CALLER_NUMBER = "+12025550142"
 CALLER_USERNAME = "bob"
@@ -36,9 +33,9 @@ class Application:
     key: str
     secret: SecretStr
 
-    def signed_headers(self, content: bytes, *, path: str, content_type: str, at: datetime) -> dict[str, str]:
-        """Return the headers of a callback with this body, sent at ``at`` to the public ``path``."""
-        timestamp = wire_time(at)
+    def sign_headers(self, content: bytes, *, path: str, content_type: str, at: datetime) -> dict[str, str]:
+        """Return the headers of a callback with this body that is sent at ``at`` to the public ``path``."""
+        timestamp = format_time(at)
         secret = self.secret.get_secret_value()
         signature = sign(secret, path=path, content_type=content_type, timestamp=timestamp, body=content)
         return {
@@ -50,37 +47,37 @@ class Application:
 
 @dataclass(frozen=True)
 class End:
-    """How a call ended, in DiCE's words."""
+    """How a call ended, with the values of the DiCE."""
 
     result: str
     reason: str
 
     @property
     def answered(self) -> bool:
-        """Whether somebody, or a menu, picked up."""
+        """Return whether a person or a menu answered."""
         return self.result == "ANSWERED"
 
 
 @dataclass(frozen=True, kw_only=True)
 class IncomingCall:
-    """A call as it reaches the platform, and what the people in it will do.
+    """A call that reaches the platform, and what its caller and callee do.
 
     Attributes:
-        to_type: ``username``, ``number``, ``sip``, ``did`` or ``conference``, in the case to be sent.
+        to_type: ``username``, ``number``, ``sip``, ``did`` or ``conference``, in the case to send.
         to_endpoint: the username, number, address or conference id.
-        domain: ``mxp`` or ``pstn``, in the case to be sent.
-        origination_type: ``MXP`` or ``PSTN``, in the case to be sent.
-        call_id: not always a UUID on the real platform.
-        cli: the caller's number; absent for in-app calls.
-        user: the caller's username; undocumented, seen for in-app calls.
-        call_headers: what the calling Sinch SDK client set.
+        domain: ``mxp`` or ``pstn``, in the case to send.
+        origination_type: ``MXP`` or ``PSTN``, in the case to send.
+        call_id: the call's id; on the real platform it is not always a UUID.
+        cli: the caller's number; absent in in-app calls.
+        user: the caller's username; undocumented, but seen in in-app calls.
+        call_headers: the headers that the calling Sinch SDK client set.
         custom: the opaque text that travels with the call.
-        extra: further fields of the ICE, or others' values; ``None`` takes a field out.
-        call_id_field: how the call id is spelt in every callback.
-        conference_beside: a conference that every callback names beside the call id, as the fixtures of the Java and
-            .NET SDKs do, also of a call that goes to a phone.
-        answered: whether the callee picks up.
-        keys: what the caller enters in each menu in turn: digits, ``""`` to let it time out, ``"hangup"``.
+        extra: additional or changed fields of the ICE; ``None`` removes a field.
+        call_id_field: the name of the field with the call id, in every callback.
+        conference_beside: the id of a conference that every callback names in addition to the call id, as in the
+            fixtures of the Java and .NET SDKs, even if the call goes to a phone.
+        answered: whether the callee answers.
+        keys: the caller's input to each menu in turn: digits, ``""`` for a timeout or ``"hangup"``.
     """
 
     to_type: str
@@ -100,7 +97,7 @@ class IncomingCall:
 
     @property
     def in_app(self) -> bool:
-        """Whether the caller is a Sinch SDK client."""
+        """Return whether the caller is a Sinch SDK client."""
         return self.origination_type.lower() == "mxp"
 
     @property
@@ -112,7 +109,7 @@ class IncomingCall:
         return {
             "event": event,
             **self._ids,
-            "timestamp": wire_time(at),
+            "timestamp": format_time(at),
             "version": 1,
             **({"custom": self.custom} if self.custom is not None else {}),
             "applicationKey": application_key,
@@ -143,7 +140,7 @@ class IncomingCall:
         return self._common("pie", application_key, at) | {"menuResult": dict(menu_result)}
 
     def dice(self, application_key: str, at: datetime, end: End, seconds: int) -> Body:
-        """Return the Disconnected Call Event. ``seconds`` is left out if nobody picked up."""
+        """Return the Disconnected Call Event. It has a duration only if the call was answered."""
         body = self._common("dice", application_key, at) | {
             "reason": end.reason,
             "result": end.result,
@@ -155,9 +152,9 @@ class IncomingCall:
         return body | {"duration": seconds} if end.answered else body
 
     def notify(self, kind: str, *, conference_id: str | None = None, **fields: Any) -> Body:
-        """Return a notification: it has neither timestamp nor application key.
+        """Return a notification, which has neither a timestamp nor an application key.
 
-        That of a conference carries the conference id and, as far as the documents tell, no call id; see
+        A notification about a conference has the conference id and, according to the documents, no call id; see
         ``conference_beside``.
         """
         call = {} if conference_id and not self.conference_beside else self._ids
@@ -165,51 +162,51 @@ class IncomingCall:
         return {"event": "notify", **call, **conference, "version": 1, "type": kind, **fields}
 
     def calling_error(self, code: int, message: str) -> Body:
-        """Return the notification that an answer was refused; of an in-app call it names the caller."""
+        """Return the notification that an answer was refused; for an in-app call it names the caller."""
         user = {"user": self.user} if self.user else {}
         return self.notify("callingerror", errorCode=code, errorMsg=message, **user)
 
 
-def encoded(body: Body) -> bytes:
-    """Return a callback's body as it goes over the wire."""
+def encode_body(body: Body) -> bytes:
+    """Return a callback's body as the bytes that are sent."""
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def wire_time(at: datetime) -> str:
-    """Return a time as Sinch writes it, to the second."""
+def format_time(at: datetime) -> str:
+    """Return a time in Sinch's format, to the second."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def app_to_app(username: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
-    """An app calls another app's user. No official sample shows this one; the shape is inferred."""
-    return _from_app("username", username, "mxp", user)
+    """Return a call from an app to an app user. No official sample shows one; the shape is inferred."""
+    return _call_from_app("username", username, "mxp", user)
 
 
 def app_to_phone(number: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
-    """An app calls a phone number."""
-    return _from_app("number", number, "pstn", user)
+    """Return a call from an app to a phone number."""
+    return _call_from_app("number", number, "pstn", user)
 
 
 def app_to_sip(address: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
-    """An app calls a SIP address. No official sample shows this one; the shape is inferred."""
-    return _from_app("sip", address, "mxp", user)
+    """Return a call from an app to a SIP address. No official sample shows one; the shape is inferred."""
+    return _call_from_app("sip", address, "mxp", user)
 
 
 def app_to_conference(conference_id: str, *, user: str = CALLER_USERNAME) -> IncomingCall:
-    """An app dials into a conference."""
-    return _from_app("conference", conference_id, "mxp", user)
+    """Return a call from an app to a conference."""
+    return _call_from_app("conference", conference_id, "mxp", user)
 
 
 def phone_to_number(number: str, *, cli: str = CALLER_NUMBER) -> IncomingCall:
-    """A phone calls a number that is rented from Sinch (a DID)."""
+    """Return a call from a phone to a number that is rented from Sinch (a DID)."""
     return IncomingCall(to_type="did", to_endpoint=number, domain="pstn", origination_type="PSTN", cli=cli)
 
 
-def _from_app(to_type: str, to_endpoint: str, domain: str, user: str) -> IncomingCall:
+def _call_from_app(to_type: str, to_endpoint: str, domain: str, user: str) -> IncomingCall:
     return IncomingCall(to_type=to_type, to_endpoint=to_endpoint, domain=domain, origination_type="MXP", user=user)
 
 
-_DIALLED: Mapping[str, Callable[[str], IncomingCall]] = {
+_CALL_MAKERS: Mapping[str, Callable[[str], IncomingCall]] = {
     "username": app_to_app,
     "number": app_to_phone,
     "sip": app_to_sip,
@@ -219,15 +216,15 @@ _DIALLED: Mapping[str, Callable[[str], IncomingCall]] = {
 
 
 def parse_destination(text: str) -> IncomingCall:
-    """Make a call from ``type:endpoint``, such as ``username:alice`` or ``did:+12025550100``.
+    """Return a call to ``type:endpoint``, such as ``username:alice`` or ``did:+12025550100``.
 
     Raises:
-        ValueError: the type is unknown or the endpoint missing.
+        ValueError: the type is unknown or the endpoint is missing.
     """
     kind, _, endpoint = text.partition(":")
-    if kind not in _DIALLED or not endpoint:
-        raise ValueError(f"write one of {', '.join(f'{known}:...' for known in _DIALLED)}")
-    return _DIALLED[kind](endpoint)
+    if kind not in _CALL_MAKERS or not endpoint:
+        raise ValueError(f"write one of {', '.join(f'{known}:...' for known in _CALL_MAKERS)}")
+    return _CALL_MAKERS[kind](endpoint)
 
 
 _FORMS: Mapping[str, Mapping[str, Any]] = {
@@ -249,17 +246,17 @@ _FORMS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def variants(call: IncomingCall) -> dict[str, IncomingCall]:
-    """Return the forms in which the platform has been seen, or is documented, to report one call.
+def list_variants(call: IncomingCall) -> dict[str, IncomingCall]:
+    """Return every form of a call that the documents describe or that was seen in captures, by its name.
 
-    Each has a call id of its own.
+    Each form has its own call id.
     """
     upper = {"to_type": call.to_type.capitalize(), "domain": call.domain.upper()}
     lower = {"origination_type": call.origination_type.lower()}
     forms = {**_FORMS, "capitals": upper, "lower case": lower}
-    return {name: _in_form(call, form) for name, form in forms.items()}
+    return {name: _apply_form(call, form) for name, form in forms.items()}
 
 
-def _in_form(call: IncomingCall, form: Mapping[str, Any]) -> IncomingCall:
+def _apply_form(call: IncomingCall, form: Mapping[str, Any]) -> IncomingCall:
     call_id = form.get("call_id", "{}").format(uuid4())
     return replace(call, **{**form, "call_id": call_id})

@@ -1,4 +1,4 @@
-"""How the platform delivers what it sends after a call; by default everything once, in order."""
+"""How the platform delivers the callbacks after a call; by default each one once, in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NOTIFICATIONS = ("recording_finished", "recording_available", "transcription_available")
-"""What is sent of a recording, in order; the end of the call follows as ``dice``."""
+"""The notifications about a recording, in order; the call's ``dice`` follows them."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Delivery:
     """How one kind of callback is delivered.
 
     Attributes:
-        times: how often; 0 drops it.
+        times: how often it is sent; 0 drops it.
         in_parallel: whether the duplicates are sent at the same time.
-        delay: seconds by which it is held back; what is not held back overtakes it.
+        delay: seconds to wait before it is sent; callbacks without a delay overtake it.
     """
 
     times: int = 1
@@ -26,14 +26,14 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What goes wrong in one call.
+    """The faults of one call.
 
     Attributes:
-        deliveries: by notification type (``recording_available``...), or ``dice``.
-        order: types that are sent first, in this order; the others follow in theirs.
-        wrong_storage_key: the uploads are made with a key that no longer works. As on the real platform,
-            ``recording_finished`` is then all that is heard of the recording.
-        empty_file: the recording is stored with nothing in it, and announced as if there were.
+        deliveries: how each kind is delivered, by notification type (``recording_available``...) or ``dice``.
+        order: kinds that are sent first, in this order; the others follow in their usual order.
+        wrong_storage_key: whether the uploads use a key that no longer works. As on the real platform,
+            ``recording_finished`` is then the only notification about the recording.
+        empty_file: whether the stored recording is empty; it is announced like any other.
     """
 
     deliveries: Mapping[str, Delivery] = field(default_factory=dict)
@@ -41,18 +41,18 @@ class Disturbance:
     wrong_storage_key: bool = False
     empty_file: bool = False
 
-    def delivery(self, kind: str) -> Delivery:
+    def find_delivery(self, kind: str) -> Delivery:
         """Return how this kind of callback is delivered."""
         return self.deliveries.get(kind, Delivery())
 
-    def turn(self, kind: str) -> tuple[float, int]:
-        """Return what to sort by; equals keep their order."""
-        place = self.order.index(kind) if kind in self.order else len(self.order)
-        return self.delivery(kind).delay, place
+    def sort_key(self, kind: str) -> tuple[float, int]:
+        """Return the sort key of a kind of callback; callbacks with equal keys keep their order."""
+        index = self.order.index(kind) if kind in self.order else len(self.order)
+        return self.find_delivery(kind).delay, index
 
 
-def dropped(*kinds: str) -> dict[str, Delivery]:
-    """Return deliveries with which none of these kinds of callback is sent."""
+def drop(*kinds: str) -> dict[str, Delivery]:
+    """Return deliveries that drop these kinds of callback."""
     return dict.fromkeys(kinds, Delivery(times=0))
 
 

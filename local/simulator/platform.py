@@ -1,4 +1,4 @@
-"""Plays calls: sends the callbacks, obeys the answers, stores the recordings, sends the notifications."""
+"""Plays calls: sends the callbacks, follows the answers, stores the recordings and sends the notifications."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from local import audio
 from local.simulator import menu
-from local.simulator.calls import Application, Body, End, IncomingCall, encoded
+from local.simulator.calls import Application, Body, End, IncomingCall, encode_body
 from local.simulator.delivery import UNDISTURBED, Disturbance
 from local.simulator.svaml import (
     Action,
@@ -33,41 +33,42 @@ from local.simulator.svaml import (
     Svaml,
     read,
 )
-from local.storage import Storage, StorageEndpoints, StoredFile, UploadRefused, with_wrong_key
+from local.storage import Storage, StorageEndpoints, StoredFile, UploadRefused, replace_key
 from local.transport import HttpTransport, NoResponse, Response, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ILLEGAL_SVAML = 40001
-"""The ``errorCode`` of the ``callingerror`` notification about an answer that is not allowed."""
+"""The ``errorCode`` of the ``callingerror`` notification about an illegal answer."""
 
 _MAX_ANSWERS = 20
+_JSON = "application/json"
 _FAILED = End("FAILED", "CALLBACKERROR")
 _TALKED = End("ANSWERED", "CALLERHANGUP")
 
 
 class Store(Protocol):
-    """Takes files; ``local.storage.Storage`` is the real one."""
+    """Stores files; ``local.storage.Storage`` stores them over the network."""
 
     def put(self, url: str, credentials: SecretStr, body: bytes, content_type: str) -> StoredFile:
         """Store a file.
 
         Raises:
-            UploadRefused: the store did not take it.
+            UploadRefused: the store did not accept it.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that the platform did.
+    """One action of the platform.
 
     Attributes:
         name: ``ice``, ``ace``, ``pie``, ``dice``, ``upload``, ``upload transcript`` or a notification's type.
-        outcome: what came of it, in words.
-        held: whether it went as it should.
-        status: the status code of a callback's answer; ``None`` for an upload, or when no answer came.
+        outcome: the result, in words.
+        held: whether the result is the expected one.
+        status: the status code of a callback's answer; ``None`` for an upload or without an answer.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Answer:
-    """The SVAML that answered a callback, its storage credentials masked, and how many seconds that took."""
+    """The SVAML answer to a callback, with masked storage credentials, and the seconds until it arrived."""
 
     event: str
     svaml: dict[str, Any]
@@ -90,7 +91,7 @@ class Answer:
 
 @dataclass
 class PlayedCall:
-    """All that happened in a call, in order. Nothing in it is secret."""
+    """Everything that happened in a call, in order. It contains no secret."""
 
     call: IncomingCall
     steps: list[Step] = field(default_factory=list)
@@ -99,41 +100,40 @@ class PlayedCall:
 
     @property
     def svaml(self) -> dict[str, Any]:
-        """The answer to the ICE, masked; empty if there was none that is legal."""
+        """Return the masked answer to the ICE; empty if there was no legal answer."""
         return next((answer.svaml for answer in self.answers if answer.event == "ice"), {})
 
     @property
     def responses(self) -> list[tuple[str, int | None]]:
-        """Every callback that was sent, by its step's name, with the status code of the answer."""
+        """Return every callback that was sent, as its step's name and the status code of its answer."""
         return [(step.name, step.status) for step in self.steps if not step.name.startswith("upload")]
 
     @property
     def failures(self) -> list[str]:
-        """What did not go as it should, in words; empty when all did."""
+        """Return the steps that did not hold, in words."""
         return [str(step) for step in self.steps if not step.held]
 
     @property
     def held(self) -> bool:
-        """Whether every step went as it should."""
+        """Return whether every step held."""
         return not self.failures
 
 
 class Simulator:
-    """The platform, as one application with one callback URL sees it.
+    """The Sinch platform for one application with one callback URL.
 
     Args:
-        callback_url: where the callbacks go.
-        application: whose calls they are.
-        public_path: the path to sign, where it is not that of ``callback_url``.
-        endpoints: where the stores are, for emulators.
+        callback_url: the URL that gets the callbacks.
+        application: the application whose calls are played.
+        public_path: the path to sign, if it is not the path of ``callback_url``.
+        endpoints: the URLs of the stores, if they are emulators.
         transport: sends the callbacks.
-        store: takes the recordings.
-        clock: what time it is; also signed.
-        wait: sleeps for so many seconds, to hold back a delayed notification.
-        content_type: that of the callbacks; it is signed as it stands.
-        lenient: whether answers may have fields that the documents do not name. The recorder's own never have; a
-            backend behind it may.
-        first_menu: which of several menus is played first.
+        store: stores the recordings.
+        clock: returns the current time, which is signed.
+        wait: sleeps for so many seconds before a delayed notification.
+        lenient: whether answers may have fields that the documents do not name. The recorder's own answers never have
+            any; those of a backend behind it may.
+        first_menu: the menu that is played first, if there are several.
     """
 
     def __init__(
@@ -147,7 +147,6 @@ class Simulator:
         store: Store | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         wait: Callable[[float], None] = time.sleep,
-        content_type: str = "application/json",
         lenient: bool = False,
         first_menu: menu.FirstMenu = "mainMenu",
     ) -> None:
@@ -160,34 +159,31 @@ class Simulator:
         self._url = callback_url
         self._path = public_path or urlsplit(callback_url).path or "/"
         self._transport = transport or HttpTransport()
-        self._content_type = content_type
 
     def post(self, body: Body) -> Response:
         """Sign a callback and send it.
 
         Raises:
-            NoResponse: no answer came.
+            NoResponse: no answer arrived.
         """
-        content = encoded(body)
-        headers = self.application.signed_headers(
-            content, path=self._path, content_type=self._content_type, at=self.clock()
-        )
+        content = encode_body(body)
+        headers = self.application.sign_headers(content, path=self._path, content_type=_JSON, at=self.clock())
         return self._transport.send("POST", self._url, headers, content)
 
     def play(self, call: IncomingCall, disturbance: Disturbance = UNDISTURBED) -> PlayedCall:
         """Play one call from ICE to DiCE.
 
-        Nothing that the other side does raises: see ``failures`` of what is returned.
+        Failures of the other side raise no exception: see ``failures`` of the returned call.
         """
         return _Playing(self, call, disturbance).play()
 
 
 class _CallFailed(Exception):
-    """The call ends here, because a callback was not answered or not with legal SVAML."""
+    """The call ends, because a callback got no answer or an illegal one."""
 
 
 class _NotAnswered(_CallFailed):
-    """A callback got no answer, or another status than 200."""
+    """A callback got no answer, or an answer with another status than 200."""
 
 
 @dataclass(frozen=True)
@@ -203,14 +199,14 @@ class _Pending:
 
 
 class _Playing:
-    """One call while it is played."""
+    """The state of one call while it is played."""
 
     def __init__(self, platform: Simulator, call: IncomingCall, disturbance: Disturbance) -> None:
         self._platform = platform
         self._call = call
         self._disturbance = disturbance
         self._keys: Iterator[str] = iter(call.keys)
-        self._frames = audio.frames_for(call.call_id)
+        self._frames = audio.count_frames(call.call_id)
         self._recordings: list[_Recording] = []
         self._pending: list[_Pending] = []
         self._callbacks_suppressed = False
@@ -219,13 +215,13 @@ class _Playing:
     def play(self) -> PlayedCall:
         call, key, now = self._call, self._platform.application.key, self._platform.clock
         try:
-            end = self._obey("ice", self._ask("ice", call.ice(key, now())))
+            end = self._follow("ice", self._ask("ice", call.ice(key, now())))
         except _CallFailed:
             end = _FAILED
         for recording in self._recordings:
             self._finish(recording)
         if not self._callbacks_suppressed:
-            seconds = audio.seconds(self._frames)
+            seconds = audio.count_seconds(self._frames)
             self._pending.append(_Pending("dice", call.dice(key, now(), end, seconds)))
         self._deliver()
         return self._played
@@ -235,7 +231,7 @@ class _Playing:
 
     def _ask(self, event: str, body: Body) -> Svaml:
         if len(self._played.answers) >= _MAX_ANSWERS:
-            self._step(event, "the answers go round in circles", held=False)
+            self._step(event, "too many answers: they form a loop", held=False)
             raise _CallFailed
         asked = time.monotonic()
         try:
@@ -259,7 +255,7 @@ class _Playing:
     def _calling_error(self) -> Body:
         return self._call.calling_error(ILLEGAL_SVAML, "Illegal SVAML")
 
-    def _obey(self, event: str, svaml: Svaml) -> End:
+    def _follow(self, event: str, svaml: Svaml) -> End:
         for instruction in svaml.instructions:
             if not isinstance(instruction, StartRecording):
                 continue
@@ -280,7 +276,7 @@ class _Playing:
             case ConnectMxp() if not self._call.answered:
                 return End("NOANSWER", "TIMEOUT")
             case ConnectMxp() | ConnectConf() | Continue():
-                # In-app users get no ACE, not even when it is asked for. Of a conference, nobody picks up.
+                # In-app users get no ACE, even if it is requested. A conference has no callee, so it gets none either.
                 self._record(event, action)
                 return _TALKED
             case _:
@@ -306,34 +302,34 @@ class _Playing:
         try:
             svaml = self._ask("ace", self._call.ace(self._platform.application.key, now))
         except _NotAnswered:
-            return _TALKED  # The documents: an ACE without an answer connects the call.
-        return self._obey("ace", svaml)
+            return _TALKED  # According to the documents, an ACE without an answer connects the call.
+        return self._follow("ace", svaml)
 
     def _run_menu(self, event: str, action: RunMenu) -> End:
         if self._call.in_app:
             self._step(event, "runMenu for an in-app caller: there is no PIE", held=False)
             return _TALKED
-        result = menu.run(action, self._keys, self._platform.first_menu)
+        result = menu.play_menus(action, self._keys, self._platform.first_menu)
         now = self._platform.clock()
         svaml = self._ask("pie", self._call.pie(self._platform.application.key, now, result))
-        return _TALKED if result["type"] == "hangup" else self._obey("pie", svaml)
+        return _TALKED if result["type"] == "hangup" else self._follow("pie", svaml)
 
     def _finish(self, recording: _Recording) -> None:
-        """Store a recording, and see to the notifications about it.
+        """Store a recording and prepare the notifications about it.
 
-        Everything is stored before anything is sent, so that any order of the notifications is possible; the
-        documents promise no more than that what is announced as available is there.
+        All files are stored before the first notification is sent, so the notifications can have any order. The
+        documents promise only that a file is there when it is announced as available.
         """
         options = recording.options
         self._notify("recording_finished", recording)
         url = self._file_url(options)
-        content = b"" if self._disturbance.empty_file else audio.silence(options.format, self._frames)
-        if not self._upload("upload", url, options, content, audio.content_type(options.format)):
-            return  # The documents know no notification of a failed upload: nothing more is heard of it.
+        content = b"" if self._disturbance.empty_file else audio.make_silence(options.format, self._frames)
+        if not self._upload("upload", url, options, content, audio.find_content_type(options.format)):
+            return  # The documents describe no notification of a failed upload, so no other notification follows.
         self._notify("recording_available", recording, destination=url)
         if options.transcription_options and options.transcription_options.enabled:
             transcript = f"{url.removesuffix('.' + options.format)}-transcript.json"
-            if self._upload("upload transcript", transcript, options, _transcript(), "application/json"):
+            if self._upload("upload transcript", transcript, options, _make_transcript(), "application/json"):
                 self._notify("transcription_available", recording, destination=transcript)
 
     def _notify(self, kind: str, recording: _Recording, **fields: str) -> None:
@@ -342,7 +338,7 @@ class _Playing:
             self._pending.append(_Pending(kind, body))
 
     def _file_url(self, options: RecordingOptions) -> str:
-        """Return where the file goes. Where the answer names a folder, the platform names the file itself."""
+        """Return the file's URL. If the answer names only a folder, the platform chooses the file's name."""
         url = options.destination_url
         path = url.partition("://")[2]
         folders = 2 if url.startswith("azure:") else 1
@@ -355,7 +351,7 @@ class _Playing:
     def _upload(self, name: str, url: str, options: RecordingOptions, content: bytes, content_type: str) -> bool:
         credentials = options.credentials
         if self._disturbance.wrong_storage_key:
-            credentials = SecretStr(with_wrong_key(credentials.get_secret_value()))
+            credentials = SecretStr(replace_key(credentials.get_secret_value()))
         try:
             stored = self._platform.store.put(url, credentials, content, content_type)
         except UploadRefused as error:
@@ -367,20 +363,20 @@ class _Playing:
 
     def _deliver(self) -> None:
         waited = 0.0
-        for pending in sorted(self._pending, key=lambda each: self._disturbance.turn(each.name)):
-            delivery = self._disturbance.delivery(pending.name)
+        for pending in sorted(self._pending, key=lambda each: self._disturbance.sort_key(each.name)):
+            delivery = self._disturbance.find_delivery(pending.name)
             if delivery.delay > waited:
                 self._platform.wait(delivery.delay - waited)
                 waited = delivery.delay
             if delivery.in_parallel and delivery.times > 1:
                 with ThreadPoolExecutor(delivery.times) as pool:
-                    results = list(pool.map(lambda _, body=pending.body: self._sent(body), range(delivery.times)))
+                    results = list(pool.map(lambda _, body=pending.body: self._send(body), range(delivery.times)))
             else:
-                results = [self._sent(pending.body) for _ in range(delivery.times)]
+                results = [self._send(pending.body) for _ in range(delivery.times)]
             for status, outcome in results:
                 self._step(pending.name, outcome, held=status == 200, status=status)
 
-    def _sent(self, body: Mapping[str, Any]) -> tuple[int | None, str]:
+    def _send(self, body: Mapping[str, Any]) -> tuple[int | None, str]:
         try:
             status = self._platform.post(dict(body)).status
         except NoResponse as error:
@@ -388,7 +384,7 @@ class _Playing:
         return status, f"answered {status}"
 
 
-def _transcript() -> bytes:
+def _make_transcript() -> bytes:
     lines = [
         {"timestamp": 0.4, "speakerLabel": "Speaker 1", "text": "Good morning."},
         {"timestamp": 0.9, "speakerLabel": "Speaker 2", "text": "Good morning to you."},

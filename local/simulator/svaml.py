@@ -1,8 +1,8 @@
-"""SVAML as the platform reads it: strictly, by the vendor's own table of what each callback may be answered.
+"""Reads SVAML answers as strictly as the platform: each callback has a list of allowed instructions and actions.
 
-Written from the vendor's documents (https://developers.sinch.com/docs/voice/api-reference/svaml) and shares
-nothing with the code that writes the answers, so that neither can hide a mistake of the other. One thing is
-stricter than the documents: a field that they do not name is illegal here, unless ``read`` is told otherwise.
+It is written from Sinch's documents (https://developers.sinch.com/docs/voice/api-reference/svaml) and shares no code
+with the recorder, so that neither can hide a mistake of the other. It is stricter than the documents in one point: a
+field that they do not name is illegal, unless ``read`` is lenient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALLOWED_ACTIONS: Mapping[str, frozenset[str]] = {
     "ace": frozenset({"hangup", "continue", "connectConf", "runMenu"}),
     "pie": frozenset({"hangup", "continue", "connectPstn", "connectConf", "connectSip", "runMenu"}),
 }
-"""The actions that may answer each callback."""
+"""The actions that Sinch allows in the answer to each callback."""
 
 _ANYWHERE = frozenset({"say", "playFiles", "setCookie", "startRecording", "stopRecording"})
 
@@ -34,11 +34,11 @@ ALLOWED_INSTRUCTIONS: Mapping[str, frozenset[str]] = {
     "ace": _ANYWHERE,
     "pie": _ANYWHERE | {"sendDtmf"},
 }
-"""The instructions that may come before the action in the answer to each callback."""
+"""The instructions that Sinch allows in the answer to each callback."""
 
 
 class IllegalSvaml(Exception):
-    """The platform would refuse the answer; the text says why and quotes no value."""
+    """The platform refuses the answer; the text says why and quotes no value."""
 
 
 class _Part(BaseModel):
@@ -53,7 +53,7 @@ class TranscriptionOptions(_Part):
 
 
 class RecordingOptions(_Part):
-    """Where a recording goes. The documents name no format but mp3 for this API; wav is that of API v2."""
+    """Where and how a recording is stored. The documents of this API name mp3 only; wav is a format of API v2."""
 
     destination_url: str = Field(alias="destinationUrl", pattern=r"^(s3|gs|azure)://[^/]+")
     credentials: SecretStr = Field(min_length=1)
@@ -120,7 +120,7 @@ class _ConferenceDtmfOptions(_Part):
 
 MaxDuration = Annotated[int | None, Field(alias="maxDuration", ge=1, le=14400)]
 Moh = Literal["ring", "music1", "music2", "music3"]
-# The documents and the Node SDK write callHeaders, the Java and .NET SDKs callheaders.
+# The documents and the Node SDK spell it callHeaders, the Java and .NET SDKs callheaders.
 Headers = Annotated[
     tuple[_Header, ...], Field(validation_alias=AliasChoices("callHeaders", "callheaders"), strict=False)
 ]
@@ -150,7 +150,7 @@ class ConnectPstn(Recordable):
 
 
 class ConnectConf(Recordable):
-    """Connect to a conference. A recording that it asks for is the conference's."""
+    """Connect to a conference. Its ``record`` records the conference, not the call."""
 
     conference_id: str = Field(alias="conferenceId", min_length=1, max_length=64)
     conference_dtmf_options: _ConferenceDtmfOptions | None = Field(None, alias="conferenceDtmfOptions")
@@ -181,7 +181,7 @@ class ConnectStream(_Named):
 
 
 class Continue(Recordable):
-    """Go on with the call as it is."""
+    """Continue the call as it is."""
 
 
 class Hangup(_Named):
@@ -198,7 +198,7 @@ class Park(_Named):
 
 
 class MenuOption(_Part):
-    """What a key does: ``return(value)`` ends the menu, ``menu(id)`` goes to another."""
+    """The action of a key: ``return(value)`` ends the menu, ``menu(id)`` plays another menu."""
 
     dtmf: str
     action: str = Field(pattern=r"^(return(\([^()]*\))?|menu\([^()]+\))$")
@@ -218,7 +218,7 @@ class Menu(_Part):
 
 
 class RunMenu(_Named):
-    """Play menus to the caller; the answer comes as a PIE."""
+    """Play menus to the caller; a PIE reports the input."""
 
     barge: bool | None = None
     locale: str | None = None
@@ -228,10 +228,10 @@ class RunMenu(_Named):
 
     @field_validator("menus")
     @classmethod
-    def _has_main(cls, menus: tuple[Menu, ...]) -> tuple[Menu, ...]:
+    def _check_menus(cls, menus: tuple[Menu, ...]) -> tuple[Menu, ...]:
         ids = [menu.id for menu in menus]
         if "main" not in ids or len(set(ids)) < len(ids):
-            raise ValueError("menu ids differ, and one of them is main")
+            raise ValueError("menu ids must differ, and one of them must be main")
         targets = {
             target[1]
             for menu in menus
@@ -239,12 +239,12 @@ class RunMenu(_Named):
             if (target := re.fullmatch(r"menu\((.+)\)", option.action))
         }
         if not targets <= set(ids):
-            raise ValueError("an option goes to a menu that is not there")
+            raise ValueError("an option names a menu that does not exist")
         return menus
 
 
 class StartRecording(_Named):
-    """Record this leg from here on."""
+    """Record this leg of the call from now on."""
 
     options: RecordingOptions
 
@@ -265,7 +265,7 @@ class _SetCookie(_Named):
 
     @field_validator("value")
     @classmethod
-    def _fits(cls, value: str) -> str:
+    def _check_size(cls, value: str) -> str:
         if len(value.encode()) > 1024:
             raise ValueError("cookies take 1024 bytes at most")
         return value
@@ -306,7 +306,7 @@ _INSTRUCTIONS: Mapping[str, type[Instruction]] = {
 
 @dataclass(frozen=True)
 class Svaml:
-    """A legal answer. ``masked`` is its JSON with the storage credentials masked, for people to read."""
+    """A legal answer. ``masked`` is its JSON with masked storage credentials."""
 
     instructions: tuple[Instruction, ...]
     action: Action
@@ -314,18 +314,18 @@ class Svaml:
 
 
 def read(event: str, body: bytes, *, lenient: bool = False) -> Svaml:
-    """Read the answer to ``ice``, ``ace`` or ``pie``.
+    """Read the answer to an ``ice``, ``ace`` or ``pie``.
 
     Args:
-        event: what was answered.
+        event: the callback's event.
         body: the answer.
-        lenient: whether fields that the documents do not name are passed over.
+        lenient: whether fields that the documents do not name are ignored.
 
     Raises:
-        IllegalSvaml: it is no JSON object, or not allowed as an answer to that callback.
+        IllegalSvaml: the answer is not a JSON object, or Sinch does not allow it for that callback.
     """
     try:
-        document = json.loads(body, object_pairs_hook=_object)
+        document = json.loads(body, object_pairs_hook=_parse_object)
     except ValueError:
         raise IllegalSvaml("the answer is not JSON") from None
     if not isinstance(document, dict) or not (lenient or document.keys() <= {"instructions", "action"}):
@@ -336,23 +336,25 @@ def read(event: str, body: bytes, *, lenient: bool = False) -> Svaml:
     extra: ExtraValues = "ignore" if lenient else "forbid"
     return Svaml(
         instructions=tuple(
-            _part(each, _INSTRUCTIONS, ALLOWED_INSTRUCTIONS[event], event, extra) for each in instructions
+            _parse_part(each, _INSTRUCTIONS, ALLOWED_INSTRUCTIONS[event], event, extra) for each in instructions
         ),
-        action=_part(document.get("action"), _ACTIONS, ALLOWED_ACTIONS[event], event, extra),
-        masked=_masked(document),
+        action=_parse_part(document.get("action"), _ACTIONS, ALLOWED_ACTIONS[event], event, extra),
+        masked=_mask(document),
     )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        raise IllegalSvaml("a field is there twice")
+        raise IllegalSvaml("a field is repeated")
     return document
 
 
-def _part(part: Any, models: Mapping[str, type[_T]], allowed: frozenset[str], event: str, extra: ExtraValues) -> _T:
+def _parse_part(
+    part: Any, models: Mapping[str, type[_T]], allowed: frozenset[str], event: str, extra: ExtraValues
+) -> _T:
     name = part.get("name") if isinstance(part, dict) else None
-    # The documents write connectMXP, connectMxp and ConnectPstn interchangeably.
+    # The documents use connectMXP, connectMxp and ConnectPstn interchangeably.
     known = {known.lower(): known for known in models}.get(name.lower()) if isinstance(name, str) else None
     if known is None:
         raise IllegalSvaml("an action or instruction has no known name")
@@ -366,9 +368,9 @@ def _part(part: Any, models: Mapping[str, type[_T]], allowed: frozenset[str], ev
         raise IllegalSvaml(f"{place}: {first['msg']}") from None
 
 
-def _masked(value: Any) -> Any:
+def _mask(value: Any) -> Any:
     if isinstance(value, list):
-        return [_masked(each) for each in value]
+        return [_mask(each) for each in value]
     if isinstance(value, dict):
-        return {name: MASK if name == "credentials" else _masked(each) for name, each in value.items()}
+        return {name: MASK if name == "credentials" else _mask(each) for name, each in value.items()}
     return value

@@ -13,14 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from call_recorder.adapters.dynamodb_items import from_item
-from call_recorder.facts.call_details import (
-    AwaitedAnswer,
-    CallEnd,
-    CallStart,
-    Consent,
-    Notification,
-    RecordingRequest,
-)
+from call_recorder.facts.call_details import AwaitedAnswer, CallEnd, CallStart, Consent, Notification, RecordingRequest
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -31,10 +24,7 @@ from call_recorder.facts.facts import (
     TranscriptionAvailableFact,
     UploaderKeyChangedFact,
 )
-from call_recorder.facts.messages import (
-    QueueMessage,
-    write_message,
-)
+from call_recorder.facts.messages import QueueMessage, write_message
 from call_recorder.facts.model import Model
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.recording import Recording

@@ -16,17 +16,9 @@ from typing import Any
 import pytest
 
 from benchmarks import aws
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.answering.registered_applications import MAX_MISSES
-from call_recorder.facts import (
-    call_details,
-    facts,
-    messages,
-)
+from call_recorder.facts import call_details, facts, messages
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
 

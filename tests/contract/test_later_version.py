@@ -18,10 +18,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from call_recorder.adapters.dynamodb_items import (
-    from_item,
-    to_item,
-)
+from call_recorder.adapters.dynamodb_items import from_item, to_item
 from call_recorder.facts.call_details import CallEnd
 from call_recorder.facts.facts import CallEndedFact
 from call_recorder.facts.messages import read_message

@@ -5,10 +5,7 @@ from typing import Any
 
 import pytest
 
-from call_recorder.sinch.svaml import (
-    RecordingOptions,
-    Svaml,
-)
+from call_recorder.sinch.svaml import RecordingOptions, Svaml
 from tests import sinch
 from tests.fakes import RECORD_ALL, STORAGE_CREDENTIALS, Front, application
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from local.aws import Aws
-from local.dynamodb_local import dynamodb_local
-from local.emulator import emulator, free_port
+from local.dynamodb_local import run_dynamodb_local
+from local.emulator import find_free_port, run_emulator
 from local.stack import STATE
 from tests.faults.injection import MATRIX
 from tests.faults.tables import BoundedTables, RealTables, client_of
@@ -57,14 +57,14 @@ def dynamodb() -> Iterator[str | None]:
     if not ON_DYNAMODB_LOCAL:
         yield None
         return
-    with dynamodb_local(STATE / "faults") as endpoint:
+    with run_dynamodb_local(STATE / "faults") as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
 def aws(dynamodb: str | None) -> Iterator[Aws]:
     """An AWS on this machine, as its administrator."""
-    with emulator(free_port(), STATE / "faults") as endpoint:
+    with run_emulator(find_free_port(), STATE / "faults") as endpoint:
         yield Aws(endpoint, dynamodb=dynamodb)
 
 

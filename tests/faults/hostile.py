@@ -26,10 +26,7 @@ from call_recorder.facts.call_details import (
     RecordingRequest,
     WithdrawnAnswer,
 )
-from call_recorder.facts.commands import (
-    CheckLocation,
-    CheckRecording,
-)
+from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import (
     AnswerRefusedFact,
     CallDecidedFact,
@@ -42,10 +39,7 @@ from call_recorder.facts.facts import (
     TranscriptionAvailableFact,
     UploaderKeyChangedFact,
 )
-from call_recorder.facts.messages import (
-    QueueMessage,
-    write_message,
-)
+from call_recorder.facts.messages import QueueMessage, write_message
 from call_recorder.facts.storage_urls import location_of
 from tests import sinch
 from tests.fakes import BUCKET

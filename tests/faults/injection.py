@@ -25,11 +25,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
 
 from call_recorder.adapters import boto_clients
-from call_recorder.adapters.aws_api.client import (
-    Deadline,
-    ServiceClient,
-    ssl_context,
-)
+from call_recorder.adapters.aws_api.client import Deadline, ServiceClient, ssl_context
 from call_recorder.adapters.aws_api.sigv4 import Credentials
 from call_recorder.adapters.limits import MAX_IDLE
 

@@ -13,10 +13,7 @@ import boto3
 from botocore.config import Config
 
 from call_recorder.adapters.dynamodb_items import to_item
-from call_recorder.adapters.dynamodb_waiting_index import (
-    INDEX,
-    WaitingIndex,
-)
+from call_recorder.adapters.dynamodb_waiting_index import INDEX, WaitingIndex
 from call_recorder.facts.errors import TableUnavailable
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.functions.watchdog import Watchdog

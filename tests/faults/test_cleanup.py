@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from call_recorder.adapters.iam_keys import NEWEST
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from tests import sinch
 from tests.cloudformation import CloudFormation, cloudformation
 from tests.faults.conftest import FULL

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder.adapters.limits import (
-    BACKGROUND,
-    FACT,
-)
+from call_recorder.adapters.limits import BACKGROUND, FACT
 from call_recorder.answering.parameter_names import CREDENTIALS
 from call_recorder.answering.registered_applications import MAX_MISSES
 from tests import sinch

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.emulator import ROOT
-from local.waiting import until
+from local.waiting import wait_until
 from tests.faults.conftest import ON_DYNAMODB_LOCAL
 from tests.faults.tables import (
     MAX_DIGITS,
@@ -134,7 +134,7 @@ def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     os.kill(owner.pid, signal.SIGKILL)
     owner.communicate()
 
-    until("it is gone", lambda: not listens(port), within=15)
+    wait_until("it is gone", lambda: not listens(port), within=15)
 
 
 def listens(port: int) -> bool:

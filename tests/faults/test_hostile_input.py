@@ -18,29 +18,14 @@ import pytest
 from call_recorder.adapters.eventbridge import RecordingsBus
 from call_recorder.adapters.operations import CallFailed
 from call_recorder.answering.consent import MenuTicket
-from call_recorder.facts.commands import (
-    CheckLocation,
-    CheckRecording,
-)
-from call_recorder.facts.facts import (
-    CallDecidedFact,
-    Fact,
-    ObjectStoredFact,
-    UploaderKeyChangedFact,
-)
+from call_recorder.facts.commands import CheckLocation, CheckRecording
+from call_recorder.facts.facts import CallDecidedFact, Fact, ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.identifiers import unescape
-from call_recorder.facts.messages import (
-    QueueMessage,
-    write_message,
-)
+from call_recorder.facts.messages import QueueMessage, write_message
 from call_recorder.facts.storage_urls import location_of
 from call_recorder.functions.notify import FactBatchHandler
 from call_recorder.functions.telemetry import Telemetry
-from call_recorder.sinch.callbacks import (
-    IceCallback,
-    MalformedCallback,
-    parse,
-)
+from call_recorder.sinch.callbacks import IceCallback, MalformedCallback, parse
 from call_recorder.tracking import published_events
 from call_recorder.tracking.attribution import item_names_to_load
 from call_recorder.tracking.fact_processor import StoredItems

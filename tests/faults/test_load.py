@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from local.backend import backend
-from local.demo import applications
-from local.emulator import emulator, free_port
+from local.backend import run_backend
+from local.demo import make_applications
+from local.emulator import find_free_port, run_emulator
 from local.simulator import phone_to_number
 from local.stack import STATE, build, deploy
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
-from local.waiting import until
+from local.waiting import wait_until
 from tests.faults.conftest import FULL
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ KINDS: Final = ("Recording Requested", "Recording Finished", "Recording Availabl
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     state = STATE / "load"
-    with backend(state) as team, emulator(free_port(), state, trusted=team.certificate) as endpoint:
-        deployed = deploy(build(state), endpoint, state, applications(team.application, team.url))
+    with run_backend(state) as team, run_emulator(find_free_port(), state, trusted=team.certificate) as endpoint:
+        deployed = deploy(build(state), endpoint, state, make_applications(team.application, team.url))
         HttpTransport(60).send("POST", deployed.callback_url, {}, b"{}")
         yield deployed
 
@@ -64,7 +64,7 @@ def test_every_call_under_load_ends_available_and_is_announced_once(
         kinds.update(event["detail-type"] for name in names for event in subscriber.events(name))
         return all(kinds[kind] >= len(names) for kind in KINDS)
 
-    until("every call is announced", all_announced, within=WITHIN)
+    wait_until("every call is announced", all_announced, within=WITHIN)
     statuses = Counter((stack.item(name) or {}).get("status") for name in names)
     answered = Counter(status for call in played for _, status in call.responses)
     waits = [answer.seconds for call in played for answer in call.answers if answer.event == "ice"]

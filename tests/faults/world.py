@@ -19,17 +19,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from call_recorder.adapters.connections import Connections
-from call_recorder.answering.parameter_names import (
-    PROFILE,
-    SECRETS,
-)
-from call_recorder.functions import (
-    callback,
-    cleanup,
-    notify,
-    rotation,
-    watchdog,
-)
+from call_recorder.answering.parameter_names import PROFILE, SECRETS
+from call_recorder.functions import callback, cleanup, notify, rotation, watchdog
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch

@@ -13,14 +13,14 @@ import pytest
 
 from call_recorder.answering.parameter_names import PARAMETERS as APPLICATION_PARAMETERS
 from local import demo
-from local.backend import backend
-from local.demo import applications
-from local.emulator import emulator, free_port
-from local.gaps import evaluable
+from local.backend import run_backend
+from local.demo import make_applications
+from local.emulator import find_free_port, run_emulator
+from local.gaps import make_evaluable
 from local.stack import STATE, build, deploy, put_application, set_up
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
-from local.waiting import until
+from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,15 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def team() -> Iterator[Backend]:
     """The backend that one of the applications has behind the recorder."""
-    with backend(STATE_OF_TESTS) as team:
+    with run_backend(STATE_OF_TESTS) as team:
         yield team
 
 
 @pytest.fixture(scope="session")
 def stack(team: Backend) -> Iterator[LocalStack]:
     """The deployed stack with its demonstration. It is shared, so tests tell their calls by call id."""
-    with emulator(free_port(), STATE_OF_TESTS, trusted=team.certificate) as endpoint:
-        demonstration = applications(team.application, team.url)
+    with run_emulator(find_free_port(), STATE_OF_TESTS, trusted=team.certificate) as endpoint:
+        demonstration = make_applications(team.application, team.url)
         deployed = deploy(build(STATE_OF_TESTS), endpoint, STATE_OF_TESTS, demonstration, parameters=PARAMETERS)
         start(deployed)
         yield deployed
@@ -93,7 +93,7 @@ def deploy_another(stack: LocalStack, name: str, application: DemoApplication, *
         assert "ROLLBACK" not in made["StackStatus"], made.get("StackStatusReason")
         return made["StackStatus"] == "CREATE_COMPLETE"
 
-    until(f"the stack {name} is made", done, within=COLD_START_SECONDS)
+    wait_until(f"the stack {name} is made", done, within=COLD_START_SECONDS)
     return set_up(stack.aws_endpoint, name, [application])
 
 
@@ -146,7 +146,7 @@ def role_without(stack: LocalStack, function: str, action: str, resource: str = 
 def new_application(stack: LocalStack, credentials: str = "") -> Iterator[Simulator]:
     """Give the stack one more application while the block runs."""
     simulator = stack.simulator()
-    simulator.application = demo.new_application(f"new-{uuid4()}")
+    simulator.application = demo.make_application(f"new-{uuid4()}")
     key, secret = simulator.application.key, simulator.application.secret.get_secret_value()
     put_application(stack, key, secret, profile=demo.DEMO_PROFILE, credentials=credentials)
     try:
@@ -179,7 +179,7 @@ def new_environments(stack: LocalStack, **variables: str) -> Iterator[None]:
 
 def denial(action: str, resource: str = "*") -> str:
     """Return a policy that denies an action, and that the emulator can evaluate."""
-    statement = evaluable({"Effect": "Deny", "Action": action, "Resource": resource})
+    statement = make_evaluable({"Effect": "Deny", "Action": action, "Resource": resource})
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 

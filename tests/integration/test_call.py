@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.simulator import app_to_app, phone_to_number
-from local.waiting import until
+from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from local.aws import Aws
@@ -50,7 +50,7 @@ def test_a_calling_error_is_on_the_item_of_its_call(simulator: Simulator, stack:
     call = app_to_app("alice")
 
     assert simulator.post(call.calling_error(40001, "Illegal SVAML")).status == 200
-    item = until("the calling error is kept", lambda: stack.item(call.call_id), within=WITHIN)
+    item = wait_until("the calling error is kept", lambda: stack.item(call.call_id), within=WITHIN)
 
     error = item["callingErrors"][call.call_id]
     assert (error["code"], error["message"], error["user"]) == ("40001", "Illegal SVAML", call.user)

@@ -12,7 +12,7 @@ import pytest
 from call_recorder.facts.facts import RecordingAvailableFact
 from call_recorder.facts.messages import write_message
 from local.emulator import ADMINISTRATOR
-from local.waiting import until
+from local.waiting import wait_until
 from tests.integration.conftest import role_without
 from tools import dead_letters
 
@@ -72,7 +72,7 @@ def test_facts_that_were_given_up_on_are_listed_with_the_reason_and_put_back(
     with giving_up_soon(stack), role_without(stack, "NotifyFunction", "dynamodb:PutItem"):
         for body in (write_message(fact), "not json"):
             stack.aws.sqs.send_message(QueueUrl=stack.outputs["RecordingQueueUrl"], MessageBody=body)
-        letters = until("both are given up on", lambda: given_up(2), within=WITHIN)
+        letters = wait_until("both are given up on", lambda: given_up(2), within=WITHIN)
 
     assert letters[CALL]["fact"] == "recording-available"
     assert letters[CALL]["why"].startswith("PutItem: AccessDenied")
@@ -82,5 +82,5 @@ def test_facts_that_were_given_up_on_are_listed_with_the_reason_and_put_back(
     with giving_up_soon(stack):
         assert command("--put-back")["putBack"] == 2
         stack.wait_for_item(CALL, "available", within=WITHIN)
-        assert list(until("only the other is given up on", lambda: given_up(1), within=WITHIN)) == [""]
+        assert list(wait_until("only the other is given up on", lambda: given_up(1), within=WITHIN)) == [""]
     stack.aws.sqs.purge_queue(QueueUrl=stack.outputs["RecordingDeadLetterQueueUrl"])

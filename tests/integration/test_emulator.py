@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local.emulator import LocalError, answers, emulator, free_port
+from local.emulator import LocalError, find_free_port, is_up, run_emulator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +23,14 @@ def test_a_port_in_use_is_told_in_a_sentence_that_names_another(stack: LocalStac
         pytest.raises(
             LocalError, match=rf"^Port {port} is in use: .* AWS_PORT, for example `make run AWS_PORT=\d+`\.$"
         ),
-        emulator(port, tmp_path),
+        run_emulator(port, tmp_path),
     ):
         pass
 
 
 def test_an_emulator_ends_with_its_block_and_leaves_nothing_but_its_log(tmp_path: Path) -> None:
-    with emulator(free_port(), tmp_path) as endpoint:
-        assert answers(endpoint)
+    with run_emulator(find_free_port(), tmp_path) as endpoint:
+        assert is_up(endpoint)
 
-    assert not answers(endpoint)
+    assert not is_up(endpoint)
     assert [path.name for path in tmp_path.iterdir()] == ["emulator.log"]

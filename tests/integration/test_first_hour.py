@@ -21,11 +21,11 @@ from local.emulator import (
     REGION,
     ROOT,
     LocalError,
-    answers,
-    emulator,
-    endpoint_of,
-    free_port,
-    only_one,
+    find_free_port,
+    get_endpoint,
+    is_up,
+    lock_port,
+    run_emulator,
     stop_left_over,
 )
 from tools.play_call import CUSTOM
@@ -81,7 +81,7 @@ def test_the_commands_of_the_readme_record_calls_and_deliver_their_events(
     secret = base64.b64encode(b"the secret of an application").decode()
     access_key, secret_key = ADMINISTRATOR
 
-    with emulator(free_port(), tmp_path / "emulator") as endpoint:
+    with run_emulator(find_free_port(), tmp_path / "emulator") as endpoint:
         done = subprocess.run(  # noqa: S603 - the README's own commands
             ["bash", "-eu", "-c", "\n".join(script)],  # noqa: S607 - the shell of whoever follows it
             cwd=clone,
@@ -175,7 +175,7 @@ def test_two_stacks_of_one_clone_start_at_once_and_live_side_by_side(clone: Path
             check=False,
         )
 
-    one, other = free_port(), free_port()
+    one, other = find_free_port(), find_free_port()
     shutil.rmtree(clone / ".local", ignore_errors=True)
     with made("run", one, clone) as first:
         with made("run", other, clone) as second:
@@ -215,7 +215,7 @@ with only_one(port, state), emulator(port, state):
 
 
 def test_an_emulator_that_a_killed_run_left_behind_is_stopped_by_the_next(tmp_path: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     with subprocess.Popen(  # noqa: S603 - this interpreter
         [sys.executable, "-c", KILLED, str(port), str(tmp_path)],
         cwd=ROOT,
@@ -227,17 +227,17 @@ def test_an_emulator_that_a_killed_run_left_behind_is_stopped_by_the_next(tmp_pa
         assert run.stdout.readline() == "up\n"
         with (
             pytest.raises(LocalError, match=f"A `make run` of this clone is up on port {port}"),
-            only_one(port, tmp_path),
+            lock_port(port, tmp_path),
         ):
             pass
         run.kill()
         run.wait()
-    assert answers(endpoint_of(port))
+    assert is_up(get_endpoint(port))
 
-    with only_one(port, tmp_path):
+    with lock_port(port, tmp_path):
         pid = stop_left_over(tmp_path)
-        with emulator(port, tmp_path) as endpoint:
-            assert answers(endpoint)
+        with run_emulator(port, tmp_path) as endpoint:
+            assert is_up(endpoint)
 
     assert pid
     assert not [path.name for path in tmp_path.iterdir() if path.is_dir()]

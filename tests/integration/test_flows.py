@@ -21,12 +21,12 @@ from call_recorder.answering.parameter_names import CREDENTIALS
 from local import demo
 from local.commands import main
 from local.emulator import ROOT
-from local.flows import EVENTS, FLOWS, MENU_FLOWS, Flow, hold, play, wait_until_settled
+from local.flows import EVENTS, FLOWS, MENU_FLOWS, Flow, check_flow, play, wait_until_settled
 from local.progress import Progress
-from local.simulator import NOTIFICATIONS, Disturbance, HttpTransport, app_to_conference, dropped, phone_to_number
+from local.simulator import NOTIFICATIONS, Disturbance, HttpTransport, app_to_conference, drop, phone_to_number
 from local.simulator.calls import CALLER_NUMBER, End
 from local.stack import put_application
-from local.waiting import until
+from local.waiting import wait_until
 from tests.integration.conftest import COLD_START_SECONDS, parameter, queued, role_without
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def held_back(stack: LocalStack) -> Iterator[PlayedCall]:
     stack.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": str(TRIED_AGAIN_AFTER)})
     with role_without(stack, "NotifyFunction", "events:PutEvents"):
         played = play(FLOWS["announcement"], stack)
-        until("all is on the item", lambda: complete(stack, played.call.call_id), within=WITHIN)
+        wait_until("all is on the item", lambda: complete(stack, played.call.call_id), within=WITHIN)
     yield played
     stack.aws.sqs.set_queue_attributes(QueueUrl=queue, Attributes=usual)
 
@@ -85,7 +85,7 @@ EITHER_WAY: list[tuple[Flow, FirstMenu]] = [
 def test_a_flow_goes_as_it_should(flow: Flow, first_menu: FirstMenu, stack: LocalStack, subscriber: Subscriber) -> None:
     played = play(flow, stack, first_menu=first_menu)
 
-    hold(flow, played, stack, subscriber, Progress(), within=WITHIN)
+    check_flow(flow, played, stack, subscriber, Progress(), within=WITHIN)
 
     log = "\n".join(stack.function_log())
     assert played.call.call_id in log
@@ -105,7 +105,7 @@ def test_a_later_answer_of_the_same_call_takes_back_that_its_answer_is_awaited(s
     assert "recordingOptions" not in answer(call.ice(demo.DEMO, datetime.now(UTC)))
     assert "recordingOptions" not in answer(unrecorded.ice(demo.DEMO, datetime.now(UTC)))
     assert "startRecording" not in answer(call.ace(demo.DEMO, datetime.now(UTC)))
-    until(
+    wait_until(
         "the item says that it is taken back",
         lambda: call.call_id in (stack.item(call.call_id) or {}).get("withdrawn", {}),
         within=WITHIN,
@@ -128,10 +128,10 @@ def test_the_backend_gets_every_callback_signed_for_it_and_one_that_was_late_goe
 ) -> None:
     in_time, late = (play(FLOWS[name], stack) for name in ("upstream", "upstream-late"))
 
-    heard = team.of_call(in_time.call.call_id)
+    heard = team.select_call(in_time.call.call_id)
     assert [each.event for each in heard] == ["ice", "ace", "notify", "notify", "notify", "dice"]
     assert {each.status for each in heard} == {200}
-    assert [each.status for each in team.of_call(late.call.call_id)] == [None, 200, 200, 200, 200, 200]
+    assert [each.status for each in team.select_call(late.call.call_id)] == [None, 200, 200, 200, 200, 200]
 
 
 @pytest.mark.parametrize("authorization", [None, "application demo-with-backend:c2lnbmVk", "Basic eDp5"])
@@ -148,7 +148,7 @@ def test_the_backend_refuses_what_is_not_signed_for_it(team: Backend, authorizat
 @pytest.fixture(scope="module")
 def another(stack: LocalStack) -> Simulator:
     """Sinch, as a second application sees it that records everything too."""
-    application = demo.new_application(ANOTHER)
+    application = demo.make_application(ANOTHER)
     credentials = parameter(stack, demo.DEMO, CREDENTIALS)
     secret = application.secret.get_secret_value()
     put_application(stack, ANOTHER, secret, profile=demo.DEMO_PROFILE, credentials=credentials)
@@ -197,11 +197,11 @@ def test_what_names_a_conference_beside_its_call_and_overtakes_the_decision_is_o
     call = replace(call, conference_beside=conference or "a-room")
     early = call.notify("recording_finished", conference_id=conference)
     assert simulator.post(early).status == 200
-    until("it is held", lambda: "held" in (stack.item(call.call_id) or {}), within=WITHIN)
+    wait_until("it is held", lambda: "held" in (stack.item(call.call_id) or {}), within=WITHIN)
     subscriber.poll()
     assert subscriber.events(call.call_id) == []
 
-    played = simulator.play(call, Disturbance(dropped("recording_finished")))
+    played = simulator.play(call, Disturbance(drop("recording_finished")))
 
     name = conference or call.call_id
     events = subscriber.wait_for(name, EVENTS, within=WITHIN)
@@ -238,7 +238,7 @@ def test_a_notification_that_comes_fifty_times_among_the_others_makes_one_item_a
 ) -> None:
     # Each that is under way at the same time starts a function of its own, which takes a busy machine its time.
     simulator = stack.simulator(transport=HttpTransport(COLD_START_SECONDS))
-    played = simulator.play(phone_to_number(demo.ROUTED_NUMBER), Disturbance(dropped(*NOTIFICATIONS, "dice")))
+    played = simulator.play(phone_to_number(demo.ROUTED_NUMBER), Disturbance(drop(*NOTIFICATIONS, "dice")))
     call, (recording, transcript) = played.call, played.uploads
     bodies = [
         *[call.notify("recording_available", destination=recording.url)] * DUPLICATES,
@@ -253,7 +253,7 @@ def test_a_notification_that_comes_fifty_times_among_the_others_makes_one_item_a
 
     assert statuses == {200}
     item = wait_until_settled(call.call_id, EVENTS, stack, within=WITHIN)
-    until("the queue is empty", lambda: queued(stack) == 0, within=WITHIN)
+    wait_until("the queue is empty", lambda: queued(stack) == 0, within=WITHIN)
     subscriber.poll()
     events = subscriber.events(call.call_id)
     assert sorted(event["detail-type"] for event in events) == sorted(EVENTS)

@@ -20,23 +20,15 @@ from pydantic import SecretStr
 from call_recorder.adapters.iam_keys import NEWEST
 from call_recorder.answering.parameter_names import CREDENTIALS
 from call_recorder.answering.registered_applications import MAX_MISSES
-from call_recorder.facts.call_details import (
-    AwaitedAnswer,
-    CallStart,
-    RecordingRequest,
-)
-from call_recorder.facts.facts import (
-    CallDecidedFact,
-    Fact,
-    RecordingAvailableFact,
-)
+from call_recorder.facts.call_details import AwaitedAnswer, CallStart, RecordingRequest
+from call_recorder.facts.facts import CallDecidedFact, Fact, RecordingAvailableFact
 from call_recorder.facts.messages import write_message
 from local import demo
 from local.emulator import REGION
 from local.simulator import app_to_app, phone_to_number
-from local.stack import FunctionFailed, uploader_credentials
+from local.stack import FunctionFailed, read_uploader_credentials
 from local.storage import Storage, StorageEndpoints, UploadRefused
-from local.waiting import until
+from local.waiting import wait_until
 from tests.cloudformation import cloudformation
 from tests.integration.conftest import (
     denial,
@@ -93,7 +85,7 @@ def made_up_keys_are_refused(stack: LocalStack) -> bool:
         statuses = set()
         with new_environments(stack):
             for _ in range(2 * MAX_MISSES):
-                simulator.application = demo.new_application(f"made-up-{uuid4()}")
+                simulator.application = demo.make_application(f"made-up-{uuid4()}")
                 statuses.add(simulator.post(app_to_app("alice").notify("of_no_meaning")).status)
         if statuses == {HTTPStatus.UNAUTHORIZED}:
             return True
@@ -187,7 +179,7 @@ def new_application_gets_the_key(stack: LocalStack) -> bool:
     with new_application(stack) as simulator:
         if not rotation_runs(stack):
             return False
-        return parameter(stack, simulator.application.key, CREDENTIALS) == uploader_credentials(stack)
+        return parameter(stack, simulator.application.key, CREDENTIALS) == read_uploader_credentials(stack)
 
 
 def file_is_stored(stack: LocalStack) -> bool:
@@ -316,7 +308,7 @@ def hasty(stack: LocalStack) -> Iterator[LocalStack]:
 @pytest.fixture(scope="module")
 def emptied(stack: LocalStack) -> Iterator[LocalStack]:
     """A stack of its own for what leaves nothing in it, whose CleanupFunction is told that the stack is deleted."""
-    application = demo.DemoApplication(demo.new_application("emptied"), demo.DEMO_PROFILE)
+    application = demo.DemoApplication(demo.make_application("emptied"), demo.DEMO_PROFILE)
     another = deploy_another(stack, "emptied", application)
     with cloudformation() as deleting:
         told = {**variables_of(another, "CleanupFunction"), "AWS_ENDPOINT_URL_CLOUDFORMATION": deleting.url}
@@ -418,7 +410,7 @@ def keys(stack: LocalStack, user: str) -> dict[str, str]:
 def wait(time: timedelta) -> None:
     # A second more, since keys and parameters have their times to the second.
     at = datetime.now(UTC) + time + timedelta(seconds=1)
-    until("it is time", lambda: datetime.now(UTC) > at, within=WITHIN)
+    wait_until("it is time", lambda: datetime.now(UTC) > at, within=WITHIN)
 
 
 def test_a_call_goes_on_when_the_role_may_no_longer_queue_but_a_notification_is_not_taken(
@@ -434,7 +426,7 @@ def test_a_call_goes_on_when_the_role_may_no_longer_queue_but_a_notification_is_
 
 @pytest.mark.parametrize("operation", ["get_object", "delete_object", "list_objects_v2", "put_object"])
 def test_the_uploader_may_do_nothing_but_put_recordings(stack: LocalStack, operation: str) -> None:
-    access_key, secret_key, region = uploader_credentials(stack).split(":")
+    access_key, secret_key, region = read_uploader_credentials(stack).split(":")
     s3 = boto3.client(
         "s3",
         endpoint_url=stack.aws_endpoint,

@@ -14,19 +14,13 @@ import pytest
 from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import CREDENTIALS
-from call_recorder.functions.rotation import (
-    RotationHandler,
-    compose,
-)
-from call_recorder.uploader_key.plan import (
-    SETTLE,
-    mask_key,
-)
+from call_recorder.functions.rotation import RotationHandler, compose
+from call_recorder.uploader_key.plan import SETTLE, mask_key
 from local import demo
 from local.simulator import app_to_app, phone_to_number
-from local.stack import uploader_credentials
+from local.stack import read_uploader_credentials
 from local.storage import Storage, StorageEndpoints, StoredFile, UploadRefused
-from local.waiting import until
+from local.waiting import wait_until
 from tests.integration.conftest import PARAMETERS, parameter
 
 if TYPE_CHECKING:
@@ -65,7 +59,7 @@ class Calls:
     def wait_for_another(self) -> None:
         """Wait until a call has begun and ended."""
         enough = len(self.played) + 2
-        until("another call has ended", lambda: len(self.played) >= enough, within=WITHIN)
+        wait_until("another call has ended", lambda: len(self.played) >= enough, within=WITHIN)
 
 
 @contextmanager
@@ -134,24 +128,24 @@ def test_a_key_is_replaced_while_calls_go_on_and_no_upload_fails(
     long_call.store = held_back
     hastened = Hastened(stack)
     run = hastened.function(monkeypatch)
-    old_credentials = SecretStr(uploader_credentials(stack))
+    old_credentials = SecretStr(read_uploader_credentials(stack))
     old = old_credentials.get_secret_value().partition(":")[0]
 
     with ThreadPoolExecutor(1) as executor, calls_go_on(stack) as calls:
         last_with_old = executor.submit(long_call.play, phone_to_number(demo.ROUTED_NUMBER))
-        until("a call with the old key is over", lambda: held_back.keys, within=WITHIN)
+        wait_until("a call with the old key is over", lambda: held_back.keys, within=WITHIN)
 
         assert taken(stack.invoke("RotationFunction", {"rotate": True})) == {"created"}
         assert taken(stack.invoke("RotationFunction", {"rotate": True})) == set()
         assert len(keys(stack)) == 2
-        new = uploader_credentials(stack).partition(":")[0]
+        new = read_uploader_credentials(stack).partition(":")[0]
         assert new != old
 
         hastened.ahead = SETTLE + MARGIN
         assert taken(run({})) == {"handed-out"}
         handed_out = datetime.now(UTC)
-        assert parameter(stack, demo.DEMO, CREDENTIALS) == uploader_credentials(stack)
-        until("every cache has expired", lambda: datetime.now(UTC) > handed_out + TTL, within=WITHIN)
+        assert parameter(stack, demo.DEMO, CREDENTIALS) == read_uploader_credentials(stack)
+        wait_until("every cache has expired", lambda: datetime.now(UTC) > handed_out + TTL, within=WITHIN)
         calls.wait_for_another()
         assert calls.uploads.keys[-1] == new
 
@@ -183,14 +177,14 @@ def test_a_key_is_replaced_while_calls_go_on_and_no_upload_fails(
             (mask_key(old), "deleted"),
         }
 
-    until("every step is announced", announced, within=WITHIN)
+    wait_until("every step is announced", announced, within=WITHIN)
     log = "\n".join(stack.function_log())
     assert [secret for secret in (old, new, *secrets(old_credentials)) if secret in log] == []
 
 
 def changes(subscriber: Subscriber) -> list[dict[str, Any]]:
     """Return the changes of keys that the subscriber was told."""
-    return [event["detail"]["data"] for event in subscriber.of_kind("Uploader Key Changed")]
+    return [event["detail"]["data"] for event in subscriber.select_kind("Uploader Key Changed")]
 
 
 def secrets(credentials: SecretStr) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from local.simulator import Simulator, app_to_app
 from local.transport import HttpTransport
-from local.waiting import until
+from local.waiting import wait_until
 from tests.integration.conftest import COLD_START_SECONDS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def update(stack: LocalStack, parameters: dict[str, str]) -> dict[str, str]:
         assert "ROLLBACK" not in changed["StackStatus"], changed.get("StackStatusReason")
         return changed["StackStatus"] == "UPDATE_COMPLETE"
 
-    until("the stack is updated", done, within=WITHIN)
+    wait_until("the stack is updated", done, within=WITHIN)
     return {name: before[name] for name in parameters}
 
 

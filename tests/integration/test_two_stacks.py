@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from call_recorder.answering.parameter_names import (
-    CREDENTIALS,
-    PROFILE,
-    SECRETS,
-)
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.uploader_key.plan import SETTLE
 from local import demo
 from local.demo import DemoApplication
 from local.simulator import app_to_app
 from local.stack import delete, hand_out_key
 from local.storage import Storage, StorageEndpoints
-from local.waiting import until
+from local.waiting import wait_until
 from tests.integration.conftest import STATE_OF_TESTS, deploy_another, parameter, start
 from tests.integration.test_rotation import MARGIN, OVERLAP, TTL, WITHIN, Hastened, Uploads, keys, taken
 
@@ -33,7 +29,7 @@ RECORD_ALL = {"rules": [{"name": "everything", "record": True}]}
 
 def another(stack: LocalStack, name: str, profile: dict[str, Any] = RECORD_ALL, **parameters: str) -> LocalStack:
     """Deploy one more stack, whose application has no key yet."""
-    application = DemoApplication(demo.new_application(f"{name}-application"), profile)
+    application = DemoApplication(demo.make_application(f"{name}-application"), profile)
     return deploy_another(stack, name, application, **parameters)
 
 
@@ -55,7 +51,7 @@ def existing_stacks(aws: Aws) -> dict[str, str]:
 def delete_at_once(aws: Aws, name: str) -> None:
     """Delete a stack without `sam delete`, which asks only twice a minute whether it is done."""
     aws.cloudformation.delete_stack(StackName=name)
-    until("the stack is deleted", lambda: name not in existing_stacks(aws), within=WITHIN)
+    wait_until("the stack is deleted", lambda: name not in existing_stacks(aws), within=WITHIN)
 
 
 def play(stack: LocalStack) -> str:
@@ -99,7 +95,7 @@ class Rotating:
 
 def wait_until_every_cache_has_expired() -> None:
     at = datetime.now(UTC) + TTL
-    until("every cache has expired", lambda: datetime.now(UTC) > at, within=WITHIN)
+    wait_until("every cache has expired", lambda: datetime.now(UTC) > at, within=WITHIN)
 
 
 def test_two_stacks_go_through_two_rotations_and_no_upload_fails(

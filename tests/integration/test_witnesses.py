@@ -23,7 +23,7 @@ from call_recorder.facts import messages
 from call_recorder.facts.call_details import RecordingRequest
 from call_recorder.facts.facts import CallDecidedFact
 from local import demo
-from local.flows import recording_id
+from local.flows import find_recording_id
 from local.simulator import (
     NOTIFICATIONS,
     Delivery,
@@ -32,10 +32,10 @@ from local.simulator import (
     StoredFile,
     app_to_app,
     app_to_conference,
-    dropped,
+    drop,
 )
 from local.stack import put_application
-from local.waiting import TooLate, until
+from local.waiting import TooLate, wait_until
 from tests.integration.conftest import COLD_START_SECONDS, PARAMETERS, parameter, queued
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ CALLBACKS = (*NOTIFICATIONS, "dice")
 AUDIO = b"audio"
 AZURE_KEY = "YWNjb3VudCBrZXk="
 
-UNHEARD: Final = Disturbance(dropped(*CALLBACKS))
+UNHEARD: Final = Disturbance(drop(*CALLBACKS))
 FILES: Final[Mapping[str, Disturbance]] = {
     "stored": Disturbance(),
     "refused": Disturbance(wrong_storage_key=True),
@@ -64,7 +64,7 @@ def disturbances() -> Iterator[tuple[str, Disturbance]]:
     for name, file in FILES.items():
         for number in range(len(CALLBACKS) + 1):
             for kinds in combinations(CALLBACKS, number):
-                yield f"{name}, without {' '.join(kinds) or 'nothing'}", replace(file, deliveries=dropped(*kinds))
+                yield f"{name}, without {' '.join(kinds) or 'nothing'}", replace(file, deliveries=drop(*kinds))
         for kind in CALLBACKS:
             yield f"{name}, {kind} twice", replace(file, deliveries={kind: Delivery(times=2)})
             yield f"{name}, {kind} thrice at once", replace(file, deliveries={kind: Delivery(3, in_parallel=True)})
@@ -88,7 +88,7 @@ class Promise:
 
 def promised(disturbance: Disturbance) -> Promise:
     """Return what is promised of a call into the stack's own bucket."""
-    heard = {kind for kind in CALLBACKS if disturbance.delivery(kind).times}
+    heard = {kind for kind in CALLBACKS if disturbance.find_delivery(kind).times}
     events = {"Recording Requested"}
     if "recording_finished" in heard:
         events.add("Recording Finished")
@@ -112,7 +112,7 @@ class Elsewhere:
     """A store that is not the stack's bucket, and tells the stack nothing."""
 
     def put(self, url: str, credentials: SecretStr, body: bytes, content_type: str) -> StoredFile:
-        return StoredFile(url, len(body), hashlib.sha256(body).hexdigest(), content_type)
+        return StoredFile(url, len(body))
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,9 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
 WATCHED: Final[Mapping[str, Watched]] = {
     "notified from Azure": Watched("in-azure", Disturbance(), None),
     "in Azure, only finished": Watched(
-        "in-azure", Disturbance(dropped("recording_available", "dice")), "not-stored", ("notification",)
+        "in-azure", Disturbance(drop("recording_available", "dice")), "not-stored", ("notification",)
     ),
-    "in Azure, only ended": Watched(
-        "in-azure", Disturbance(dropped(*NOTIFICATIONS)), "not-announced", ("notification",)
-    ),
+    "in Azure, only ended": Watched("in-azure", Disturbance(drop(*NOTIFICATIONS)), "not-announced", ("notification",)),
     "in Azure, nothing": Watched("in-azure", UNHEARD, "nothing-heard", ("notification",)),
     "stored without notifications": Watched("unnotified", UNHEARD, None),
     "refused without notifications": Watched("unnotified", FILES["refused"], "not-announced", ("storage",)),
@@ -175,7 +173,7 @@ def applications(stack: LocalStack) -> Mapping[str, Simulator]:
     """Sinch, as the applications see it that have these profiles."""
     simulators = {}
     for key, fields in PROFILES.items():
-        application = demo.new_application(key)
+        application = demo.make_application(key)
         credentials = AZURE_KEY if "destination" in fields else parameter(stack, demo.DEMO, CREDENTIALS)
         secret = application.secret.get_secret_value()
         put_application(stack, key, secret, profile={**demo.DEMO_PROFILE, **fields}, credentials=credentials)
@@ -205,17 +203,17 @@ def witnessed(stack: LocalStack, subscriber: Subscriber, applications: Mapping[s
     seen = Witnessed(strange=new_place(stack))
     put(stack, f"{seen.strange}.mp3")
     # The less is heard of a call, the longer it is waited for, and the sooner it is played.
-    names = sorted(calls, key=lambda name: sum(calls[name][2].delivery(kind).times > 0 for kind in CALLBACKS))
+    names = sorted(calls, key=lambda name: sum(calls[name][2].find_delivery(kind).times > 0 for kind in CALLBACKS))
     with ThreadPoolExecutor(AT_ONCE) as lines:
         played = lines.map(lambda name: calls[name][0].play(*calls[name][1:]), names)
         seen.played = dict(zip(names, played, strict=True))
-    until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
+    wait_until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
     with suppress(TooLate):  # Which one is not is for that one's test to say.
-        until("nothing is waited for", lambda: settled(stack, seen), within=WITHIN)
-    until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
+        wait_until("nothing is waited for", lambda: settled(stack, seen), within=WITHIN)
+    wait_until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
     while subscriber.poll():
         pass
-    seen.events = {name: subscriber.events(recording_id(played)) for name, played in seen.played.items()}
+    seen.events = {name: subscriber.events(find_recording_id(played)) for name, played in seen.played.items()}
     return seen
 
 
@@ -225,10 +223,10 @@ def settled(stack: LocalStack, seen: Witnessed) -> bool:
     if len(seen.items) == len(seen.played):
         if not stack.watch_if_due(first):
             return not first
-        until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
+        wait_until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
     for name, played in seen.played.items():
         if name not in seen.items or due_at(seen.items[name]) <= due_at(first):
-            seen.items[name] = stack.item(recording_id(played)) or {}
+            seen.items[name] = stack.item(find_recording_id(played)) or {}
     return False
 
 
@@ -347,19 +345,19 @@ def test_a_file_that_nobody_asked_for_is_kept_in_mind_and_announced_once(
     place = witnessed.strange
 
     def announced() -> list[dict[str, Any]]:
-        stack.watch_if_due(stack.place(place) or {})
+        stack.watch_if_due(stack.location_item(place) or {})
         subscriber.poll()
-        events = [event["detail"]["data"] for event in subscriber.of_kind("Recording Unattributed")]
+        events = [event["detail"]["data"] for event in subscriber.select_kind("Recording Unattributed")]
         return [data for data in events if data["file"]["url"].startswith(place)]
 
-    until("it is announced", announced, within=WITHIN)
+    wait_until("it is announced", announced, within=WITHIN)
 
     put(stack, f"{place}.mp3")
-    until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
+    wait_until("every fact is taken", lambda: queued(stack) == 0, within=WITHIN)
     [data] = announced()
     assert data["file"]["size"] == len(AUDIO)
     assert data["file"]["bucket"] == stack.outputs["RecordingsBucketName"]
-    item = stack.place(place) or {}
+    item = stack.location_item(place) or {}
     deadlines = datetime.fromisoformat(item["givenUpAt"]) - datetime.fromisoformat(item["nobodysSince"])
     assert deadlines.total_seconds() >= int(PARAMETERS["GraceSeconds"])
     assert "dueAt" not in item
@@ -371,15 +369,15 @@ def test_a_file_outside_of_the_recordings_folder_is_nobodys_business(stack: Loca
     witness = new_place(stack)
     put(stack, f"{witness}.mp3")
 
-    until("what came after it is known", lambda: stack.place(witness), within=WITHIN)
+    wait_until("what came after it is known", lambda: stack.location_item(witness), within=WITHIN)
 
-    assert stack.place(place) is None
+    assert stack.location_item(place) is None
 
 
 def test_a_file_that_overtakes_the_news_of_its_call_is_that_calls(stack: LocalStack, subscriber: Subscriber) -> None:
     place, call_id, now = new_place(stack), f"call-{uuid4()}", datetime.now(UTC)
     put(stack, f"{place}.mp3")
-    until("the place is known", lambda: stack.place(place), within=WITHIN)
+    wait_until("the place is known", lambda: stack.location_item(place), within=WITHIN)
     request = RecordingRequest(
         at=now,
         rule="everything",
@@ -394,7 +392,7 @@ def test_a_file_that_overtakes_the_news_of_its_call_is_that_calls(stack: LocalSt
 
     events = subscriber.wait_for(call_id, {"Recording Requested", "Recording Available"}, within=WITHIN)
     assert len(events) == 2
-    assert "dueAt" not in (stack.place(place) or {})
+    assert "dueAt" not in (stack.location_item(place) or {})
 
 
 def new_place(stack: LocalStack, folder: str = "recordings") -> str:

@@ -8,10 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from call_recorder.facts.messages import QueueMessage
-from call_recorder.tracking.fact_processor import (
-    BatchReport,
-    Delivery,
-)
+from call_recorder.tracking.fact_processor import BatchReport, Delivery
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import Bus, Clock, Crash, InMemoryTables, ItemT, new_processor

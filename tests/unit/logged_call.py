@@ -15,11 +15,7 @@ import pytest
 from moto import mock_aws
 
 from call_recorder.facts.identifiers import escape
-from call_recorder.functions import (
-    callback,
-    notify,
-    watchdog,
-)
+from call_recorder.functions import callback, notify, watchdog
 from tests import sinch
 from tests.aws import stand_in_for_endpoints
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS

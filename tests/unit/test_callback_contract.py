@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from call_recorder.answering.application import Application
-from call_recorder.facts.facts import (
-    CallDecidedFact,
-    CallEndedFact,
-    NotifiedFact,
-    RecordingAvailableFact,
-)
+from call_recorder.facts.facts import CallDecidedFact, CallEndedFact, NotifiedFact, RecordingAvailableFact
 from call_recorder.facts.messages import QueueMessage
 from tests import sinch
 from tests.fakes import STORAGE_CREDENTIALS, Applications, Front, Queue, application, callback_settings

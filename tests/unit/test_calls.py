@@ -16,27 +16,12 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from call_recorder.adapters.dynamodb_items import to_item
-from call_recorder.adapters.known_calls import (
-    MAX_REMEMBERED,
-    KnownCalls,
-)
+from call_recorder.adapters.known_calls import MAX_REMEMBERED, KnownCalls
 from call_recorder.answering.known_call import KnownCall
-from call_recorder.facts.call_details import (
-    AwaitedAnswer,
-    CallEnd,
-    CallStart,
-    Consent,
-    WithdrawnAnswer,
-)
+from call_recorder.facts.call_details import AwaitedAnswer, CallEnd, CallStart, Consent, WithdrawnAnswer
 from call_recorder.facts.errors import TableUnavailable
-from call_recorder.facts.facts import (
-    CallDecidedFact,
-    CallEndedFact,
-)
-from call_recorder.facts.messages import (
-    read_message,
-    write_message,
-)
+from call_recorder.facts.facts import CallDecidedFact, CallEndedFact
+from call_recorder.facts.messages import read_message, write_message
 from call_recorder.functions.callback_handler import CallbackHandler
 from call_recorder.functions.notify import FactBatchHandler
 from call_recorder.tracking.fact_processor import Delivery

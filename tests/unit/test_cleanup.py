@@ -8,16 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from call_recorder.facts.errors import (
-    BusUnavailable,
-    CleanupIncomplete,
-    UploaderMissing,
-)
+from call_recorder.facts.errors import BusUnavailable, CleanupIncomplete, UploaderMissing
 from call_recorder.uploader_key.cleanup import Cleanup
-from call_recorder.uploader_key.plan import (
-    Observation,
-    mask_key,
-)
+from call_recorder.uploader_key.plan import Observation, mask_key
 from tests.fakes import Crash
 from tests.keys import PROFILE, REGION, Account, unavailable
 

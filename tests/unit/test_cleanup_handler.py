@@ -11,22 +11,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.adapters.cloudformation import (
-    GOING,
-    MAX_REASON,
-    Stacks,
-    send_response,
-)
-from call_recorder.adapters.eventbridge_rules import (
-    MAX_TARGETS,
-    BusRules,
-)
+from call_recorder.adapters.cloudformation import GOING, MAX_REASON, Stacks, send_response
+from call_recorder.adapters.eventbridge_rules import MAX_TARGETS, BusRules
 from call_recorder.facts.errors import BusUnavailable
-from call_recorder.functions.cleanup import (
-    CleanupHandler,
-    CleanupSettings,
-    handler,
-)
+from call_recorder.functions.cleanup import CleanupHandler, CleanupSettings, handler
 from call_recorder.functions.settings import SettingsRefused
 from tests.cloudformation import CloudFormation, cloudformation
 from tests.keys import REGION, USER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import botocore.session
@@ -10,57 +11,39 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 
-from call_recorder.adapters import (
-    boto_clients,
-    limits,
-)
-from call_recorder.adapters.aws_api.client import (
-    DYNAMODB,
-    SQS,
-    SSM,
-    Service,
-    ServiceClient,
-)
-from call_recorder.adapters.aws_api.services import (
-    NoRegion,
-    Services,
-)
+from call_recorder.adapters import boto_clients, limits
+from call_recorder.adapters.aws_api.client import DYNAMODB, SQS, SSM, Service, ServiceClient
+from call_recorder.adapters.aws_api.services import NoRegion, Services
 from call_recorder.adapters.operations import CallFailed
 
 ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
 
 
-@pytest.mark.parametrize(
-    ("name", "within"),
-    [
-        ("parameters", limits.PARAMETERS),
-        ("facts", limits.FACT),
-        ("notifications", limits.NOTIFICATION),
-        ("calls", limits.CALL),
-        ("listing", limits.LISTING),
-    ],
-)
-def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: limits.Limits) -> None:
-    assert getattr(Services(ENVIRONMENT), name)().limits == within
+def test_each_call_that_a_caller_waits_for_has_its_limits() -> None:
+    endpoints = Services(ENVIRONMENT)
+
+    assert endpoints.parameters().limits == limits.PARAMETERS
+    assert endpoints.facts().limits == limits.FACT
+    assert endpoints.notifications().limits == limits.NOTIFICATION
+    assert endpoints.calls().limits == limits.CALL
+    assert endpoints.listing().limits == limits.LISTING
 
 
 @pytest.mark.parametrize(
-    ("name", "service", "within"),
+    ("make", "service", "within"),
     [
-        ("tables", "dynamodb", limits.BACKGROUND),
-        ("bus", "events", limits.BACKGROUND),
-        ("queue", "sqs", limits.BACKGROUND),
-        ("index", "dynamodb", limits.BACKGROUND),
-        ("credentials", "ssm", limits.CREDENTIALS),
-        ("access_keys", "iam", limits.ACCESS_KEYS),
-        ("keys_to_delete", "iam", limits.CLEANUP),
-        ("rules", "events", limits.CLEANUP),
-        ("stacks", "cloudformation", limits.CLEANUP),
+        *((make, "dynamodb", limits.BACKGROUND) for make in (boto_clients.tables, boto_clients.index)),
+        (boto_clients.bus, "events", limits.BACKGROUND),
+        (boto_clients.queue, "sqs", limits.BACKGROUND),
+        (boto_clients.credentials, "ssm", limits.CREDENTIALS),
+        (boto_clients.access_keys, "iam", limits.ACCESS_KEYS),
+        (boto_clients.keys_to_delete, "iam", limits.CLEANUP),
+        (boto_clients.rules, "events", limits.CLEANUP),
+        (boto_clients.stacks, "cloudformation", limits.CLEANUP),
     ],
 )
-def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, within: limits.SdkLimits) -> None:
-    made: Any = getattr(boto_clients, name)()
-    client: Any = made._client if isinstance(made, boto_clients.BotoService) else made
+def test_boto3_has_its_limits_and_standard_retries(make: Any, service: str, within: limits.SdkLimits) -> None:
+    client = getattr(make(), "_client", None) or make()
     config = client.meta.config
 
     assert client.meta.service_model.service_name == service
@@ -69,99 +52,84 @@ def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, with
     assert config.max_pool_connections == limits.PARALLEL_CALLS
 
 
-class Attempts:
-    """What a client sends, answered with failures first. Between attempts it only notes how long it would wait."""
+def answer(status: int, content: bytes) -> AWSResponse:
+    headers: Any = {"content-type": "application/x-amz-json-1.0"}
+    return AWSResponse("https://dynamodb.example", status, headers, Mock(stream=lambda *_, **__: iter([content])))
 
-    def __init__(self, client: Any, monkeypatch: pytest.MonkeyPatch, *failures: AWSResponse | Exception) -> None:
+
+class Attempts:
+    """A PutItem, answered with failures first. Between attempts it only notes how long it would wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *failures: AWSResponse | Exception) -> None:
         self.made = 0
         self.waits: list[float] = []
         self._failures = list(failures)
+        self._client = boto_clients.tables()
         monkeypatch.setattr("botocore.endpoint.time.sleep", self.waits.append)
-        client._client.meta.events.register("before-send.*.*", self._send)
+        client: Any = self._client._client
+        client.meta.events.register("before-send.*.*", self._send)
+
+    def put(self) -> None:
+        self._client.call("PutItem", {"TableName": "t", "Item": {"key": {"S": "v"}}})
 
     def _send(self, request: Any, **_: Any) -> AWSResponse:
         self.made += 1
-        if not self._failures:
-            return answer(200, b"{}")
-        failure = self._failures.pop(0)
+        failure = self._failures.pop(0) if self._failures else answer(200, b"{}")
         if isinstance(failure, Exception):
             raise failure
         return failure
 
 
-class Raw:
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self, *_: Any, **__: Any) -> Any:
-        yield self._content
+THROTTLED = answer(400, b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}')
 
 
-def answer(status: int, content: bytes) -> AWSResponse:
-    return AWSResponse("https://dynamodb.example", status, {"content-type": "application/x-amz-json-1.0"}, Raw(content))  # type: ignore[arg-type]
-
-
-THROTTLED = b'{"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'
-
-
-def put(client: boto_clients.BotoService) -> dict[str, Any]:
-    return client.call("PutItem", {"TableName": "t", "Item": {"key": {"S": "v"}}})
-
-
-def test_behind_the_queue_throttling_a_failure_and_a_timeout_are_met_by_waiting_and_trying_again(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "failure", [THROTTLED, answer(503, b"<html>"), ReadTimeoutError(endpoint_url="https://dynamodb.example")]
+)
+def test_behind_the_queue_a_transient_failure_is_tried_again_after_a_wait(
+    failure: AWSResponse | Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for failures in (
-        [answer(400, THROTTLED)] * 2,
-        [answer(503, b"<html>")] * 2,
-        [ReadTimeoutError(endpoint_url="https://dynamodb.example")] * 2,
-    ):
-        client = boto_clients.tables()
-        attempts = Attempts(client, monkeypatch, *failures)
+    attempts = Attempts(monkeypatch, failure, failure)
 
-        put(client)
+    attempts.put()
 
-        assert attempts.made == 3
-        assert len(attempts.waits) == 2
-        assert sum(attempts.waits) <= 3
+    assert attempts.made == 3
+    assert len(attempts.waits) == 2
+    assert sum(attempts.waits) <= 3
 
 
-def test_what_boto3_gives_up_on_is_told_by_operation_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = boto_clients.tables()
-    Attempts(client, monkeypatch, *[answer(400, THROTTLED)] * limits.BACKGROUND.attempts)
+def test_a_failure_of_all_attempts_names_operation_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, *[THROTTLED] * limits.BACKGROUND.attempts)
 
     with pytest.raises(CallFailed, match="^PutItem: ProvisionedThroughputExceededException$"):
-        put(client)
+        attempts.put()
 
 
-def test_a_refusal_is_tried_once_and_comes_with_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = boto_clients.tables()
+def test_a_refusal_is_tried_once_and_has_its_details(monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = b'{"__type": "x#ConditionalCheckFailedException", "Item": {"revision": {"N": "7"}}}'
-    attempts = Attempts(client, monkeypatch, answer(400, refusal))
+    attempts = Attempts(monkeypatch, answer(400, refusal))
 
     with pytest.raises(CallFailed) as failure:
-        put(client)
+        attempts.put()
     assert failure.value.reason == "ConditionalCheckFailedException"
     assert failure.value.details["Item"] == {"revision": {"N": "7"}}
     assert attempts.made == 1
 
 
 @pytest.mark.parametrize(
-    ("said", "url"),
+    ("environment", "url"),
     [
-        ({}, "https://sqs.eu-west-1.amazonaws.com"),
-        ({"URL_SUFFIX": "amazonaws.com.cn"}, "https://sqs.eu-west-1.amazonaws.com.cn"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "http://127.0.0.1:1"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_SQS": "http://sqs:2"}, "http://sqs:2"),
         ({"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:1"}, "https://sqs.eu-west-1.amazonaws.com"),
     ],
 )
-def test_a_service_is_where_the_environment_says_or_where_aws_has_it(said: dict[str, str], url: str) -> None:
-    assert Services(ENVIRONMENT | said).facts().url == url
+def test_the_environment_can_name_the_address_of_a_service(environment: dict[str, str], url: str) -> None:
+    assert Services(ENVIRONMENT | environment).facts().url == url
 
 
 @pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB], ids=lambda service: service.name)
-def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> None:
+def test_a_service_is_called_as_botocore_describes_it(service: Service) -> None:
     described = botocore.session.get_session().get_service_model(service.name).metadata
 
     assert described["protocol"] == "json" or "json" in described["protocols"]
@@ -171,7 +139,7 @@ def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> No
 
 @pytest.mark.parametrize(("region", "suffix"), [("eu-west-1", ""), ("us-gov-west-1", ""), ("cn-north-1", ".cn")])
 @pytest.mark.parametrize("name", ["parameters", "facts", "calls"])
-def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str) -> None:
+def test_a_services_address_is_the_one_that_boto3_finds(name: str, region: str, suffix: str) -> None:
     environment = ENVIRONMENT | {"AWS_REGION": region, "URL_SUFFIX": f"amazonaws.com{suffix}"}
     endpoint: ServiceClient = getattr(Services(environment), name)()
     client: Any = boto3.client(endpoint.service.name, region_name=region)  # type: ignore[call-overload]
@@ -179,7 +147,7 @@ def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str
     assert endpoint.url == client.meta.endpoint_url
 
 
-def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
+def test_all_calls_of_one_service_share_its_connections() -> None:
     endpoints = Services(ENVIRONMENT)
     facts, notifications = endpoints.facts(), endpoints.notifications()
 
@@ -188,6 +156,6 @@ def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
     assert facts.limits != notifications.limits
 
 
-def test_without_a_region_nothing_is_composed() -> None:
+def test_a_function_without_a_region_does_not_start() -> None:
     with pytest.raises(NoRegion, match="AWS_REGION"):
         Services({})

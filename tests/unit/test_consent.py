@@ -1,10 +1,9 @@
-"""Consent is asked ahead of the first recorded second, and its proof is kept and published."""
+"""Consent is asked before the first recorded second, and its proof is kept and published."""
 
 from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,17 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from call_recorder.answering.consent import MenuTicket
 from call_recorder.facts.facts import CallDecidedFact
-from call_recorder.sinch.callbacks import (
-    MenuResult,
-    PieCallback,
-)
+from call_recorder.sinch.callbacks import MenuResult, PieCallback
 from call_recorder.tracking.fact_processor import Delivery
-from local.simulator.menu import FIRST_MENUS, FirstMenu
 from tests import sinch
 from tests.fakes import RETENTION, Applications, Bus, Front, InMemoryTables, application, new_processor
 from tests.profiles import (
@@ -47,6 +42,9 @@ DIALLED = "+12015550100"
 FILE = "https://media.example/may-we.wav"
 ICE = sinch.ice("number", CALLEE)
 AT = "2026-11-23T09:30:00Z"
+UNRECORDED = {"action": {"name": "connectPstn", "number": CALLEE}}
+HANGUP = {"action": {"name": "hangup"}}
+TO_ANY_NUMBER = [{"to": "*", "action": PSTN_ACTION}]
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +53,30 @@ def executor() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-first_menu: FirstMenu = "main"
-"""Which of several menus Sinch plays first. Every test below is run with either."""
+@pytest.fixture
+def by_menu() -> Front:
+    """Return a function whose one rule asks by a menu."""
+    return Front.of(asking(MENU))
 
 
-@pytest.fixture(params=FIRST_MENUS, scope="module", autouse=True)
-def _reading(request: pytest.FixtureRequest) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[__name__], "first_menu", request.param)
-        yield
-
-
-def ask(front: Front, ice: dict[str, Any] | None = None) -> dict[str, Any]:
+def ask(front: Front, ice: dict[str, Any] = ICE) -> dict[str, Any]:
     """Let a call come in that is asked by a menu; return the answer that plays it."""
-    answer = front.answer(ICE if ice is None else ice)
+    answer = front.answer(ice)
     assert answer["action"]["name"] == "runMenu"
     return answer
 
 
 def after_menu(front: Front, asked: dict[str, Any], key: str = "1", **result: Any) -> dict[str, Any]:
-    return front.answer(sinch.after(asked, key, first_menu=first_menu, **result))
+    return front.answer(sinch.after(asked, key, **result))
+
+
+def put(front: Front, written: dict[str, Any] | str) -> None:
+    """Put another profile in force, between two callbacks."""
+    front.applications = Applications(application(written))
+
+
+def outcome(front: Front) -> Any:
+    return front.telemetry.lines[-1].fields["outcome"]
 
 
 def proof(front: Front) -> dict[str, Any]:
@@ -105,146 +107,89 @@ def test_an_announcement_precedes_the_connect_that_records(prompt: dict[str, Any
     assert proof(front) == {"kind": "announcement", "rule": "asked", "outcome": "announced", "prompt": said, "at": AT}
 
 
-def test_nothing_is_announced_to_whom_nobody_records() -> None:
-    front = Front.of(asking(ANNOUNCEMENT, sample=0))
+@pytest.mark.parametrize(("sample", "call_id"), [(0, sinch.CALL), (1, "x" * 129)], ids=["not sampled", "untraceable"])
+def test_a_call_that_is_not_recorded_hears_no_announcement(sample: int, call_id: str) -> None:
+    front = Front.of(asking(ANNOUNCEMENT, sample=sample))
 
-    assert names(front.answer(ICE)) == []
-    assert not front.facts.sent
-
-
-def test_a_call_that_cannot_be_traced_is_not_told_that_it_is_recorded() -> None:
-    front = Front.of(asking(ANNOUNCEMENT))
-
-    answer = front.answer(sinch.ice("number", CALLEE, callid="x" * 129))
+    answer = front.answer(ICE | {"callid": call_id})
 
     assert not captures(answer)
     assert names(answer) == []
+    assert not front.facts.sent
 
 
 @pytest.mark.parametrize("key", [*"0123456789*#"])
-@pytest.mark.parametrize("accept", ["1", "*"])
-def test_of_the_keys_only_the_accepted_one_records(key: str, accept: str) -> None:
-    front = Front.of(asking(MENU | {"accept": accept}))
-
-    answer = after_menu(front, ask(front), key)
-
-    assert answer["action"]["name"] == "connectPstn"
-    assert answer["action"]["number"] == CALLEE
-    assert captures(answer) == (key == accept)
-    outcome = "accepted" if key == accept else "declined"
-    assert proof(front) == {"kind": "menu", "rule": "asked", "outcome": outcome, "prompt": ASKED, "key": key, "at": AT}
-    assert front.telemetry.lines[-1].fields["outcome"] == ("recorded" if key == accept else "no-consent")
-
-
 @pytest.mark.parametrize(
-    ("result", "outcome"),
-    [
-        ({"type": "timeout"}, "timeout"),
-        ({"type": "Timeout", "value": None}, "timeout"),
-        ({"type": "hangup"}, "hangup"),
-        ({"type": "invalidInput"}, "invalidinput"),
-        ({"type": "error"}, "error"),
-        ({"type": "sequence"}, "error"),
-        ({"type": "celebration"}, "error"),
-        ({"type": None}, "error"),
-        ({"value": None}, "declined"),
-        ({"value": ""}, "declined"),
-        ({"value": "key.12"}, "declined"),
-        ({"value": "key."}, "declined"),
-        ({"value": "consent_yes"}, "declined"),
-    ],
+    ("menu", "accept", "said"),
+    [({}, "1", ASKED), ({"accept": "*"}, "*", ASKED), ({"prompt": {"file": FILE}}, "1", FILE)],
 )
-def test_every_other_end_of_a_menu_connects_unrecorded_and_is_kept(result: dict[str, Any], outcome: str) -> None:
-    front = Front.of(asking(MENU))
-
-    answer = after_menu(front, ask(front), **result)
-
-    assert answer == {"action": {"name": "connectPstn", "number": CALLEE}}
-    assert proof(front) == {"kind": "menu", "rule": "asked", "outcome": outcome, "prompt": ASKED, "at": AT}
-
-
-@pytest.mark.parametrize("value", ["key.1", "key.1.", "key.1.WyJhc2tlZCJd"])
-def test_a_key_without_its_ticket_agrees_to_nothing(value: str) -> None:
-    front = Front.of(asking(MENU))
-    ask(front)
-
-    assert front.answer(sinch.pie(value)) == {"action": {"name": "connectPstn", "number": CALLEE}}
-    assert proof(front) == {"kind": "menu", "rule": "asked", "outcome": "error", "prompt": ASKED, "key": "1", "at": AT}
-
-
-@pytest.mark.parametrize("spelling", ["return", "Return", "RETURN"])
-def test_the_end_of_a_menu_is_read_in_any_case(spelling: str) -> None:
-    front = Front.of(asking(MENU))
-
-    assert captures(after_menu(front, ask(front), type=spelling))
-
-
-def test_a_prompt_from_a_file_is_played_and_kept_as_its_url() -> None:
-    front = Front.of(asking(MENU | {"prompt": {"file": FILE}}))
-
+def test_only_the_accepted_key_records(key: str, menu: dict[str, Any], accept: str, said: str) -> None:
+    front = Front.of(asking(MENU | menu))
     asked = ask(front)
-    after_menu(front, asked, "2")
 
-    assert {menu["mainPrompt"] for menu in asked["action"]["menus"]} == {FILE}
-    assert proof(front)["prompt"] == FILE
+    answer = after_menu(front, asked, key)
 
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        AGREED,
-        [{"key": "Recording-Consent", "value": "YES"}],
-        [*AGREED, {"key": "other", "value": "no"}],
-        [*AGREED, *AGREED],
-    ],
-)
-def test_the_apps_word_records(headers: list[dict[str, Any]]) -> None:
-    front = Front.of(asking(HEADER))
-
-    assert captures(front.answer(ICE | {"callHeaders": headers}))
-    assert proof(front) == {
-        "kind": "header",
-        "rule": "asked",
-        "outcome": "accepted",
-        "header": "recording-consent",
-        "headerValue": headers[0]["value"],
-        "at": AT,
-    }
+    assert asked["action"]["menus"][0]["mainPrompt"] == (FILE if said is FILE else f"#tts[{said}]")
+    assert answer["action"].items() >= UNRECORDED["action"].items()
+    assert captures(answer) == (key == accept)
+    ended = "accepted" if key == accept else "declined"
+    assert proof(front) == {"kind": "menu", "rule": "asked", "outcome": ended, "prompt": said, "key": key, "at": AT}
+    assert outcome(front) == ("recorded" if key == accept else "no-consent")
 
 
 @pytest.mark.parametrize(
-    ("headers", "value"),
+    ("result", "ended"),
     [
-        ([], None),
-        (None, None),
-        ([{"key": "recording-consent"}], ""),
-        ([{"key": "recording-consent", "value": "no"}], "no"),
-        ([{"key": "recording-consent", "value": "yes please"}], "yes please"),
-        ([{"key": "recording-consent", "value": "n" * 300}], "n" * 256),
-        ([{"key": "recording", "value": "yes"}], None),
-        ([*AGREED, {"key": "RECORDING-CONSENT", "value": "no"}], "no"),
-        ("recording-consent: yes", None),
+        *(({"type": spelling}, "accepted") for spelling in ("return", "Return", "RETURN")),
+        *(({"type": "timeout"}, "timeout"), ({"type": "Timeout", "value": None}, "timeout")),
+        *(({"type": "hangup"}, "hangup"), ({"type": "invalidInput"}, "invalidinput")),
+        *(({"type": each}, "error") for each in ("error", "sequence", "celebration", None)),
+        *(({"value": each}, "declined") for each in (None, "", "key.12", "key.", "consent_yes")),
     ],
 )
-def test_without_the_apps_word_the_call_is_connected_unrecorded_and_that_is_kept(headers: Any, value: Any) -> None:
+def test_every_end_of_a_menu_but_the_accepted_key_connects_unrecorded(
+    result: dict[str, Any], ended: str, by_menu: Front
+) -> None:
+    answer = after_menu(by_menu, ask(by_menu), **result)
+
+    assert answer == UNRECORDED or ended == "accepted"
+    assert captures(answer) == (ended == "accepted")
+    kept = {"kind": "menu", "rule": "asked", "outcome": ended, "prompt": ASKED, "at": AT}
+    assert proof(by_menu) == kept | ({"key": "1"} if ended == "accepted" else {})
+
+
+def says(value: str | None, key: str = "recording-consent") -> dict[str, Any]:
+    return {"key": key} | ({"value": value} if value is not None else {})
+
+
+@pytest.mark.parametrize(
+    ("headers", "accepted", "value"),
+    [
+        (AGREED, True, "yes"),
+        ([says("YES", "Recording-Consent")], True, "YES"),
+        ([*AGREED, says("no", "other")], True, "yes"),
+        ([*AGREED, *AGREED], True, "yes"),
+        ([], False, None),
+        (None, False, None),
+        ([says(None)], False, ""),
+        ([says("no")], False, "no"),
+        ([says("yes please")], False, "yes please"),
+        ([says("n" * 300)], False, "n" * 256),
+        ([says("yes", "recording")], False, None),
+        ([*AGREED, says("no", "RECORDING-CONSENT")], False, "no"),
+        ("recording-consent: yes", False, None),
+    ],
+)
+def test_a_call_is_recorded_only_with_the_apps_header(headers: Any, accepted: bool, value: str | None) -> None:
     front = Front.of(asking(HEADER))
 
     answer = front.answer(ICE | {"callHeaders": headers})
 
-    assert answer == {"action": {"name": "connectPstn", "number": CALLEE}}
-    kept = proof(front)
-    assert (kept["outcome"], kept["header"], kept.get("headerValue")) == ("declined", "recording-consent", value)
-
-
-@pytest.mark.parametrize("where", ["domain", "originationType"])
-def test_a_call_that_is_in_app_by_one_word_only_is_connected_without_a_menu(where: str) -> None:
-    when = {"toType": "number", "originationType" if where == "domain" else "domain": "pstn"}
-    front = Front.of(profile(rule(when=when, consent=MENU)))
-
-    answer = front.answer(ICE | {where: "MXP"})
-
-    assert answer == {"action": {"name": "connectPstn", "number": CALLEE}}
-    assert front.line.fields["outcome"] == "no-consent"
+    assert captures(answer) == accepted
+    assert accepted or answer == UNRECORDED
+    kept = {"kind": "header", "rule": "asked", "outcome": "accepted" if accepted else "declined", "at": AT}
+    headed = {"header": "recording-consent"} | ({} if value is None else {"headerValue": value})
+    assert proof(front) == kept | headed
 
 
 OWN_CONFERENCE = f"recorder-call-{sinch.CALL}"
@@ -255,37 +200,29 @@ TO_THE_APP = profile(
 )
 
 
-@pytest.mark.parametrize("key", ["1", "2"])
-def test_after_a_menu_an_app_user_is_met_in_a_conference_of_the_calls_own(key: str) -> None:
+@given(call_id=st.text(min_size=1, max_size=128), key=st.sampled_from("12"))
+@example(call_id=sinch.CALL, key="1")
+@example(call_id=sinch.CALL, key="2")
+def test_an_app_user_joins_a_conference_of_the_call_after_its_menu(call_id: str, key: str) -> None:
     front = Front.of(TO_THE_APP)
-
-    answer = after_menu(front, ask(front, sinch.ice("did", DIALLED)), key)
-
-    assert answer["action"]["name"] == "connectConf"
-    assert answer["action"]["conferenceId"] == OWN_CONFERENCE
-    assert captures(answer) == (key == "1")
-    assert {fact.recording_id for fact in front.facts.sent} == {OWN_CONFERENCE}
-
-
-@given(st.text(min_size=1, max_size=128))
-def test_a_conference_of_its_own_has_a_name_that_sinch_takes(call_id: str) -> None:
-    front = Front.of(TO_THE_APP)
-    ice = sinch.ice("did", DIALLED, callid=call_id)
-    asked = front.answer(ice)
+    asked = front.answer(sinch.ice("did", DIALLED, callid=call_id))
     if asked["action"]["name"] != "runMenu":
+        assert call_id != sinch.CALL
         return
 
-    pressed = sinch.after(asked, first_menu=first_menu) | {"callid": call_id}
-    name = front.answer(pressed)["action"]["conferenceId"]
+    answer = front.answer(sinch.after(asked, key) | {"callid": call_id})
 
-    assert name.startswith("recorder-call-")
+    assert answer["action"]["name"] == "connectConf"
+    assert captures(answer) == (key == "1")
+    name = answer["action"]["conferenceId"]
+    assert name == OWN_CONFERENCE if call_id == sinch.CALL else name.startswith("recorder-call-")
     assert name.isascii()
     assert len(name) <= 64
-    assert front.facts.sent[0].recording_id == name
+    assert {fact.recording_id for fact in front.facts.sent} == {name}
 
 
 @pytest.mark.parametrize("to", [("conference", OWN_CONFERENCE), ("did", "+1999")])
-def test_joining_a_conference_of_a_calls_own_is_never_recorded_by_a_rule(to: tuple[str, str]) -> None:
+def test_no_rule_records_who_joins_the_conference_of_a_call(to: tuple[str, str]) -> None:
     """Else whoever declined would be on a recording by way of the app."""
     routes = [{"to": "+1999", "action": CONF_ACTION | {"conferenceId": OWN_CONFERENCE}}]
     front = Front.of(profile(rule(), routes=routes))
@@ -307,9 +244,7 @@ def returned(value: str) -> MenuResult:
 
 
 @given(rule_name=TICKETS, question=TICKETS, to_type=TICKETS, endpoint=st.text(max_size=256) | st.text(max_size=2048))
-def test_a_ticket_comes_back_as_it_went_or_is_known_not_to_fit(
-    rule_name: str, question: str, to_type: str, endpoint: str
-) -> None:
+def test_a_ticket_can_be_read_back_if_it_fits(rule_name: str, question: str, to_type: str, endpoint: str) -> None:
     ticket = MenuTicket(rule_name, question, to_type, endpoint)
 
     for key in "0123456789*#":
@@ -318,18 +253,19 @@ def test_a_ticket_comes_back_as_it_went_or_is_known_not_to_fit(
         assert rest.replace("-", "").replace("_", "").isalnum()
 
 
-@pytest.mark.parametrize(("to_type", "endpoint"), [("did", "+1201" + "5" * 2000), ("username", "\x01" * 256)])
-def test_a_call_whose_ticket_does_not_fit_is_connected_without_being_asked(to_type: str, endpoint: str) -> None:
-    menu = MENU | {"usernameByConference": True}
-    front = Front.of(
-        profile(rule(when=FROM_PHONE | {"toType": to_type}, consent=menu), routes=[{"to": "*", "action": PSTN_ACTION}])
-    )
+@pytest.mark.parametrize(
+    ("to_type", "endpoint", "action"),
+    [("did", "+1201" + "5" * 2000, "connectPstn"), ("username", "\x01" * 256, "connectMxp")],
+)
+def test_a_call_whose_ticket_does_not_fit_is_not_asked(to_type: str, endpoint: str, action: str) -> None:
+    by_conference = rule(when=FROM_PHONE | {"toType": to_type}, consent=MENU | {"usernameByConference": True})
+    front = Front.of(profile(by_conference, routes=TO_ANY_NUMBER))
 
     answer = front.answer(sinch.ice(to_type, endpoint))
 
-    assert answer["action"]["name"] == {"did": "connectPstn", "username": "connectMxp"}[to_type]
+    assert answer["action"]["name"] == action
     assert not captures(answer)
-    assert front.line.fields["outcome"] == "no-consent"
+    assert outcome(front) == "no-consent"
 
 
 def packed(value: Any) -> str:
@@ -338,98 +274,87 @@ def packed(value: Any) -> str:
 
 
 GARBLED = [
-    None,
-    "",
-    "key",
-    "key.1",
-    "key.1.",
-    "key.1.!!!",
-    "key.1.ä",
-    "menu.1." + packed(["asked", "x", "number", CALLEE]).removeprefix("key.1."),
-    packed(["asked", "x", "number"]),
-    packed(["asked", "x", "number", 7]),
-    packed(["asked", "x", "number", "\ud800"]),
-    packed(["\ud800", "x", "number", CALLEE]),
+    *(None, "", "key", "key.1", "key.1.", "key.1.!!!", "key.1.ä", packed(b"\xff"), packed(b"[" * 1500)),
+    packed(["asked", "x", "number", CALLEE]).replace("key.1.", "menu.1."),
+    *(packed(fields) for fields in (["asked"], ["asked", "x", "number"], ["asked", "x", "number", 7])),
+    *(packed(fields) for fields in (["asked", "x", "number", "\ud800"], ["\ud800", "x", "number", CALLEE])),
     packed({"rule": "asked"}),
-    packed(b"\xff"),
-    packed(b"[" * 1500),
 ]
 
 
 @pytest.mark.parametrize("garbled", GARBLED)
-def test_a_pie_without_its_ticket_goes_on_by_what_is_known_of_the_call_unrecorded(garbled: str | None) -> None:
-    front = Front.of(asking(MENU))
-    ask(front)
+def test_a_key_without_its_ticket_connects_a_known_call_unrecorded(garbled: str | None, by_menu: Front) -> None:
+    ask(by_menu)
 
-    assert front.answer(sinch.pie(garbled)) == {"action": {"name": "connectPstn", "number": CALLEE}}
-    assert front.telemetry.lines[-1].fields["outcome"] == "no-consent"
-    assert proof(front)["outcome"] in ("declined", "error")
-    assert proof(front)["prompt"] == ASKED
-
-
-@pytest.mark.parametrize("garbled", GARBLED)
-def test_a_call_of_which_nothing_is_known_after_its_menu_is_hung_up_and_counted(garbled: str | None) -> None:
-    front = Front.of(asking(MENU))
-
-    assert front.answer(sinch.pie(garbled)) == {"action": {"name": "hangup"}}
-    assert front.line.fields["outcome"] == "lost-after-menu"
-    assert front.telemetry.counts["CallsLostAfterMenu"] == 1
+    assert by_menu.answer(sinch.pie(garbled)) == UNRECORDED
+    assert outcome(by_menu) == "no-consent"
+    pressed = {"outcome": "error", "key": "1"} if (garbled or "").startswith("key.1") else {"outcome": "declined"}
+    assert proof(by_menu) == {"kind": "menu", "rule": "asked", "prompt": ASKED, "at": AT} | pressed
 
 
-@pytest.mark.parametrize("type_", ["timeout", "invalidInput", "error"])
-def test_a_call_is_lost_after_its_menu_if_the_table_cannot_be_read(type_: str) -> None:
-    front = Front.of(asking(MENU))
-    front.calls.down = True
+@pytest.mark.parametrize(
+    ("pie", "table_is_down"),
+    [
+        *((sinch.pie(garbled), False) for garbled in GARBLED),
+        *((sinch.pie(type=each), True) for each in ("timeout", "invalidInput", "error")),
+    ],
+)
+def test_an_unknown_call_is_hung_up_after_its_menu_and_counted(
+    pie: dict[str, Any], table_is_down: bool, by_menu: Front
+) -> None:
+    by_menu.calls.down = table_is_down
 
-    assert front.answer(sinch.pie(type=type_)) == {"action": {"name": "hangup"}}
-    assert front.telemetry.counts["CallsLostAfterMenu"] == 1
-    assert front.line.level == "warning"
+    assert by_menu.answer(pie) == HANGUP
+    assert outcome(by_menu) == "lost-after-menu"
+    assert by_menu.line.level == ("warning" if table_is_down else "info")
+    assert by_menu.telemetry.counts["CallsLostAfterMenu"] == 1
 
 
-def test_a_caller_who_hung_up_in_the_menu_is_not_lost() -> None:
-    front = Front.of(asking(MENU))
-
-    assert front.answer(sinch.pie(type="hangup")) == {"action": {"name": "hangup"}}
-    assert front.line.fields["outcome"] == "hung-up"
-    assert not front.telemetry.counts["CallsLostAfterMenu"]
+def test_a_caller_who_hung_up_in_the_menu_is_not_lost(by_menu: Front) -> None:
+    assert by_menu.answer(sinch.pie(type="hangup")) == HANGUP
+    assert outcome(by_menu) == "hung-up"
+    assert not by_menu.telemetry.counts["CallsLostAfterMenu"]
 
 
-def test_a_menu_that_was_not_played_here_is_let_go_on() -> None:
+def test_a_call_continues_after_a_menu_that_was_not_played_here() -> None:
     front = Front.of(profile(rule()))
 
     assert front.answer(sinch.pie("support")) == {"action": {"name": "continue"}}
-    assert front.line.fields["outcome"] == "continued"
+    assert outcome(front) == "continued"
 
 
-@pytest.mark.parametrize("to", [("number", CALLEE), ("username", "alice")])
-@pytest.mark.parametrize("type_", ["return", "timeout"])
-def test_a_menu_ends_in_a_connect_although_the_profile_has_broken(to: tuple[str, str], type_: str) -> None:
+@pytest.mark.parametrize(
+    ("to", "action"), [(("number", CALLEE), "connectPstn"), (("username", "alice"), "connectConf")]
+)
+@pytest.mark.parametrize("key", ["1", ""])
+def test_a_menu_ends_in_a_connect_although_the_profile_is_broken(to: tuple[str, str], action: str, key: str) -> None:
     front = Front.of(profile(rule(when=FROM_PHONE | {"toType": to[0]}, consent=MENU | {"usernameByConference": True})))
     asked = ask(front, sinch.ice(*to))
-    front.applications = Applications(application("{"))
+    put(front, "{")
 
-    answer = after_menu(front, asked, "1" if type_ == "return" else "")
+    answer = after_menu(front, asked, key)
 
-    assert answer["action"]["name"] == {"number": "connectPstn", "username": "connectConf"}[to[0]]
+    assert answer["action"]["name"] == action
     assert not captures(answer)
-    assert front.telemetry.lines[-1].fields["outcome"] == "degraded"
+    assert outcome(front) == "degraded"
 
 
 @given(st.binary(max_size=60).map(packed) | st.text(max_size=40).map(lambda text: f"key.1.{text}"))
-def test_no_made_up_ticket_records_or_breaks(made_up: str) -> None:
+def test_no_forged_ticket_records_or_breaks_anything(forged: str) -> None:
     front = Front.of(asking(MENU))
 
-    assert not captures(front.answer(sinch.pie(made_up)))
+    assert not captures(front.answer(sinch.pie(forged)))
     assert not front.facts.sent
 
 
 @pytest.mark.parametrize(("rule_name", "question"), [("other", None), ("asked", "00000000")])
-def test_a_foreign_ticket_records_nobody(rule_name: str, question: str | None) -> None:
-    written = profile(
-        rule("asked", when=FROM_PHONE | {"toType": "number"}, consent=MENU),
-        rule("other", when=FROM_PHONE | {"toType": "sip"}, consent=MENU | {"prompt": {"text": "Press 1 to refuse."}}),
+def test_a_ticket_of_another_rule_or_question_records_nobody(rule_name: str, question: str | None) -> None:
+    front = Front.of(
+        profile(
+            rule("asked", when=FROM_PHONE | {"toType": "number"}, consent=MENU),
+            rule("other", when=FROM_PHONE | {"toType": "sip"}, consent=MENU | {"prompt": {"text": "1 to refuse."}}),
+        )
     )
-    front = Front.of(written)
     ticket = MenuTicket.of(returned(ask(front)["action"]["menus"][0]["options"][1]["action"][7:-1]))
     assert ticket is not None
     forged = replace(ticket, rule=rule_name, question=question or ticket.question)
@@ -437,60 +362,45 @@ def test_a_foreign_ticket_records_nobody(rule_name: str, question: str | None) -
     assert not captures(front.answer(sinch.pie(forged.value("1"))))
 
 
-def changed(front: Front, **menu: Any) -> None:
-    """Put another profile in force, between the ICE and the PIE."""
-    front.applications = Applications(application(asking(MENU | menu)))
+NO_LONGER_ASKED = [
+    *(asking(MENU | each) for each in ({"accept": "2"}, {"prompt": {"text": "1 if not."}}, {"prompt": {"file": FILE}})),
+    *(profile(), asking(ANNOUNCEMENT), asking(HEADER), profile(rule("other"))),
+]
 
 
-@pytest.mark.parametrize(
-    "menu",
-    [{"accept": "2"}, {"prompt": {"text": "Press 1 if we may not record."}}, {"prompt": {"file": FILE}}],
-)
+@pytest.mark.parametrize("now", NO_LONGER_ASKED)
 @pytest.mark.parametrize("key", ["1", "2"])
-def test_a_key_agrees_to_the_question_that_was_asked_and_to_no_later_one(menu: dict[str, Any], key: str) -> None:
-    front = Front.of(asking(MENU))
-    asked = ask(front)
-    changed(front, **menu)
+def test_a_key_agrees_to_no_question_but_the_one_asked(now: dict[str, Any], key: str, by_menu: Front) -> None:
+    asked = ask(by_menu)
+    put(by_menu, now)
 
-    assert after_menu(front, asked, key) == {"action": {"name": "connectPstn", "number": CALLEE}}
-
-
-def test_what_does_not_change_the_question_may_change() -> None:
-    front = Front.of(asking(MENU))
-    asked = ask(front)
-    changed(front, repeats=3, timeoutMills=9000)
-
-    assert captures(after_menu(front, asked))
+    assert after_menu(by_menu, asked, key) == UNRECORDED
 
 
-@pytest.mark.parametrize("now", [profile(), asking(ANNOUNCEMENT), asking(HEADER), profile(rule("other"))])
-def test_a_rule_that_no_longer_asks_by_a_menu_records_nobody_whom_it_asked(now: dict[str, Any]) -> None:
-    front = Front.of(asking(MENU))
-    asked = ask(front)
-    front.applications = Applications(application(now))
+def test_a_key_still_agrees_if_only_the_menus_times_changed(by_menu: Front) -> None:
+    asked = ask(by_menu)
+    put(by_menu, asking(MENU | {"repeats": 3, "timeoutMills": 9000}))
 
-    assert after_menu(front, asked) == {"action": {"name": "connectPstn", "number": CALLEE}}
+    assert captures(after_menu(by_menu, asked))
 
 
 @pytest.mark.parametrize(
-    ("routes", "outcome"), [([], "no-route"), ([{"to": "*", "action": {"name": "hangup"}}], "hung-up")]
+    ("routes", "ended"), [([], "no-route"), ([{"to": "*", "action": {"name": "hangup"}}], "hung-up")]
 )
-def test_a_call_whose_route_is_gone_is_hung_up_after_its_menu_and_is_no_recording(
-    routes: list[dict[str, Any]], outcome: str
-) -> None:
-    by_menu = rule(when=FROM_PHONE | {"toType": "did"}, consent=MENU)
-    front = Front.of(profile(by_menu, routes=[{"to": "*", "action": PSTN_ACTION}]))
+def test_a_call_whose_route_is_gone_after_its_menu_is_hung_up(routes: list[dict[str, Any]], ended: str) -> None:
+    asks = rule(when=FROM_PHONE | {"toType": "did"}, consent=MENU)
+    front = Front.of(profile(asks, routes=TO_ANY_NUMBER))
     asked = ask(front, sinch.ice("did", DIALLED))
     sent = len(front.facts.sent)
-    front.applications = Applications(application(profile(by_menu, routes=routes)))
+    put(front, profile(asks, routes=routes))
 
-    assert after_menu(front, asked) == {"action": {"name": "hangup"}}
-    assert front.telemetry.lines[-1].fields["outcome"] == outcome
+    assert after_menu(front, asked) == HANGUP
+    assert outcome(front) == ended
     assert len(front.facts.sent) == sent
 
 
 class Books:
-    """What becomes of the facts that the front sent."""
+    """The tables and the bus after the facts of a function were processed."""
 
     def __init__(self, front: Front, executor: ThreadPoolExecutor) -> None:
         self.table, self.bus = InMemoryTables(), Bus()
@@ -499,54 +409,47 @@ class Books:
         assert not report.failed
 
 
-PROOFS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
-    "announcement": (ANNOUNCEMENT, "1", {"outcome": "announced", "prompt": ANNOUNCED}),
-    "menu": (MENU, "1", {"outcome": "accepted", "prompt": ASKED, "key": "1"}),
-    "header": (
-        HEADER,
-        "1",
-        {"outcome": "accepted", "header": "recording-consent", "headerValue": "yes"},
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", PROOFS)
-def test_the_proof_is_on_the_item_and_in_the_event(kind: str, executor: ThreadPoolExecutor) -> None:
-    consent, key, said = PROOFS[kind]
+@pytest.mark.parametrize(
+    ("consent", "said"),
+    [
+        (ANNOUNCEMENT, {"outcome": "announced", "prompt": ANNOUNCED}),
+        (MENU, {"outcome": "accepted", "prompt": ASKED, "key": "1"}),
+        (HEADER, {"outcome": "accepted", "header": "recording-consent", "headerValue": "yes"}),
+    ],
+)
+def test_the_proof_is_on_the_item_and_in_the_event(
+    consent: dict[str, Any], said: dict[str, Any], executor: ThreadPoolExecutor
+) -> None:
     front = Front.of(asking(consent, retentionDays=1825))
     answer = front.answer(ICE | {"callHeaders": AGREED})
-    if kind == "menu":
-        front.clock.advance(20)
-        pressed = sinch.after(answer, key, first_menu=first_menu)
-        at = sinch.stamp(front.clock.now)
-        assert front(sinch.signed(pressed, timestamp=at))["statusCode"] == 200
-    else:
-        at = AT
+    at = sinch.NOW
+    if consent is MENU:
+        at += timedelta(seconds=20)
+        front.clock.now = at
+        assert front.status(sinch.signed(sinch.after(answer), timestamp=sinch.stamp(at))) == 200
 
     books = Books(front, executor)
 
-    expected = {"kind": kind, "rule": "asked", "at": at} | said
+    expected = {"kind": consent["kind"], "rule": "asked", "at": sinch.stamp(at)} | said
     recording = books.table.recording()
     assert recording.consents[sinch.CALL].model_dump(mode="json", exclude_none=True) == expected
     item = books.table.items[sinch.CALL]
     assert {name: next(iter(value.values())) for name, value in item["consent"]["M"].items()} == expected
     [event] = books.bus.out
     data = json.loads(event.detail())["data"]
-    assert data["consent"] == expected
-    assert data["rule"] == "asked"
-    assert data["retentionDays"] == 1825
-    assert recording.expires_at(RETENTION) - recording.consents[sinch.CALL].at >= timedelta(days=1825)
+    assert (data["consent"], data["rule"], data["retentionDays"]) == (expected, "asked", 1825)
+    assert recording.expires_at(RETENTION) - at >= timedelta(days=1825)
 
 
 @pytest.mark.parametrize(
-    ("consent", "outcome"), [(MENU, "declined"), (MENU, "timeout"), (MENU, "hangup"), (HEADER, "declined")]
+    ("consent", "ended"), [(MENU, "declined"), (MENU, "timeout"), (MENU, "hangup"), (HEADER, "declined")]
 )
-def test_a_refusal_is_kept_and_found_by_application_and_day_and_no_event_tells_of_it(
-    consent: dict[str, Any], outcome: str, executor: ThreadPoolExecutor
+def test_a_refusal_is_kept_to_be_found_and_not_published(
+    consent: dict[str, Any], ended: str, executor: ThreadPoolExecutor
 ) -> None:
     front = Front.of(asking(consent))
     if consent is MENU:
-        after_menu(front, ask(front), "2", **({} if outcome == "declined" else {"type": outcome}))
+        after_menu(front, ask(front), "2", **({} if ended == "declined" else {"type": ended}))
     else:
         front.answer(ICE)
 
@@ -556,24 +459,25 @@ def test_a_refusal_is_kept_and_found_by_application_and_day_and_no_event_tells_o
     assert item["applicationDay"] == {"S": f"{sinch.APPLICATION}#2026-11-23"}
     assert item["requestedAt"] == {"S": AT}
     assert item["caller"] == {"S": f"{sinch.APPLICATION}#+46700000001"}
-    assert item["consent"]["M"]["outcome"] == {"S": outcome}
+    assert item["consent"]["M"]["outcome"] == {"S": ended}
     assert "waitingShard" not in item
     assert int(item["expiresAt"]["N"]) == int((sinch.NOW + RETENTION).timestamp())
     assert books.bus.out == []
 
 
-def test_no_log_line_shows_the_numbers_of_a_call_that_was_asked() -> None:
-    for consent in (ANNOUNCEMENT, MENU, HEADER):
-        for start in ("connect", "answer"):
-            front = Front.of(asking(consent, start=start))
-            asked = front.answer(ICE)
-            for key in ("1", "2", "", "hangup") if consent is MENU else ():
-                after_menu(front, asked, key)
-            for value in ("key.1", "main", None):
-                front.answer(sinch.pie(value))
-            front.calls.down = True
-            front.answer(sinch.ace())
-            front.answer(sinch.pie())
-            shown = repr(front.telemetry.lines)
-            assert CALLEE.removeprefix("+") not in shown
-            assert "46700000001" not in shown
+@pytest.mark.parametrize("start", ["connect", "answer"])
+@pytest.mark.parametrize("consent", [ANNOUNCEMENT, MENU, HEADER])
+def test_no_log_line_shows_the_numbers_of_a_call_that_was_asked(consent: dict[str, Any], start: str) -> None:
+    front = Front.of(asking(consent, start=start))
+    asked = front.answer(ICE)
+    for key in ("1", "2", "", "hangup") if consent is MENU else ():
+        after_menu(front, asked, key)
+    for value in ("key.1", "main", None):
+        front.answer(sinch.pie(value))
+    front.calls.down = True
+    front.answer(sinch.ace())
+    front.answer(sinch.pie())
+
+    shown = repr(front.telemetry.lines)
+    assert CALLEE.removeprefix("+") not in shown
+    assert "46700000001" not in shown

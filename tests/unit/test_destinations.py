@@ -1,3 +1,5 @@
+"""Where recordings are stored: what cannot work is refused, and no call id leaves its folder."""
+
 import base64
 from datetime import UTC, datetime
 
@@ -12,86 +14,57 @@ from call_recorder.answering.destinations import (
     Naming,
     check_credentials,
 )
-from call_recorder.facts.identifiers import (
-    escape,
-    unescape,
-)
+from call_recorder.facts.identifiers import escape, unescape
 from call_recorder.facts.storage_urls import ObjectPointer
 from call_recorder.facts.stores import Scheme
 
 AZURE_KEY = base64.b64encode(bytes(range(64))).decode()
-NAMING = Naming(
-    call_id="7a_257@193.45.63.102",
-    conference_id="stand-up",
-    application_key="app.one",
-    at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    format="mp3",
-)
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+CALL = "7a_257@193.45.63.102"
+ESCAPED = "7a_5f257_40193_2e45_2e63_2e102"
+
+
+def naming(call_id: str = CALL, conference_id: str | None = "stand-up", application_key: str = "app.one") -> Naming:
+    return Naming(call_id=call_id, conference_id=conference_id, application_key=application_key, at=AT, format="mp3")
 
 
 @pytest.mark.parametrize(
     ("template", "url"),
     [
-        ("s3://bucket/{callId}", "s3://bucket/7a_5f257_40193_2e45_2e63_2e102"),
-        (
-            "s3://my.bucket-1/recordings/{date}/{callId}.{format}",
-            "s3://my.bucket-1/recordings/2026/01/02/7a_5f257_40193_2e45_2e63_2e102.mp3",
-        ),
-        (
-            "azure://account1/con-tainer/{conferenceId}/{callId}.{format}",
-            "azure://account1/con-tainer/stand-up/7a_5f257_40193_2e45_2e63_2e102.mp3",
-        ),
-        (
-            "gs://bucket_name/{applicationKey}/{time}-{callId}.mp3",
-            "gs://bucket_name/app_2eone/030405-7a_5f257_40193_2e45_2e63_2e102.mp3",
-        ),
+        ("s3://bucket/{callId}", f"s3://bucket/{ESCAPED}"),
+        ("s3://my.bucket-1/a/{date}/{callId}.{format}", f"s3://my.bucket-1/a/2026/01/02/{ESCAPED}.mp3"),
+        ("azure://account1/con-tainer/{conferenceId}/{callId}", f"azure://account1/con-tainer/stand-up/{ESCAPED}"),
+        ("gs://bucket_name/{applicationKey}/{time}-{callId}", f"gs://bucket_name/app_2eone/030405-{ESCAPED}"),
     ],
 )
-def test_each_store_takes_its_url_with_every_placeholder_filled_in(template: str, url: str) -> None:
-    assert Destination.parse(template).url(NAMING) == url
+def test_every_placeholder_of_a_url_has_its_value(template: str, url: str) -> None:
+    assert Destination.parse(template).url(naming()) == url
 
 
-def test_a_call_outside_a_conference_says_so_where_the_conference_is_named() -> None:
-    naming = Naming(call_id="c", conference_id=None, application_key="a", at=NAMING.at, format="mp3")
+def test_a_call_outside_a_conference_is_stored_under_no_conference() -> None:
+    url = Destination.parse("s3://bucket/{conferenceId}/{callId}").url(naming(call_id="c", conference_id=None))
 
-    assert Destination.parse("s3://bucket/{conferenceId}/{callId}").url(naming) == "s3://bucket/no-conference/c"
+    assert url == "s3://bucket/no-conference/c"
 
 
-@pytest.mark.parametrize(
-    ("template", "mend"),
-    [
-        ("", "write one of s3://"),
-        ("recordings/{callId}", "write one of s3://"),
-        ("ftp://bucket/{callId}", "write one of s3://"),
-        ("S3://bucket/{callId}", "write one of s3://"),
-        ("https://bucket.s3.amazonaws.com/{callId}", "write one of s3://"),
-        ("s3://bucket", "write s3://bucket/path/{callId}.{format}"),
-        ("s3://bucket/", "write s3://bucket/path/{callId}.{format}"),
-        ("s3:///{callId}", "write s3://bucket/path"),
-        ("s3://Bucket/{callId}", "write s3://bucket/path"),
-        ("s3://{callId}/recording.mp3", "write s3://bucket/path"),
-        ("azure://account/{callId}", "write azure://account/container/path"),
-        ("azure://account/container", "write azure://account/container/path"),
-        ("azure://my-account/container/{callId}", "write azure://account/container/path"),
-        ("azure://account/con--tainer/{callId}", "write azure://account/container/path"),
-        ("gs://b/{callId}", "write gs://bucket/path"),
-        ("s3://bucket/{callID}.mp3", "{callID} is no placeholder; there are {callId}, {conferenceId}"),
-        ("s3://bucket/{}{callId}", "{} is no placeholder"),
-        ("s3://bucket/{callId", "around the placeholders"),
-        ("s3://bucket/{callId}}", "around the placeholders"),
-        ("s3://bucket/a b/{callId}", "use letters, digits"),
-        ("s3://bucket/a?b/{callId}", "use letters, digits"),
-        ("s3://bucket/%2e/{callId}", "use letters, digits"),
-        ("s3://bucket/../{callId}", "use letters, digits"),
-        ("s3://bucket//{callId}", "use letters, digits"),
-        ("s3://bucket/{callId}\n", "use letters, digits"),
-        ("s3://bucket/my-recording.mp3", "put {callId} into the name"),
-        ("s3://bucket/{date}/{time}.{format}", "put {callId} into the name"),
-        ("s3://bucket/{conferenceId}.mp3", "put {callId} into the name"),
-        ("s3://bucket/{callId}/", "end it with a file name"),
-    ],
-)
-def test_a_destination_that_cannot_work_is_refused_with_what_to_write(template: str, mend: str) -> None:
+REFUSED = {
+    "write one of s3://": ["", "a/{callId}", "ftp://bucket/{callId}", "S3://bucket/{callId}", "https://b.com/{callId}"],
+    "write s3://bucket/path/{callId}.{format}": ["s3://bucket", "s3://bucket/", "s3:///{callId}", "s3://B/{callId}"],
+    "write s3://bucket/path": ["s3://{callId}/recording.mp3", "s3://Bucket/{callId}"],
+    "write azure://account/container/path": ["azure://account/{callId}", "azure://account/container"],
+    "an account's name has": ["azure://my-account/container/{callId}", "azure://account/con--tainer/{callId}"],
+    "write gs://bucket/path": ["gs://b/{callId}"],
+    "{callID} is no placeholder; there are {callId}, {conferenceId}": ["s3://bucket/{callID}.mp3"],
+    "{} is no placeholder": ["s3://bucket/{}{callId}"],
+    "around the placeholders": ["s3://bucket/{callId", "s3://bucket/{callId}}", "s3://bucket/{callId}\n"],
+    "use letters, digits": [f"s3://bucket/{path}/{{callId}}" for path in ("a b", "a?b", "%2e", "..", "")],
+    "put {callId} into the name": [f"s3://bucket/{name}" for name in ("my.mp3", "{date}/{time}", "{conferenceId}.mp3")],
+    "end it with a file name": ["s3://bucket/{callId}/"],
+}
+
+
+@pytest.mark.parametrize(("mend", "template"), [(mend, each) for mend, several in REFUSED.items() for each in several])
+def test_a_destination_that_cannot_work_is_refused_with_what_to_write(mend: str, template: str) -> None:
     with pytest.raises(DestinationRefused) as refusal:
         Destination.parse(template)
 
@@ -111,25 +84,27 @@ def test_each_store_takes_its_credentials(scheme: Scheme, credentials: str) -> N
     check_credentials(scheme, credentials)
 
 
+WRONG: dict[Scheme, tuple[str, list[str]]] = {
+    "s3": (
+        "write KEY:SECRET:REGION",
+        [
+            AZURE_KEY,
+            *(f"AKIA1:{rest}" for rest in ("hush", "hush:nowhere", "hush:eu-west-1:SESSION", "hu sh:eu-west-1")),
+        ],
+    ),
+    "azure": (
+        "write the storage account's access key",
+        ["AKIA1:hush:eu-west-1", "AKIA1:hush", "not-base64!", "schlüssel"],
+    ),
+    "gs": ("write KEY:SECRET", [AZURE_KEY, "AKIA1:hush:eu-west-1", ""]),
+}
+
+
 @pytest.mark.parametrize(
-    ("scheme", "credentials", "form"),
-    [
-        ("s3", AZURE_KEY, "write KEY:SECRET:REGION"),
-        ("s3", "AKIA1:hush", "write KEY:SECRET:REGION"),
-        ("s3", "AKIA1:hush:nowhere", "write KEY:SECRET:REGION"),
-        ("s3", "AKIA1:hush:eu-west-1:SESSION", "write KEY:SECRET:REGION"),
-        ("s3", "AKIA1:hu sh:eu-west-1", "write KEY:SECRET:REGION"),
-        ("azure", "AKIA1:hush:eu-west-1", "write the storage account's access key"),
-        ("azure", "AKIA1:hush", "write the storage account's access key"),
-        ("azure", "not-base64!", "write the storage account's access key"),
-        ("azure", "schlüssel", "write the storage account's access key"),
-        ("gs", AZURE_KEY, "write KEY:SECRET"),
-        ("gs", "AKIA1:hush:eu-west-1", "write KEY:SECRET"),
-        ("gs", "", "write KEY:SECRET"),
-    ],
+    ("scheme", "form", "credentials"), [(scheme, form, each) for scheme, (form, all_) in WRONG.items() for each in all_]
 )
 def test_credentials_of_another_form_are_refused_without_repeating_them(
-    scheme: Scheme, credentials: str, form: str
+    scheme: Scheme, form: str, credentials: str
 ) -> None:
     with pytest.raises(DestinationRefused) as refusal:
         check_credentials(scheme, credentials)
@@ -145,16 +120,16 @@ HOSTILE = (
     "a/../b",
     "a\x00b",
     "%2e%2e%2f",
-    "\U0001f4de" * 9,
     "a\\b",
     "a?b#c",
     "s3://x/y",
     "{date}",
+    "\U0001f4de" * 9,
 )
 
 
 @given(st.text() | st.sampled_from(HOSTILE))
-def test_an_escaped_identifier_is_safe_and_comes_back_whole(identifier: str) -> None:
+def test_an_escaped_identifier_is_safe_and_can_be_read_back(identifier: str) -> None:
     escaped = escape(identifier)
 
     assert escaped.isascii()
@@ -168,7 +143,7 @@ def test_two_identifiers_never_share_a_file(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a b", "_", "_4", "_zz", "_41", "_c3", "ä", "a/b", "_2F", "会"])
-def test_what_was_never_escaped_is_told_from_what_was(text: str) -> None:
+def test_a_text_that_is_not_escaped_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         unescape(text)
 
@@ -178,16 +153,16 @@ def test_what_was_never_escaped_is_told_from_what_was(text: str) -> None:
     conference_id=st.none() | st.text(min_size=1, max_size=64),
     parts=st.lists(st.sampled_from([f"{{{name}}}" for name in PLACEHOLDERS]), max_size=6),
 )
-def test_every_url_keeps_below_its_folder_and_within_the_longest_key(
+def test_every_url_stays_in_its_folder_and_within_the_longest_key(
     call_id: str, conference_id: str | None, parts: list[str]
 ) -> None:
-    naming = Naming(call_id=call_id, conference_id=conference_id, application_key="app", at=NAMING.at, format="mp3")
+    named = naming(call_id, conference_id)
     destination = Destination.parse("/".join(["s3://bucket/folder", *parts, "{callId}.{format}"]))
 
     try:
-        url = destination.url(naming)
+        url = destination.url(named)
     except DestinationRefused:
-        values = naming.values()
+        values = named.values()
         key = "/".join(["folder", *(values[part.strip("{}")] for part in parts), f"{values['callId']}.mp3"])
         assert len(key) > 1024
         return
@@ -199,11 +174,13 @@ def test_every_url_keeps_below_its_folder_and_within_the_longest_key(
     assert key.isprintable()
 
 
-def test_a_two_kilobyte_call_id_is_refused_rather_than_cut() -> None:
-    with pytest.raises(DestinationRefused, match="too long"):
-        Destination.parse("s3://bucket/{callId}").url(
-            Naming(call_id="x" * 2048, conference_id=None, application_key="a", at=NAMING.at, format="mp3")
-        )
+def test_a_call_id_beyond_the_longest_key_is_refused_and_not_cut() -> None:
+    destination = Destination.parse("s3://bucket/{callId}")
+
+    assert destination.url(naming(call_id="x" * 1024))
+    for length in (1025, 2048):
+        with pytest.raises(DestinationRefused, match="too long"):
+            destination.url(naming(call_id="x" * length))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +197,7 @@ def test_a_two_kilobyte_call_id_is_refused_rather_than_cut() -> None:
         ("", (None, None, None, "")),
     ],
 )
-def test_a_stored_files_url_is_taken_apart_as_far_as_it_tells(
+def test_a_stored_files_url_is_split_into_its_parts(
     url: str, pointer: tuple[str | None, str | None, str | None, str]
 ) -> None:
     found = ObjectPointer.of(url)

@@ -7,24 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.answering.policy import Policy
-from call_recorder.facts.facts import (
-    Fact,
-    ObjectStoredFact,
-    RecordingAvailableFact,
-    UploaderKeyChangedFact,
-)
+from call_recorder.facts.facts import Fact, ObjectStoredFact, RecordingAvailableFact, UploaderKeyChangedFact
 from call_recorder.facts.from_callbacks import fact_from_callback
-from call_recorder.sinch.callbacks import (
-    DiceCallback,
-    IceCallback,
-    NotifyCallback,
-)
+from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback
 from call_recorder.tracking.object_locations import ObjectLocation
-from call_recorder.tracking.published_events import (
-    PUBLISHED,
-    due_events,
-    key_change_event,
-)
+from call_recorder.tracking.published_events import PUBLISHED, due_events, key_change_event
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE, STORAGE_KEY, STORAGE_SECRET, application

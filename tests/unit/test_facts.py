@@ -19,18 +19,9 @@ from call_recorder.facts.facts import (
 )
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.facts.identifiers import is_recordable
-from call_recorder.facts.messages import (
-    MalformedFact,
-    read_message,
-    write_message,
-)
+from call_recorder.facts.messages import MalformedFact, read_message, write_message
 from call_recorder.facts.model import MAX_ID_BYTES
-from call_recorder.sinch.callbacks import (
-    DiceCallback,
-    NotifyCallback,
-    UnknownCallback,
-    parse,
-)
+from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback, UnknownCallback, parse
 from tests import sinch
 from tests.fakes import STORAGE_CREDENTIALS, STORAGE_SECRET, Front
 

@@ -5,15 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.facts.facts import CallDecidedFact
-from call_recorder.facts.identifiers import (
-    escape,
-    is_recordable,
-)
+from call_recorder.facts.identifiers import escape, is_recordable
 from call_recorder.sinch.callbacks import IceCallback
-from call_recorder.sinch.svaml import (
-    RecordingOptions,
-    Svaml,
-)
+from call_recorder.sinch.svaml import RecordingOptions, Svaml
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, Front, application
 

@@ -9,11 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.facts.call_details import (
-    CallEnd,
-    CallStart,
-    RecordingRequest,
-)
+from call_recorder.facts.call_details import CallEnd, CallStart, RecordingRequest
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -23,11 +19,7 @@ from call_recorder.facts.facts import (
     TranscriptionAvailableFact,
 )
 from call_recorder.facts.identifiers import bridge_conference_id
-from call_recorder.tracking.fact_processor import (
-    CLAIM,
-    BatchReport,
-    Delivery,
-)
+from call_recorder.tracking.fact_processor import CLAIM, BatchReport, Delivery
 from call_recorder.tracking.published_events import due_events
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile

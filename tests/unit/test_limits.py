@@ -21,23 +21,21 @@ def test_the_worst_case_of_an_ice_is_under_three_seconds() -> None:
 
 
 @pytest.mark.parametrize("within", [limits.PARAMETERS, limits.FACT, limits.CALL, limits.NOTIFICATION])
-def test_what_a_caller_waits_for_is_tried_twice_and_the_second_attempt_has_time_of_its_own(
-    within: limits.Limits,
-) -> None:
+def test_what_a_caller_waits_for_is_tried_twice(within: limits.Limits) -> None:
     assert within.attempts == 2
     assert within.overall - within.attempt >= 0.3
 
 
-def test_a_late_backend_a_table_and_a_queue_that_do_not_answer_leave_an_answer_within_four_seconds() -> None:
+def test_sinch_is_answered_within_four_seconds_whatever_is_late() -> None:
     assert limits.LATEST_UPSTREAM + limits.CALL.overall + limits.FACT.overall <= limits.MAX_ANSWER + 1e-9
     assert Stack().properties("CallbackFunction")["Timeout"] > limits.MAX_ANSWER
 
 
-def test_the_worst_case_of_a_notification_is_under_what_sinch_documents_for_its_newer_api() -> None:
+def test_the_worst_case_of_a_notification_is_under_five_seconds() -> None:
     assert 2 * limits.PARAMETERS.overall + limits.NOTIFICATION.overall < 5
 
 
-def test_a_call_by_boto3_ends_before_the_function_the_function_before_the_claim_the_claim_before_the_message() -> None:
+def test_a_call_ends_before_its_function_claim_and_message_do() -> None:
     stack = Stack()
     timeout = timedelta(seconds=stack.properties("NotifyFunction")["Timeout"])
     visibility = timedelta(seconds=stack.properties("RecordingQueue")["VisibilityTimeout"])
@@ -46,10 +44,14 @@ def test_a_call_by_boto3_ends_before_the_function_the_function_before_the_claim_
 
 
 @pytest.mark.parametrize("within", [limits.BACKGROUND, limits.CREDENTIALS, limits.ACCESS_KEYS])
-def test_the_scheduled_functions_have_time_for_several_calls_that_take_their_longest(within: limits.SdkLimits) -> None:
+def test_the_scheduled_functions_have_time_for_several_of_the_longest_calls(within: limits.SdkLimits) -> None:
     for name in ("WatchdogFunction", "RotationFunction"):
         assert 4 * within.longest < Stack().properties(name)["Timeout"]
 
 
-def test_connections_are_not_kept_for_as_long_as_load_balancers_keep_them() -> None:
+def test_connections_are_closed_before_load_balancers_drop_them() -> None:
     assert limits.MAX_IDLE < 350
+
+
+def test_an_access_key_is_created_by_one_attempt_alone() -> None:
+    assert limits.ACCESS_KEYS.attempts == 1

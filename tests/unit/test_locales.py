@@ -1,4 +1,4 @@
-"""The locales that Sinch's SDK and documents list, and none that they do not."""
+"""The locales that Sinch's SDK and documents list, and no others."""
 
 import pytest
 
@@ -18,18 +18,18 @@ LISTED_IN_2021 = (
 
 
 @pytest.mark.parametrize("locale", LISTED_IN_2021.split())
-def test_the_older_documents_list_no_other_locale(locale: str) -> None:
+def test_the_locales_of_the_older_documents_are_known(locale: str) -> None:
     assert voice_locale(locale) == locale
 
 
-def test_a_listed_locale_is_spelt_as_it_is_listed_whatever_its_case() -> None:
+def test_a_locale_is_spelt_as_listed_whatever_its_case() -> None:
     for spelt, listed in ((voice_locale, voice_locales()), (transcription_locale, transcription_locales())):
         assert len(listed) == len(set(listed)) > 40
         for locale in listed:
             assert spelt(locale) == spelt(locale.upper()) == spelt(locale.lower()) == locale
 
 
-def test_a_gender_and_a_voice_belong_to_prompts_alone() -> None:
+def test_only_prompts_have_a_gender_or_a_voice() -> None:
     assert {"en-US/female", "en-GB-WLS/male", "Geraint"} <= set(voice_locales())
     assert "en-GB-WLS/female" not in voice_locales()
     assert not any("/" in locale for locale in transcription_locales())

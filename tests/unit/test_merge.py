@@ -10,10 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.answering.known_call import KnownCall
-from call_recorder.facts.call_details import (
-    CallEnd,
-    CallingError,
-)
+from call_recorder.facts.call_details import CallEnd, CallingError
 from call_recorder.facts.facts import (
     AnswerRefusedFact,
     CallDecidedFact,
@@ -22,17 +19,11 @@ from call_recorder.facts.facts import (
     RecordingAvailableFact,
     RecordingFinishedFact,
 )
-from call_recorder.facts.messages import (
-    read_message,
-    write_message,
-)
+from call_recorder.facts.messages import read_message, write_message
 from call_recorder.tracking import recording as recording_module
 from call_recorder.tracking.outbox_item import Claim
 from call_recorder.tracking.published_events import due_events
-from call_recorder.tracking.recording import (
-    Recording,
-    WrongApplication,
-)
+from call_recorder.tracking.recording import Recording, WrongApplication
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.strategies import empty, fact_lists, facts_about, recordings

@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.facts.call_details import (
-    AwaitedAnswer,
-    CallEnd,
-    RecordingRequest,
-)
+from call_recorder.facts.call_details import AwaitedAnswer, CallEnd, RecordingRequest
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -22,15 +18,8 @@ from call_recorder.facts.facts import (
     RecordingFinishedFact,
 )
 from call_recorder.tracking.outbox_item import Deadlines
-from call_recorder.tracking.published_events import (
-    RecordingMissingData,
-    RecordingMissingEvent,
-    due_events,
-)
-from call_recorder.tracking.recording import (
-    Missing,
-    Recording,
-)
+from call_recorder.tracking.published_events import RecordingMissingData, RecordingMissingEvent, due_events
+from call_recorder.tracking.recording import Missing, Recording
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE
 from tests.strategies import empty, recordings

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.facts.call_details import (
-    CallEnd,
-    RecordingRequest,
-)
+from call_recorder.facts.call_details import CallEnd, RecordingRequest
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,

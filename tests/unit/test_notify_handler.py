@@ -8,14 +8,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.facts.call_details import (
-    CallEnd,
-    RecordingRequest,
-)
-from call_recorder.facts.commands import (
-    CheckLocation,
-    CheckRecording,
-)
+from call_recorder.facts.call_details import CallEnd, RecordingRequest
+from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -25,14 +19,8 @@ from call_recorder.facts.facts import (
     TranscriptionAvailableFact,
     UploaderKeyChangedFact,
 )
-from call_recorder.facts.messages import (
-    QueueMessage,
-    write_message,
-)
-from call_recorder.functions.notify import (
-    FactBatchHandler,
-    compose,
-)
+from call_recorder.facts.messages import QueueMessage, write_message
+from call_recorder.functions.notify import FactBatchHandler, compose
 from tests import sinch
 from tests.fakes import BUCKET, Bus, InMemoryTables, RecordedTelemetry, new_processor
 from tests.tables import PLACES, RECORDINGS, create

@@ -1,4 +1,4 @@
-"""What is read ahead is read once, beside other work, and used while it is fresh."""
+"""An application's parameters are one call to SSM. Those that are read ahead are used once, while they are fresh."""
 
 import threading
 from collections.abc import Mapping
@@ -6,122 +6,102 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from call_recorder.adapters.operations import CallFailed
-from call_recorder.adapters.ssm import (
-    AHEAD_SECONDS,
-    ParameterStore,
-)
+from call_recorder.adapters.ssm import AHEAD_SECONDS, ParameterStore
 from call_recorder.answering.parameter_names import PARAMETERS
 from call_recorder.facts.errors import ParametersUnavailable
 from tests.aws import ThroughBoto3
 
+FOUND = {"application-secrets": "/P/A/APPLICATION-SECRETS", "storage-credentials": "/P/A/STORAGE-CREDENTIALS"}
+
 
 class Ssm:
-    """SSM, which answers when it is let, or fails."""
+    """SSM, which answers while it is allowed to, or fails."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
-        self.let = threading.Event()
+        self.allowed = threading.Event()
+        self.allowed.set()
         self.fails = False
-        self.let.set()
+        self.now = 50.0
+        self.store = ParameterStore(self, "p", listing=self, clock=lambda: self.now)
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        assert operation == "GetParameters"
+        assert (operation, parameters["WithDecryption"]) == ("GetParameters", True)
         self.asked.append(parameters["Names"])
-        assert self.let.wait(5)
+        assert self.allowed.wait(5)
         if self.fails:
             raise CallFailed(operation, "TimeoutError")
         return {"Parameters": [{"Name": name, "Value": name.upper()} for name in parameters["Names"][:2]]}
 
 
-FOUND = {"application-secrets": "/P/A/APPLICATION-SECRETS", "storage-credentials": "/P/A/STORAGE-CREDENTIALS"}
+@pytest.fixture
+def ssm() -> Ssm:
+    return Ssm()
 
 
-class Seconds:
-    now = 50.0
+def test_parameters_that_were_read_ahead_are_used_once_without_another_call(ssm: Ssm) -> None:
+    ssm.allowed.clear()
+    ssm.store.read_ahead("a")  # would wait if it were not beside other work
+    ssm.allowed.set()
 
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_what_was_read_ahead_is_not_asked_for_again_and_used_once() -> None:
-    ssm = Ssm()
-    store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
-    ssm.let.clear()
-    store.read_ahead("a")
-    ssm.let.set()
-
-    assert store.read("a") == FOUND
-    assert len(ssm.asked) == 1
-    assert store.read("a") == FOUND
+    assert ssm.store.read("a") == FOUND
+    assert ssm.asked == [[f"/p/a/{name}" for name in PARAMETERS]]
+    assert ssm.store.read("a") == FOUND
     assert len(ssm.asked) == 2
 
 
-def test_reading_ahead_keeps_nobody_waiting() -> None:
-    ssm = Ssm()
-    ssm.let.clear()
-    ParameterStore(ssm, "p", listing=ssm).read_ahead("a")  # would wait for as long as the event is not set
+@pytest.mark.parametrize(("ahead", "passed"), [("expected", 0), ("a", AHEAD_SECONDS)])
+def test_parameters_of_another_application_or_old_ones_are_asked_for(ssm: Ssm, ahead: str, passed: float) -> None:
+    ssm.store.read_ahead(ahead)
+    ssm.now += passed
 
-    ssm.let.set()
-
-
-def test_another_application_than_the_expected_one_is_asked_for() -> None:
-    ssm = Ssm()
-    store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
-    store.read_ahead("expected")
-
-    assert store.read("a") == FOUND
-    assert [names[0] for names in ssm.asked] == ["/p/expected/application-secrets", "/p/a/application-secrets"]
+    assert ssm.store.read("a") == FOUND
+    assert sorted(names[0] for names in ssm.asked) == sorted(f"/p/{key}/application-secrets" for key in (ahead, "a"))
 
 
-def test_what_was_read_too_long_ago_is_asked_for_again() -> None:
-    ssm, clock = Ssm(), Seconds()
-    store = ParameterStore(ssm, "p", listing=ssm, clock=clock)
-    store.read_ahead("a")
-    clock.now += AHEAD_SECONDS
-
-    assert store.read("a") == FOUND
-    assert len(ssm.asked) == 2
-
-
-def test_a_failure_ahead_is_the_failure_of_the_first_read_alone() -> None:
-    ssm = Ssm()
-    store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
+def test_a_failure_ahead_fails_the_first_read_alone(ssm: Ssm) -> None:
     ssm.fails = True
-    store.read_ahead("a")
+    ssm.store.read_ahead("a")
 
     with pytest.raises(ParametersUnavailable, match="^GetParameters: TimeoutError$"):
-        store.read("a")
+        ssm.store.read("a")
     assert len(ssm.asked) == 1
     ssm.fails = False
-    assert store.read("a") == FOUND
+    assert ssm.store.read("a") == FOUND
 
 
-def test_applications_are_those_whose_secrets_lie_right_below_the_prefix() -> None:
-    with mock_aws():
-        client = boto3.client("ssm")
-        for name in (
-            *(f"p/app-{number:02}/{parameter}" for number in range(40) for parameter in PARAMETERS),
-            *("p/half/recording-profile", "p/uploader-key", "p/deeper/app/application-secrets"),
-            *("application-secrets", "p/application-secrets", "pp/app/application-secrets"),
-        ):
-            client.put_parameter(Name=f"/{name}", Value="value", Type="String")
-        store = ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client))
-        pages = [store.list_applications(None)]
-        while following := pages[-1].next:
-            pages.append(store.list_applications(following))
+@mock_aws
+def test_applications_are_listed_by_secrets_right_below_the_prefix_and_read_decrypted() -> None:
+    client = boto3.client("ssm")
+    for name in (
+        *(f"p/app-{number:02}/{parameter}" for number in range(40) for parameter in PARAMETERS),
+        *("p/half/recording-profile", "p/uploader-key", "p/deeper/app/application-secrets"),
+        *("application-secrets", "p/application-secrets", "pp/app/application-secrets"),
+    ):
+        client.put_parameter(Name=f"/{name}", Value=f"the {name}", Type="SecureString")
+    store = ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client))
+    pages = [store.list_applications(None)]
+    while following := pages[-1].next:
+        pages.append(store.list_applications(following))
 
     assert len(pages) > 1
     assert sorted(key for page in pages for key in page.keys) == [f"app-{number:02}" for number in range(40)]
+    assert store.read("app-01") == {name: f"the p/app-01/{name}" for name in PARAMETERS}
 
 
-def test_a_list_that_is_refused_is_told_by_the_code() -> None:
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalServerError"])
+def test_an_error_of_ssm_names_operation_and_code(code: str) -> None:
     client = boto3.client("ssm")
     store = ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client))
     with Stubber(client) as stub:
-        stub.add_client_error("describe_parameters", service_error_code="AccessDeniedException", http_status_code=400)
-        with pytest.raises(ParametersUnavailable, match="^DescribeParameters: AccessDeniedException$"):
+        page = {"ParameterFilters": ANY, "MaxResults": 50}  # and not more, says AWS
+        for operation, parameters in (("get_parameters", None), ("describe_parameters", page)):
+            stub.add_client_error(operation, code, http_status_code=400, expected_params=parameters)
+        with pytest.raises(ParametersUnavailable, match=f"^GetParameters: {code}$"):
+            store.read("a")
+        with pytest.raises(ParametersUnavailable, match=f"^DescribeParameters: {code}$"):
             store.list_applications(None)

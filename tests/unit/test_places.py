@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.facts.call_details import (
-    CallEnd,
-    CallStart,
-    RecordingRequest,
-)
-from call_recorder.facts.commands import (
-    CheckLocation,
-    CheckRecording,
-)
+from call_recorder.facts.call_details import CallEnd, CallStart, RecordingRequest
+from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -30,17 +23,9 @@ from call_recorder.facts.facts import (
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.tracking.fact_processor import Delivery
-from call_recorder.tracking.object_locations import (
-    MAX_OBJECTS,
-    ObjectLocation,
-    Owner,
-    find_owner,
-)
+from call_recorder.tracking.object_locations import MAX_OBJECTS, ObjectLocation, Owner, find_owner
 from call_recorder.tracking.published_events import RecordingAvailableEvent as AvailableEvent
-from call_recorder.tracking.published_events import (
-    RecordingUnattributedEvent,
-    due_events,
-)
+from call_recorder.tracking.published_events import RecordingUnattributedEvent, due_events
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE, RETENTION, Crash
 from tests.strategies import objects, owners, times

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from call_recorder.adapters.operations import CallFailed
-from call_recorder.adapters.ssm import ParameterStore
 from call_recorder.answering.application_cache import ApplicationCache
+from call_recorder.answering.parameter_names import PROFILE, SECRETS
 from call_recorder.answering.registered_applications import (
     FAILURES_SECONDS,
     LISTED_SECONDS,
@@ -25,11 +23,9 @@ from call_recorder.answering.registered_applications import (
     MISSES_SECONDS,
     RELIST_SECONDS,
     UNKNOWN_SECONDS,
+    Page,
 )
-from call_recorder.facts.errors import (
-    ParametersUnavailable,
-    UnknownApplication,
-)
+from call_recorder.facts.errors import ParametersUnavailable, UnknownApplication
 from tests import sinch
 from tests.fakes import BUCKET
 
@@ -38,75 +34,53 @@ FLOOD = 300
 APPS = ("app-a", "app-b", "app-c")
 """ApplicationCache that are registered from the beginning."""
 
+GET, LIST = "GetParameters", "DescribeParameters"
 
-class Ssm:
-    """SSM with its pages, before which the time goes on; it notes what it is asked and when, and can be down.
 
-    Attributes:
-        names: what is stored.
-        page: how many parameters of the account a page looks through; those of others match no filter.
-        seconds: how long a call takes.
-        down: the operations that are refused.
-        asked: the calls, each with its time.
-    """
+class Store:
+    """SSM as the applications see it, with its pages; it notes the calls and their times, and can be down."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.names = {f"/p/{app}/{name}" for app in APPS for name in ("application-secrets", "recording-profile")}
-        self.names |= {"/p/uploader-key", "/p/half/recording-profile", "/p/deeper/app/application-secrets"}
-        self.page = 50
-        self.seconds = 0.0
+        self.apps = set(APPS)
+        self.others = 0  # parameters in the pages before them
+        self.page = 50  # parameters that one page looks through
+        self.seconds = 0.0  # that a call takes
         self.down: set[str] = set()
-        self.fails_at: int | None = None
+        self.fails_at: int | None = None  # the number of a call
         self.asked: list[tuple[str, float]] = []
         self.keys_looked_up: list[str] = []
-
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        self.asked.append((operation, self.now))
-        self.now += self.seconds
-        if operation in self.down or len(self.asked) == self.fails_at:
-            raise CallFailed(operation, "ThrottlingException")
-        return {"GetParameters": self._get, "DescribeParameters": self._describe}[operation](parameters)
-
-    def put(self, app: str) -> None:
-        self.names |= {f"/p/{app}/application-secrets", f"/p/{app}/recording-profile"}
-
-    def delete(self, app: str) -> None:
-        self.names = {name for name in self.names if name.split("/")[2] != app}
-
-    @property
-    def pages(self) -> int:
-        """How many pages a list has."""
-        return -(-len(self.names) // self.page)
 
     @property
     def counts(self) -> Counter[str]:
         return Counter(operation for operation, _ in self.asked)
 
-    def _get(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        self.keys_looked_up.append(parameters["Names"][0].split("/")[2])
-        values = {"application-secrets": sinch.SECRET, "recording-profile": "{}"}
-        found = [name for name in parameters["Names"] if name in self.names]
-        return {"Parameters": [{"Name": name, "Value": values[name.split("/")[-1]]} for name in found]}
+    def read(self, key: str) -> dict[str, str]:
+        self.take_call(GET)
+        self.keys_looked_up.append(key)
+        return {PROFILE: "{}"} | ({SECRETS: sinch.SECRET} if key in self.apps else {})
 
-    def _describe(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        [path] = parameters["ParameterFilters"]
-        assert path == {"Key": "Path", "Option": "Recursive", "Values": ["/p"]}
-        assert parameters["MaxResults"] <= 50
-        stored = sorted(self.names)
-        first = int(parameters.get("NextToken", 0))
-        page = [name for name in stored[first : first + self.page] if name.startswith("/p/")]
-        more = {"NextToken": str(first + self.page)} if first + self.page < len(stored) else {}
-        return {"Parameters": [{"Name": name} for name in page], **more}
+    def list_applications(self, after: str | None) -> Page:
+        self.take_call(LIST)
+        stored = [""] * self.others + sorted(self.apps)
+        first, last = int(after or 0), int(after or 0) + self.page
+        return Page([app for app in stored[first:last] if app], str(last) if last < len(stored) else None)
+
+    def take_call(self, operation: str) -> None:
+        self.asked.append((operation, self.now))
+        self.now += self.seconds
+        if operation in self.down or len(self.asked) == self.fails_at:
+            raise ParametersUnavailable(f"{operation}: ThrottlingException")
 
 
 class Environment:
     """One of Lambda's environments, as far as it finds applications."""
 
-    def __init__(self, ssm: Ssm, *, expected: str = "") -> None:
+    def __init__(self, ssm: Store | None = None, *, expected: str = "") -> None:
+        self.ssm = ssm = ssm or Store()
         self.stale: list[str] = []
         self.applications = ApplicationCache(
-            ParameterStore(ssm, "p", listing=ssm, clock=lambda: ssm.now),
+            ssm,
             own_bucket=BUCKET,
             ttl_seconds=TTL,
             expected=expected,
@@ -115,7 +89,7 @@ class Environment:
         )
 
     def found(self, key: str) -> str:
-        """Look for an application; tell what comes of a callback in its name."""
+        """Look for an application; tell how a callback in its name is answered."""
         try:
             assert self.applications.get(key).key == key
         except UnknownApplication:
@@ -124,247 +98,218 @@ class Environment:
             return "unavailable"
         return "served"
 
+    def flood(self, number: int = FLOOD, name: str = "made-up") -> Counter[str]:
+        return Counter(self.found(f"{name}-{each}") for each in range(number))
+
+    def flood_each_second(self, seconds: int, outcome: str) -> None:
+        """Let 20 made-up keys come every second, which all have the same outcome."""
+        for _ in range(seconds):
+            assert self.flood(20, f"at-{self.ssm.now}") == {outcome: 20}
+            self.ssm.now += 1
+
 
 @pytest.fixture
-def ssm() -> Ssm:
-    return Ssm()
+def env() -> Environment:
+    return Environment()
 
 
-def flood(environment: Environment, number: int = FLOOD, name: str = "made-up") -> Counter[str]:
-    return Counter(environment.found(f"{name}-{each}") for each in range(number))
+@pytest.fixture
+def ssm(env: Environment) -> Store:
+    return env.ssm
 
 
-def test_a_flood_of_made_up_keys_costs_a_registered_application_nothing(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-
-    assert flood(environment) == {"refused": FLOOD}
-    assert ssm.counts == {"GetParameters": MAX_MISSES, "DescribeParameters": 1}
-    assert environment.found("app-a") == "served"
-    assert ssm.counts == {"GetParameters": MAX_MISSES + 1, "DescribeParameters": 1}
+def test_a_flood_of_made_up_keys_costs_a_registered_application_nothing(env: Environment, ssm: Store) -> None:
+    assert env.flood() == {"refused": FLOOD}
+    assert ssm.counts == {GET: MAX_MISSES, LIST: 1}
+    assert env.found("app-a") == "served"
+    assert ssm.counts == {GET: MAX_MISSES + 1, LIST: 1}
 
 
 @pytest.mark.parametrize("noise", [0, 1, MAX_MISSES - 1])
-def test_the_first_callback_of_an_application_costs_one_call_and_the_next_none(ssm: Ssm, noise: int) -> None:
-    environment = Environment(ssm)
-    flood(environment, noise)
+def test_the_first_callback_of_each_application_costs_one_call(env: Environment, ssm: Store, noise: int) -> None:
+    env.flood(noise)
     ssm.asked.clear()
+    more = [f"more-{number}" for number in range(20)]
+    ssm.apps |= {*more}
 
-    assert [environment.found("app-a") for _ in range(3)] == ["served"] * 3
-    assert ssm.counts == {"GetParameters": 1}
-
-
-def test_applications_that_are_found_use_up_nothing(ssm: Ssm) -> None:
-    for number in range(20):
-        ssm.put(f"more-{number}")
-    environment = Environment(ssm)
-
-    assert {environment.found(f"more-{number}") for number in range(20)} == {"served"}
-    assert ssm.counts == {"GetParameters": 20}
+    assert {env.found(key) for key in more * 3} == {"served"}
+    assert ssm.counts == {GET: 20}
 
 
-def test_a_flood_that_goes_on_asks_for_no_made_up_key_and_lists_once_a_while(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    minutes = 10
-    for second in range(60 * minutes):
-        assert flood(environment, 20, f"at-{second}") == {"refused": 20}
-        ssm.now += 1
+def test_a_long_flood_looks_up_few_keys_and_seldom_lists(env: Environment, ssm: Store) -> None:
+    env.flood_each_second(600, "refused")
 
-    assert ssm.counts["DescribeParameters"] <= 2 * 60 * minutes / LISTED_SECONDS + 1
-    assert ssm.counts["GetParameters"] == MAX_MISSES
+    assert ssm.counts[LIST] <= 2 * 600 / LISTED_SECONDS + 1
+    assert ssm.counts[GET] == MAX_MISSES
 
 
-def test_an_application_that_is_registered_in_a_flood_is_served_within_a_minute(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    flood(environment)
-    ssm.put("new")
+def test_an_application_registered_in_a_flood_is_served_within_a_minute(env: Environment, ssm: Store) -> None:
+    env.flood()
+    ssm.apps.add("new")
     since = ssm.now
-    while environment.found("new") != "served":
-        flood(environment, 19, f"at-{ssm.now}")
-        ssm.now += 1
+    while env.found("new") != "served":
+        env.flood_each_second(1, "refused")
 
     assert ssm.now - since <= LISTED_SECONDS
 
 
-def test_a_key_that_was_unknown_and_is_registered_is_served_soon(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    assert environment.found("new") == "refused"
-    ssm.now += 5
-    ssm.put("new")
-    ssm.now += UNKNOWN_SECONDS - 5
+@pytest.mark.parametrize("listed_meanwhile", [False, True])
+def test_an_unknown_key_that_is_registered_is_served_soon(env: Environment, ssm: Store, listed_meanwhile: bool) -> None:
+    assert env.found("new") == "refused"
+    ssm.apps.add("new")
+    if listed_meanwhile:
+        env.flood()
+    else:
+        ssm.now += UNKNOWN_SECONDS
 
-    assert environment.found("new") == "served"
-
-
-def test_a_list_that_is_made_meanwhile_ends_the_wait_of_a_key_that_was_unknown(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    assert environment.found("new") == "refused"
-    ssm.put("new")
-    flood(environment)
-
-    assert environment.found("new") == "served"
+    assert env.found("new") == "served"
 
 
-def test_the_expected_application_is_served_at_once_without_a_list(ssm: Ssm) -> None:
-    environment = Environment(ssm, expected="app-a")
-    ssm.down = {"DescribeParameters"}
-    flood(environment)
+def test_an_expected_application_needs_no_list_and_costs_few_calls() -> None:
+    env = Environment(expected="app-a")
+    env.ssm.down = {LIST}
+    env.flood()
+    assert env.found("app-a") == "served"
 
-    assert environment.found("app-a") == "served"
-
-
-def test_an_expected_application_that_is_not_registered_costs_a_bounded_number_of_calls(ssm: Ssm) -> None:
-    environment = Environment(ssm, expected="nobody")
-
+    unregistered = Environment(expected="unregistered")
     for _ in range(60):
-        assert environment.found("nobody") == "refused"
-        ssm.now += 0.5
-    assert ssm.counts == {"GetParameters": 30 / UNKNOWN_SECONDS}
+        assert unregistered.found("unregistered") == "refused"
+        unregistered.ssm.now += 0.5
+    assert unregistered.ssm.counts == {GET: 30 / UNKNOWN_SECONDS}
 
 
-def test_while_ssm_is_out_of_reach_the_last_list_refuses_made_up_keys_and_says_so(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    flood(environment)
+def test_the_last_list_refuses_made_up_keys_while_ssm_is_down(env: Environment, ssm: Store) -> None:
+    env.flood()
     ssm.asked.clear()
-    ssm.down = {"GetParameters", "DescribeParameters"}
+    ssm.down = {GET, LIST}
     ssm.now += LISTED_SECONDS
 
-    assert flood(environment, name="more") == {"refused": FLOOD}
-    assert environment.found("app-a") == "unavailable"
-    assert environment.stale == ["DescribeParameters: ThrottlingException"]
-    assert ssm.counts == {"GetParameters": 1, "DescribeParameters": 1}
+    assert env.flood(name="more") == {"refused": FLOOD}
+    assert env.found("app-a") == "unavailable"
+    assert env.stale == ["DescribeParameters: ThrottlingException"]
+    assert ssm.counts == {GET: 1, LIST: 1}
 
     ssm.down = set()
-    ssm.put("new")
+    ssm.apps.add("new")
     ssm.now += RELIST_SECONDS
-    assert environment.found("new") == "served"
+    assert env.found("new") == "served"
 
 
-def test_a_throttled_list_in_a_flood_leaves_registered_applications_served(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    flood(environment)
-    ssm.down = {"DescribeParameters"}
+def test_a_throttled_list_leaves_registered_applications_served(env: Environment, ssm: Store) -> None:
+    env.flood()
+    ssm.down = {LIST}
     ssm.now += 10 * LISTED_SECONDS
-    flood(environment, name="more")
+    env.flood(name="more")
 
-    assert {environment.found(app) for app in APPS} == {"served"}
+    assert {env.found(app) for app in APPS} == {"served"}
 
 
-def test_without_any_list_ssm_out_of_reach_is_tried_seldom(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    ssm.down = {"GetParameters", "DescribeParameters"}
-    for second in range(60):
-        assert flood(environment, 20, f"at-{second}") == {"unavailable": 20}
-        assert environment.found("app-a") == "unavailable"
-        ssm.now += 1
+def test_without_a_list_a_broken_ssm_is_seldom_tried(env: Environment, ssm: Store) -> None:
+    ssm.down = {GET, LIST}
+    for _ in range(60):
+        assert env.found("app-a") == "unavailable"
+        env.flood_each_second(1, "unavailable")
 
-    assert ssm.counts["GetParameters"] <= 60 / MISSES_SECONDS * MAX_MISSES
-    assert ssm.counts["DescribeParameters"] <= 2 * 60 / RELIST_SECONDS + 1
+    assert ssm.counts[GET] <= 60 / MISSES_SECONDS * MAX_MISSES
+    assert ssm.counts[LIST] <= 2 * 60 / RELIST_SECONDS + 1
 
     ssm.down = set()
     ssm.now += RELIST_SECONDS
-    assert environment.found("app-a") == "served"
+    assert env.found("app-a") == "served"
 
 
-def test_an_application_that_is_no_longer_registered_is_refused_at_little_cost(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    flood(environment)
-    ssm.delete("app-a")
+def test_an_application_that_was_deleted_is_refused_at_little_cost(env: Environment, ssm: Store) -> None:
+    env.flood()
+    ssm.apps.remove("app-a")
     ssm.asked.clear()
 
     for _ in range(int(LISTED_SECONDS)):
-        assert environment.found("app-a") == "refused"
+        assert env.found("app-a") == "refused"
         ssm.now += 1
-    assert ssm.counts["GetParameters"] <= LISTED_SECONDS / UNKNOWN_SECONDS
+    assert ssm.counts[GET] <= LISTED_SECONDS / UNKNOWN_SECONDS
 
 
-def test_an_application_that_cannot_be_read_costs_a_bounded_number_of_calls_and_no_other_one(ssm: Ssm) -> None:
+def test_an_unreadable_application_costs_few_calls_and_harms_no_other(env: Environment, ssm: Store) -> None:
     """Strangers may know its key, and send it as often as they like."""
-    environment = Environment(ssm)
-    flood(environment)
-    ssm.down, ssm.asked = {"GetParameters"}, []
-    for _ in range(100):
-        assert environment.found("app-a") == "unavailable"
-    assert ssm.counts == {"GetParameters": MAX_FAILURES}
+    env.flood()
+    ssm.down, ssm.asked = {GET}, []
+    assert [env.found("app-a") for _ in range(100)] == ["unavailable"] * 100
+    assert ssm.counts == {GET: MAX_FAILURES}
 
     ssm.down = set()
-    assert environment.found("app-b") == "served"
-    assert environment.found("app-a") == "unavailable"
+    assert env.found("app-b") == "served"
+    assert env.found("app-a") == "unavailable"
     ssm.now += FAILURES_SECONDS
-    assert environment.found("app-a") == "served"
+    assert env.found("app-a") == "served"
 
 
 @pytest.mark.parametrize("others", [0, 2_000, 5_000])
-def test_applications_are_listed_whatever_else_the_account_stores(ssm: Ssm, others: int) -> None:
+def test_applications_are_listed_whatever_else_the_account_stores(env: Environment, ssm: Store, others: int) -> None:
     """SSM looks through all parameters of the account, and gives pages with none that matches."""
-    ssm.names |= {f"/another/{number:05}" for number in range(others)}
-    environment = Environment(ssm)
-    flood(environment)
+    ssm.others = others
+    env.flood()
     since = ssm.now
-    while environment.found("app-c") != "served":
-        assert environment.found("made-up") == "unavailable"  # and not refused: the list is not finished
+    while env.found("app-c") != "served":
+        assert env.found("made-up") == "unavailable"  # and not refused: the list is not finished
         ssm.now += RELIST_SECONDS
 
     assert ssm.now - since <= others / (50 * MAX_PAGES) * RELIST_SECONDS
-    assert ssm.counts["DescribeParameters"] <= (others + len(ssm.names)) / 50 + 1
-    assert environment.found("made-up") == "refused"
+    assert ssm.counts[LIST] <= (others + len(ssm.apps)) / 50 + 1
+    assert env.found("made-up") == "refused"
 
 
-def test_a_list_is_gone_on_with_where_it_was_when_a_page_is_refused(ssm: Ssm) -> None:
-    ssm.page = 2
-    environment = Environment(ssm)
+@pytest.fixture
+def interrupted(env: Environment, ssm: Store) -> Environment:
+    """Return an environment whose list was interrupted at its third page."""
+    ssm.page = 1
+    ssm.apps |= {"app-d", "app-e"}
     ssm.fails_at = MAX_MISSES + 3
-    flood(environment)
-    assert ssm.counts["DescribeParameters"] == 3
+    env.flood()
+    assert ssm.counts[LIST] == 3
+    return env
+
+
+def test_a_list_continues_at_the_page_that_was_refused(interrupted: Environment, ssm: Store) -> None:
     ssm.now += RELIST_SECONDS
 
-    assert environment.found("made-up") == "refused"
-    assert ssm.counts["DescribeParameters"] == ssm.pages + 1  # the one that was refused
+    assert interrupted.found("made-up") == "refused"
+    assert ssm.counts[LIST] == len(ssm.apps) + 1  # the one that was refused
 
 
-def test_a_place_in_the_list_that_ssm_no_longer_knows_is_given_up(ssm: Ssm) -> None:
-    ssm.page = 2
-    environment = Environment(ssm)
-    ssm.fails_at = MAX_MISSES + 3
-    flood(environment)
+def test_a_list_begins_again_if_ssm_no_longer_knows_the_page(interrupted: Environment, ssm: Store) -> None:
     ssm.fails_at = MAX_MISSES + 4
     outcomes = []
     for _ in range(2):
         ssm.now += RELIST_SECONDS
-        outcomes.append(environment.found("made-up"))
+        outcomes.append(interrupted.found("made-up"))
 
     assert outcomes == ["unavailable", "refused"]
-    assert ssm.counts["DescribeParameters"] == 4 + ssm.pages
+    assert ssm.counts[LIST] == 4 + len(ssm.apps)
 
 
-def test_a_list_that_was_left_unfinished_for_long_begins_anew(ssm: Ssm) -> None:
-    ssm.page = 2
-    environment = Environment(ssm)
-    ssm.fails_at = MAX_MISSES + 3
-    flood(environment)
-    ssm.put("aaa")  # comes before the place where the list was left
+def test_a_list_that_was_interrupted_long_ago_begins_again(interrupted: Environment, ssm: Store) -> None:
+    ssm.apps.add("aaa")  # comes before the page where the list was interrupted
     ssm.now += MAX_LISTING_SECONDS
-    flood(environment, name="more")
+    interrupted.flood(name="more")
 
-    assert environment.found("aaa") == "served"
+    assert interrupted.found("aaa") == "served"
 
 
-def test_a_slow_list_does_not_keep_a_caller_waiting(ssm: Ssm) -> None:
-    ssm.page, ssm.seconds = 1, 0.1
-    environment = Environment(ssm)
-    flood(environment, MAX_MISSES)
+def test_a_slow_list_does_not_keep_a_caller_waiting(env: Environment, ssm: Store) -> None:
+    ssm.page, ssm.others, ssm.seconds = 1, 20, 0.1
+    env.flood(MAX_MISSES)
     before = ssm.now
-    environment.found("made-up")
+    env.found("made-up")
 
     assert ssm.now - before <= LISTING_SECONDS + ssm.seconds
 
 
-def test_keys_that_were_refused_take_no_memory(ssm: Ssm) -> None:
-    environment = Environment(ssm)
-    flood(environment)
+def test_keys_that_were_refused_take_no_memory(env: Environment, ssm: Store) -> None:
+    env.flood()
     tracemalloc.start()
     try:
         for number in range(20_000):
-            environment.found(f"{number:0128}")
+            env.found(f"{number:0128}")
             ssm.now += 0.01
         grown, _ = tracemalloc.get_traced_memory()
     finally:
@@ -373,15 +318,15 @@ def test_keys_that_were_refused_take_no_memory(ssm: Ssm) -> None:
     assert grown - sum(map(len, ssm.keys_looked_up)) - 200 * len(ssm.asked) < 50_000
 
 
-class Account(Ssm):
+class Account(Store):
     """SSM that grants an account so many calls a second, of all its environments together."""
 
-    GRANTED: ClassVar = {"GetParameters": 40, "DescribeParameters": 5}
+    GRANTED: ClassVar = {GET: 40, LIST: 5}
 
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def take_call(self, operation: str) -> None:
         lately = [each for each, at in self.asked[-1000:] if each == operation and self.now - at < 1]
         self.down = {operation} if len(lately) >= self.GRANTED[operation] else set()
-        return super().call(operation, parameters)
+        super().take_call(operation)
 
 
 def test_a_flood_over_many_environments_leaves_ssm_to_registered_applications() -> None:
@@ -391,55 +336,48 @@ def test_a_flood_over_many_environments_leaves_ssm_to_registered_applications() 
     seconds = 120
     for second in range(seconds):
         for number, environment in enumerate(environments):
-            flood(environment, 4, f"{second}-{number}")  # 200 a second, as many as the API lets through
+            environment.flood(4, f"{second}-{number}")  # 200 a second, as many as the API lets through
         ssm.now += 1
 
-    assert ssm.counts["GetParameters"] <= len(environments) * MAX_MISSES * (1 + seconds / MISSES_SECONDS)
+    assert ssm.counts[GET] <= len(environments) * MAX_MISSES * (1 + seconds / MISSES_SECONDS)
     asked = len(ssm.asked)
     for environment in environments:
-        assert flood(environment, 4, "last") == {"refused": 4}
+        assert environment.flood(4, "last") == {"refused": 4}
         assert environment.found("app-a") == "served"
         ssm.now += 1 / 30
     assert len(ssm.asked) - asked <= 2 * len(environments)
 
 
-KEYS = st.sampled_from([*APPS, "new", "half", "uploader-key", "deeper"]) | st.integers(0, 10_000).map(str)
-STEPS = st.lists(
-    st.tuples(
-        st.lists(KEYS, max_size=30),
-        st.floats(0, 40),
-        st.sets(st.sampled_from(["GetParameters", "DescribeParameters"])),
-        st.sampled_from(["", "", "put", "delete"]),
-    ),
-    max_size=25,
-)
+KEYS = st.sampled_from([*APPS, "new"]) | st.integers(0, 10_000).map(str)
+DOWN = st.sets(st.sampled_from([GET, LIST]))
+STEP = st.tuples(st.lists(KEYS, max_size=30), st.floats(0, 40), DOWN, st.sampled_from(["", "", "put", "delete"]))
 
 
 @settings(max_examples=200, deadline=None)
-@given(STEPS)
-def test_whatever_is_sent_calls_are_bounded_and_only_what_is_registered_is_served(
+@given(st.lists(STEP, max_size=25))
+def test_calls_are_bounded_and_only_registered_applications_are_served(
     steps: list[tuple[list[str], float, set[str], str]],
 ) -> None:
-    ssm = Ssm()
-    environment = Environment(ssm)
+    env = Environment()
+    ssm = env.ssm
     listed, changed, back = False, ssm.now, 0.0
     for keys, seconds, down, change in steps:
         ssm.down = down
         disturbed = down or ssm.now < back + FAILURES_SECONDS
         if change:
             changed = ssm.now
-            (ssm.put if change == "put" else ssm.delete)("new")
+            (ssm.apps.add if change == "put" else ssm.apps.discard)("new")
         for key in keys:
             before = ssm.asked[-1:]
-            outcome = environment.found(key)
+            outcome = env.found(key)
             if key in APPS:
                 assert outcome == "served" or (outcome == "unavailable" and disturbed)
             elif key != "new":
                 assert outcome != "served"
                 assert outcome == "refused" or (disturbed and not listed)
             elif not disturbed and ssm.now - changed > 60 + TTL:
-                assert outcome == ("served" if "/p/new/application-secrets" in ssm.names else "refused")
-            listed = listed or (ssm.asked[-1:] != before and ssm.asked[-1][0] == "DescribeParameters" and not down)
+                assert outcome == ("served" if "new" in ssm.apps else "refused")
+            listed = listed or (ssm.asked[-1:] != before and ssm.asked[-1][0] == LIST and not down)
         ssm.now += seconds
         back = ssm.now if down else back
 

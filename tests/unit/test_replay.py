@@ -1,4 +1,4 @@
-"""A signed callback that is sent again inside the window, by whoever saw it: it changes nothing."""
+"""A signed callback that somebody sends again inside the window changes nothing."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from call_recorder.tracking.fact_processor import (
-    Delivery,
-    FactProcessor,
-)
+from call_recorder.tracking.fact_processor import Delivery, FactProcessor
 from tests import sinch
 from tests.fakes import BUCKET, STORAGE_KEY, STORAGE_SECRET, Bus, Front, InMemoryTables, new_processor
 
@@ -24,7 +21,7 @@ CALL = [
 
 
 class Books:
-    """What the facts of a front come to."""
+    """The tables and the bus after the facts of a function were processed."""
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self.tables, self.bus = InMemoryTables(), Bus()
@@ -45,9 +42,7 @@ def books() -> Iterator[Books]:
 
 
 @pytest.mark.parametrize("replayed", CALL, ids=lambda body: body.get("type", body["event"]))
-def test_a_replayed_callback_is_answered_alike_and_changes_and_announces_nothing(
-    books: Books, replayed: dict[str, Any]
-) -> None:
+def test_a_replayed_callback_has_the_same_answer_and_changes_nothing(books: Books, replayed: dict[str, Any]) -> None:
     front, again = Front(), Front()
     answers = {body["event"] + body.get("type", ""): front(sinch.signed(body)) for body in CALL}
     books.take(front)

@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import SecretStr
 
-from call_recorder.facts.errors import (
-    AccessKeysUnavailable,
-    ParametersUnavailable,
-)
-from call_recorder.uploader_key.plan import (
-    MAX_KEYS,
-    SETTLE,
-    NewestKey,
-    Parameter,
-    mask_key,
-)
+from call_recorder.facts.errors import AccessKeysUnavailable, ParametersUnavailable
+from call_recorder.uploader_key.plan import MAX_KEYS, SETTLE, NewestKey, Parameter, mask_key
 from call_recorder.uploader_key.rotation import RotationReport
 from tests import sinch
 from tests.fakes import Crash

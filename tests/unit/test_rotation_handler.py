@@ -7,17 +7,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.facts.errors import (
-    ParametersUnavailable,
-    RotationIncomplete,
-)
+from call_recorder.facts.errors import ParametersUnavailable, RotationIncomplete
 from call_recorder.facts.facts import UploaderKeyChangedFact
 from call_recorder.facts.messages import read_message
-from call_recorder.functions.rotation import (
-    RotationHandler,
-    RotationSettings,
-    compose,
-)
+from call_recorder.functions.rotation import RotationHandler, RotationSettings, compose
 from call_recorder.functions.settings import SettingsRefused
 from call_recorder.uploader_key.plan import SETTLE
 from call_recorder.uploader_key.rotation import Rotation

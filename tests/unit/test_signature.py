@@ -1,17 +1,15 @@
+"""Sinch's signature: whose callback it is, that nothing in it was changed, and that it is new."""
+
 import base64
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from call_recorder.sinch.signature import (
-    SignedRequest,
-    decode_secret,
-    sign,
-)
+from call_recorder.sinch.signature import SignedRequest, decode_secret, sign
 from tests import sinch
 from tests.fakes import Applications, Clock, Front, application, callback_settings
 
@@ -29,43 +27,30 @@ VECTOR_BODY = (
 ICE = json.dumps(sinch.ice()).encode()
 
 
-def front_of_the_vector() -> Front:
-    return Front(
+def replaced(event: dict[str, Any], **headers: str | None) -> dict[str, Any]:
+    """Return an event with other headers, or without those that are ``None``."""
+    others = event["headers"] | {name.replace("_", "-"): text for name, text in headers.items()}
+    return event | {"headers": {name: text for name, text in others.items() if text is not None}}
+
+
+@pytest.mark.parametrize("scheme", ["application", "Application", "APPLICATION"])
+def test_the_published_example_has_its_signature_and_passes(scheme: str) -> None:
+    signature = sign(
+        VECTOR_SECRET, path=VECTOR_PATH, content_type=sinch.JSON, timestamp=VECTOR_TIMESTAMP, body=VECTOR_BODY
+    )
+    assert signature == VECTOR_SIGNATURE
+    front = Front(
         applications=Applications(application(key=VECTOR_KEY, secrets=VECTOR_SECRET)),
         settings=callback_settings(CALLBACK_PATH=VECTOR_PATH),
         clock=Clock(datetime(2014, 9, 24, 11, 0, tzinfo=UTC)),
     )
-
-
-def replaced(event: dict[str, Any], **headers: str) -> dict[str, Any]:
-    return event | {"headers": event["headers"] | {name.replace("_", "-"): text for name, text in headers.items()}}
-
-
-def without(event: dict[str, Any], header: str) -> dict[str, Any]:
-    return event | {"headers": {name: text for name, text in event["headers"].items() if name != header}}
-
-
-def test_the_published_vector_gives_the_published_signature() -> None:
-    signature = sign(
-        VECTOR_SECRET,
-        path=VECTOR_PATH,
-        content_type="application/json",
-        timestamp=VECTOR_TIMESTAMP,
-        body=VECTOR_BODY,
-    )
-
-    assert signature == VECTOR_SIGNATURE
-
-
-@pytest.mark.parametrize("scheme", ["application", "Application", "APPLICATION"])
-def test_the_published_vector_passes_whatever_the_case_of_its_scheme(scheme: str) -> None:
     headers = {
-        "content-type": "application/json",
+        "content-type": sinch.JSON,
         "x-timestamp": VECTOR_TIMESTAMP,
-        "authorization": f"{scheme} {VECTOR_KEY}:{VECTOR_SIGNATURE}",
+        "authorization": f"{scheme} {VECTOR_KEY}:{signature}",
     }
 
-    assert front_of_the_vector().status(sinch.delivered(VECTOR_BODY, headers)) == 200
+    assert front.status(sinch.delivered(VECTOR_BODY, headers)) == 200
 
 
 def test_a_callback_without_a_body_is_signed_over_an_empty_md5() -> None:
@@ -75,10 +60,6 @@ def test_a_callback_without_a_body_is_signed_over_an_empty_md5() -> None:
     assert Front().status(sinch.signed(b"")) == 400
 
 
-def test_a_well_signed_callback_passes() -> None:
-    assert Front().status(sinch.signed(ICE)) == 200
-
-
 @st.composite
 def one_byte_changed(draw: st.DrawFn, original: bytes) -> bytes:
     position = draw(st.integers(0, len(original) - 1))
@@ -86,40 +67,29 @@ def one_byte_changed(draw: st.DrawFn, original: bytes) -> bytes:
     return original[:position] + bytes([byte]) + original[position + 1 :]
 
 
-@given(one_byte_changed(ICE))
-def test_one_changed_byte_of_the_body_is_refused(body: bytes) -> None:
-    headers = sinch.signed(ICE)["headers"]
+@pytest.mark.parametrize("part", ["body", "path", "content_type", "x_timestamp", "authorization"])
+@given(data=st.data())
+def test_one_changed_byte_of_what_is_signed_is_refused(part: str, data: st.DataObject) -> None:
+    event = sinch.signed(ICE)
+    parts = {"body": ICE, "path": sinch.PATH.encode()} | {
+        name.replace("-", "_"): text.encode() for name, text in event["headers"].items()
+    }
+    changed = data.draw(one_byte_changed(parts[part]))
+    text = changed.decode("latin-1")
+    match part:
+        case "body":
+            event = sinch.delivered(changed, event["headers"], encoded=True)
+        case "path":
+            event = sinch.signed(ICE, path=text)
+        case _:
+            assume(part != "authorization" or text.startswith("application "))
+            event = replaced(event, **{part: text})
 
-    assert Front().status(sinch.delivered(body, headers, encoded=True)) == 401
-
-
-def header_with_one_byte_changed(header: str) -> st.SearchStrategy[str]:
-    original: str = sinch.signed(ICE)["headers"][header]
-    return one_byte_changed(original.encode()).map(lambda text: text.decode("latin-1"))
-
-
-@given(header_with_one_byte_changed("content-type"))
-def test_one_changed_byte_of_the_content_type_is_refused(content_type: str) -> None:
-    assert Front().status(replaced(sinch.signed(ICE), content_type=content_type)) == 401
-
-
-@given(header_with_one_byte_changed("x-timestamp"))
-def test_one_changed_byte_of_the_timestamp_is_refused(timestamp: str) -> None:
-    assert Front().status(replaced(sinch.signed(ICE), x_timestamp=timestamp)) == 401
-
-
-@given(header_with_one_byte_changed("authorization").filter(lambda text: text.startswith("application ")))
-def test_one_changed_byte_of_key_or_signature_is_refused(authorization: str) -> None:
-    assert Front().status(replaced(sinch.signed(ICE), authorization=authorization)) == 401
-
-
-@given(one_byte_changed(sinch.PATH.encode()).map(lambda path: path.decode("latin-1")))
-def test_a_signature_over_another_path_is_refused(path: str) -> None:
-    assert Front().status(sinch.signed(ICE, path=path)) == 401
+    assert Front().status(event) == 401
 
 
 @pytest.mark.parametrize("path", ["/prod/callbacks", "/callbacks/", "/callbacks?x=1", "/Callbacks"])
-def test_only_the_public_path_counts_whatever_api_gateway_calls_it(path: str) -> None:
+def test_only_the_public_path_counts_and_not_api_gateways(path: str) -> None:
     event = sinch.signed(ICE, path=path) | {"rawPath": path}
     moved = sinch.signed(ICE) | {"rawPath": path}
 
@@ -133,7 +103,7 @@ def test_a_signature_under_another_secret_is_refused(secret: bytes) -> None:
 
 
 @given(st.text(st.characters(), max_size=300))
-def test_whatever_stands_for_a_signature_is_refused_and_never_an_exception(signature: str) -> None:
+def test_any_text_as_a_signature_is_refused_and_never_an_exception(signature: str) -> None:
     event = replaced(sinch.signed(ICE), authorization=f"application {sinch.APPLICATION}:{signature}")
 
     assert Front().status(event) == 401
@@ -147,21 +117,23 @@ def test_whatever_stands_for_a_signature_is_refused_and_never_an_exception(signa
     body=st.none() | st.text(st.characters(), max_size=60),
     encoded=st.booleans(),
 )
-def test_no_unsigned_request_is_more_than_refused(headers: dict[str, str], body: str | None, encoded: bool) -> None:
+def test_an_unsigned_request_is_refused_and_counted(headers: dict[str, str], body: str | None, encoded: bool) -> None:
     front = Front()
 
     assert front.status({"headers": headers, "body": body, "isBase64Encoded": encoded}) == 401
     assert front.telemetry.counts["SignatureFailures"] == 1
 
 
-@pytest.mark.parametrize("event", [{}, {"headers": None, "body": None}])
-def test_a_request_without_headers_is_refused(event: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "event",
+    [
+        *({}, {"headers": None, "body": None}),
+        *(replaced(sinch.signed(ICE), **{header: None}) for header in ("authorization", "x_timestamp", "content_type")),
+        replaced(sinch.signed(ICE), content_type="application/json\udcff"),
+    ],
+)
+def test_a_request_without_its_headers_is_refused(event: dict[str, Any]) -> None:
     assert Front().status(event) == 401
-
-
-@pytest.mark.parametrize("header", ["authorization", "x-timestamp", "content-type"])
-def test_a_missing_header_is_refused(header: str) -> None:
-    assert Front().status(without(sinch.signed(ICE), header)) == 401
 
 
 @pytest.mark.parametrize(
@@ -203,11 +175,7 @@ def test_the_content_type_is_signed_as_it_came() -> None:
     assert Front().status(replaced(event, content_type="application/json")) == 401
 
 
-def test_a_content_type_that_no_encoding_knows_is_refused() -> None:
-    assert Front().status(replaced(sinch.signed(ICE), content_type="application/json\udcff")) == 401
-
-
-def test_current_and_previous_secret_are_both_good_and_no_third() -> None:
+def test_current_and_previous_secret_are_valid_and_no_third() -> None:
     rotating = application(secrets=f"{sinch.SECRET}, {sinch.PREVIOUS_SECRET}")
     third = base64.b64encode(b"a third").decode()
 
@@ -228,7 +196,7 @@ def test_the_key_of_one_application_does_not_open_another() -> None:
 
 @pytest.mark.parametrize("window", [30, 300, 900])
 @pytest.mark.parametrize("side", [-1, 1])
-def test_the_window_is_closed_at_its_edges_on_both_sides(window: int, side: int) -> None:
+def test_the_window_ends_sharply_on_both_sides(window: int, side: int) -> None:
     settings = callback_settings(SIGNATURE_WINDOW_SECONDS=str(window))
 
     def status(seconds: int) -> int:
@@ -239,40 +207,26 @@ def test_the_window_is_closed_at_its_edges_on_both_sides(window: int, side: int)
     assert status(window + 1) == 401
 
 
-@given(digits=st.text("0123456789", min_size=1, max_size=12), z=st.sampled_from(["Z", ""]))
-def test_a_timestamp_may_have_any_fraction_and_no_z(digits: str, z: str) -> None:
-    timestamp = f"{sinch.NOW:%Y-%m-%dT%H:%M:%S}.{digits}{z}"
+@given(fraction=st.just("") | st.from_regex(r"\.[0-9]{1,12}", fullmatch=True), z=st.sampled_from(["Z", ""]))
+def test_a_timestamp_is_utc_with_any_fraction_and_with_or_without_z(fraction: str, z: str) -> None:
+    timestamp = f"{sinch.NOW:%Y-%m-%dT%H:%M:%S}{fraction}{z}"
 
     assert Front().status(sinch.signed(ICE, timestamp=timestamp)) == 200
-
-
-def test_a_timestamp_without_z_is_utc() -> None:
-    assert Front().status(sinch.signed(ICE, timestamp=f"{sinch.NOW:%Y-%m-%dT%H:%M:%S}")) == 200
 
 
 @pytest.mark.parametrize(
     "timestamp",
     [
-        "",
-        "now",
-        "2026-11-23",
-        "2026-11-23 09:30:00Z",
-        "2026-11-23T09:30:00+00:00",
-        "2026-11-23T09:30:00.Z",
-        "2026-13-23T09:30:00Z",
-        "2026-11-31T09:30:00Z",
-        "2026-11-23T25:30:00Z",
-        "0000-00-00T00:00:00Z",
-        "9999-12-31T24:00:00Z",
-        "２０２６-11-23T09:30:00Z",
-        "2026-11-23T09:30:00Z\n",
+        *("", "now", "2026-11-23", "2026-11-23 09:30:00Z", "2026-11-23T09:30:00+00:00", "2026-11-23T09:30:00.Z"),
+        *("2026-13-23T09:30:00Z", "2026-11-31T09:30:00Z", "2026-11-23T25:30:00Z", "0000-00-00T00:00:00Z"),
+        *("9999-12-31T24:00:00Z", "２０２６-11-23T09:30:00Z", "2026-11-23T09:30:00Z\n"),
     ],
 )
-def test_what_is_no_timestamp_is_refused_even_when_signed(timestamp: str) -> None:
+def test_another_form_of_timestamp_is_refused_even_when_signed(timestamp: str) -> None:
     assert Front().status(sinch.signed(ICE, timestamp=timestamp)) == 401
 
 
-def test_a_refusal_says_nothing_to_the_sender_and_why_to_the_operator() -> None:
+def test_a_refusal_gives_its_reason_to_the_operator_alone() -> None:
     front = Front()
 
     response = front(sinch.signed(ICE, secret=sinch.PREVIOUS_SECRET))
@@ -283,7 +237,7 @@ def test_a_refusal_says_nothing_to_the_sender_and_why_to_the_operator() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "not base64!", "YQ=", "ä"])
-def test_a_secret_that_is_not_base64_is_told_without_repeating_it(secret: str) -> None:
+def test_a_secret_that_is_not_base64_is_refused_without_repeating_it(secret: str) -> None:
     with pytest.raises(ValueError, match="paste it as the Sinch dashboard shows it") as refusal:
         decode_secret(secret)
 

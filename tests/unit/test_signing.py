@@ -9,12 +9,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.adapters.aws_api.sigv4 import (
-    Credentials,
-    NoCredentials,
-    find_credentials,
-    sign_request,
-)
+from call_recorder.adapters.aws_api.sigv4 import Credentials, NoCredentials, find_credentials, sign_request
 
 PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 HEADERS = {"content-type": "application/x-amz-json-1.0", "x-amz-target": "AmazonSQS.SendMessage"}
@@ -55,14 +50,14 @@ def test_credentials_show_no_part_of_themselves() -> None:
     assert "token" not in repr(Credentials("access", "secret", "token"))
 
 
-def test_the_environments_own_credentials_are_taken_without_asking_anybody() -> None:
+def test_the_credentials_of_the_environment_are_used_first() -> None:
     environment = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
     found = find_credentials(environment)()
 
     assert (found.access_key, found.secret_key, found.token) == ("a", "s", "t")
 
 
-def test_without_them_botocore_finds_those_of_the_process_and_asks_again_each_time(
+def test_botocore_finds_other_credentials_and_looks_again_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     find = find_credentials({})
@@ -71,7 +66,7 @@ def test_without_them_botocore_finds_those_of_the_process_and_asks_again_each_ti
     assert find().access_key == "of the process"
 
 
-def test_nothing_to_sign_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

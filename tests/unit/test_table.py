@@ -19,11 +19,7 @@ from call_recorder.adapters.dynamodb_items import (
     to_item,
 )
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
-from call_recorder.facts.call_details import (
-    CallEnd,
-    CallStart,
-    RecordingRequest,
-)
+from call_recorder.facts.call_details import CallEnd, CallStart, RecordingRequest
 from call_recorder.facts.errors import TableUnavailable
 from call_recorder.facts.facts import (
     CallDecidedFact,
@@ -34,14 +30,8 @@ from call_recorder.facts.facts import (
     RecordingAvailableFact,
     RecordingFinishedFact,
 )
-from call_recorder.tracking.fact_processor import (
-    Conflict,
-    StoredItems,
-)
-from call_recorder.tracking.object_locations import (
-    ObjectLocation,
-    Owner,
-)
+from call_recorder.tracking.fact_processor import Conflict, StoredItems
+from call_recorder.tracking.object_locations import ObjectLocation, Owner
 from call_recorder.tracking.outbox_item import Claim
 from call_recorder.tracking.recording import Recording
 from tests import sinch

@@ -9,11 +9,7 @@ import botocore.session
 import pytest
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from call_recorder.adapters.aws_api.transient_errors import (
-    TRANSIENT_CODES,
-    TRANSIENT_STATUSES,
-    is_transient,
-)
+from call_recorder.adapters.aws_api.transient_errors import TRANSIENT_CODES, TRANSIENT_STATUSES, is_transient
 
 CALLED = [
     ("ssm", "GetParameters"),
@@ -24,7 +20,7 @@ CALLED = [
 """What CallbackFunction may call."""
 
 
-def test_all_that_botocore_knows_of_is_known() -> None:
+def test_every_transient_error_of_botocore_is_known() -> None:
     transient: Any = TransientRetryableChecker
     throttled: Any = ThrottledRetryableChecker
 
@@ -33,7 +29,7 @@ def test_all_that_botocore_knows_of_is_known() -> None:
 
 
 @pytest.mark.parametrize(("service", "operation"), CALLED)
-def test_every_throttling_error_that_a_called_operation_names_is_known(service: str, operation: str) -> None:
+def test_every_throttling_error_of_a_called_operation_is_known(service: str, operation: str) -> None:
     model = botocore.session.get_session().get_service_model(service).operation_model(operation)
     throttling = {
         error.name for error in model.error_shapes if re.search("Throttl|LimitExceeded|Throughput", error.name)
@@ -44,23 +40,19 @@ def test_every_throttling_error_that_a_called_operation_names_is_known(service: 
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
+    ("status", "code", "transient"),
     [
-        (400, "ProvisionedThroughputExceededException"),
-        (400, "ProvisionedThroughputExceeded"),
-        (400, "RequestLimitExceeded"),
-        (400, "KMS.ThrottlingException"),
-        (429, ""),
-        (500, "InternalServerError"),
-        (503, ""),
+        (400, "ProvisionedThroughputExceeded", True),
+        (400, "RequestLimitExceeded", True),
+        (400, "KMS.ThrottlingException", True),
+        (429, "", True),
+        (500, "InternalServerError", True),
+        (503, "", True),
+        (400, "ValidationException", False),
+        (403, "AccessDenied", False),
+        (404, "", False),
+        (301, "", False),
     ],
 )
-def test_throttling_and_failures_are_transient(status: int, code: str) -> None:
-    assert is_transient(status, code)
-
-
-@pytest.mark.parametrize(
-    ("status", "code"), [(400, "ValidationException"), (403, "AccessDenied"), (404, ""), (301, "")]
-)
-def test_a_refusal_is_not(status: int, code: str) -> None:
-    assert not is_transient(status, code)
+def test_throttling_and_failures_are_transient_and_refusals_are_not(status: int, code: str, transient: bool) -> None:
+    assert is_transient(status, code) == transient

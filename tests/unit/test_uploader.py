@@ -14,18 +14,9 @@ from moto import mock_aws
 from pydantic import SecretStr
 
 from call_recorder.adapters import boto_clients
-from call_recorder.adapters.iam_keys import (
-    MAX_NAMES,
-    UploaderKeys,
-)
-from call_recorder.facts.errors import (
-    AccessKeysUnavailable,
-    ParametersUnavailable,
-)
-from call_recorder.uploader_key.plan import (
-    NewestKey,
-    Observation,
-)
+from call_recorder.adapters.iam_keys import MAX_NAMES, UploaderKeys
+from call_recorder.facts.errors import AccessKeysUnavailable, ParametersUnavailable
+from call_recorder.uploader_key.plan import NewestKey, Observation
 from tests import sinch
 from tests.keys import PROFILE, REGION, USER
 

@@ -18,22 +18,10 @@ from moto import mock_aws
 
 from call_recorder.adapters import boto_clients
 from call_recorder.adapters.dynamodb_items import WAITING_SHARDS
-from call_recorder.adapters.dynamodb_waiting_index import (
-    MAX_PAGE,
-    WaitingIndex,
-)
-from call_recorder.facts.call_details import (
-    CallEnd,
-    RecordingRequest,
-)
-from call_recorder.facts.commands import (
-    CheckLocation,
-    CheckRecording,
-)
-from call_recorder.facts.errors import (
-    QueueUnavailable,
-    TableUnavailable,
-)
+from call_recorder.adapters.dynamodb_waiting_index import MAX_PAGE, WaitingIndex
+from call_recorder.facts.call_details import CallEnd, RecordingRequest
+from call_recorder.facts.commands import CheckLocation, CheckRecording
+from call_recorder.facts.errors import QueueUnavailable, TableUnavailable
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
@@ -42,20 +30,11 @@ from call_recorder.facts.facts import (
     RecordingAvailableFact,
     UploaderKeyChangedFact,
 )
-from call_recorder.facts.messages import (
-    QueueMessage,
-    read_message,
-)
+from call_recorder.facts.messages import QueueMessage, read_message
 from call_recorder.functions import watchdog
 from call_recorder.functions.settings import SettingsRefused
-from call_recorder.functions.watchdog import (
-    MAX_AT_ONCE,
-    Watchdog,
-)
-from call_recorder.tracking.fact_processor import (
-    CLAIM,
-    Delivery,
-)
+from call_recorder.functions.watchdog import MAX_AT_ONCE, Watchdog
+from call_recorder.tracking.fact_processor import CLAIM, Delivery
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
 from tests import sinch

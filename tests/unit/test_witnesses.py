@@ -18,14 +18,8 @@ from call_recorder.facts.facts import (
     RecordingAvailableFact,
     TranscriptionAvailableFact,
 )
-from call_recorder.facts.storage_urls import (
-    is_transcript,
-    location_of,
-)
-from call_recorder.tracking.published_events import (
-    Event,
-    due_events,
-)
+from call_recorder.facts.storage_urls import is_transcript, location_of
+from call_recorder.tracking.published_events import Event, due_events
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch

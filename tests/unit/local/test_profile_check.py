@@ -1,4 +1,4 @@
-"""What the check of a profile rests on: which pattern takes all of another, and where in a text a value stands."""
+"""Checks of a profile: which pattern covers another, and the position of a value in a text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.answering.patterns import matches
-from local.json_positions import Position, nearest, positions
+from local.json_positions import Position, find_nearest, find_positions
 from local.profile_check import _covers, find_mistakes
 
 PATTERNS = st.text("ab*", min_size=1, max_size=4)
@@ -18,10 +18,10 @@ TEXTS = ["".join(letters) for length in range(5) for letters in product("abc", r
 
 
 @given(PATTERNS, PATTERNS)
-def test_a_pattern_covers_another_when_no_text_fits_the_other_alone(one: str, other: str) -> None:
-    fits_other_alone = any(matches(other, text) and not matches(one, text) for text in TEXTS)
+def test_a_pattern_covers_another_if_no_text_matches_only_the_other(one: str, other: str) -> None:
+    matches_only_other = any(matches(other, text) and not matches(one, text) for text in TEXTS)
 
-    assert _covers(one, other) is not fits_other_alone
+    assert _covers(one, other) is not matches_only_other
 
 
 VALUES = st.recursive(
@@ -31,18 +31,16 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.sampled_from([None, 1, "\t"]))
-def test_every_value_of_a_text_is_found_where_it_stands(value: Any, indent: int | str | None) -> None:
+def test_every_value_of_a_text_is_found_at_its_position(value: Any, indent: int | str | None) -> None:
     text = json.dumps(value, indent=indent)
-    places = positions(text)
+    found = find_positions(text)
     lines = text.split("\n")
 
     def check(value: Any, path: tuple[int | str, ...]) -> None:
-        line, column = places[path]
-        shown = value
-        if path and isinstance(path[-1], str):
-            shown = path[-1]  # the name of the field is where it begins
+        line, column = found[path]
+        first = path[-1] if path and isinstance(path[-1], str) else value  # a field starts at its name
         begin = json.JSONDecoder().raw_decode("\n".join([lines[line - 1][column - 1 :], *lines[line:]]))[0]
-        assert begin == shown
+        assert begin == first
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, each in inner:
             check(each, (*path, key))
@@ -50,14 +48,14 @@ def test_every_value_of_a_text_is_found_where_it_stands(value: Any, indent: int 
     check(value, ())
 
 
-def test_what_is_not_there_is_looked_for_where_it_should_be() -> None:
-    places = positions('{\n "rules": [{"name": "a"}]\n}')
+def test_a_missing_value_has_the_position_of_its_container() -> None:
+    found = find_positions('{\n "rules": [{"name": "a"}]\n}')
 
-    assert nearest(places, ("rules", 0, "record")) == Position(2, 12)
-    assert nearest(places, ("routes",)) == Position(1, 1)
+    assert find_nearest(found, ("rules", 0, "record")) == Position(2, 12)
+    assert find_nearest(found, ("routes",)) == Position(1, 1)
 
 
 @given(VALUES | st.fixed_dictionaries({"rules": VALUES, "routes": VALUES}))
-def test_whatever_is_written_is_checked(written: Any) -> None:
+def test_any_json_can_be_checked(written: Any) -> None:
     for mistake in find_mistakes(json.dumps(written)):
         assert mistake.sentence.startswith("recording-profile: ")

@@ -1,4 +1,4 @@
-"""The files in events/ are what the samples' own code makes, and what they are named after."""
+"""The files in events/ are what `make events` writes, and contain what their names say."""
 
 import base64
 import json
@@ -10,22 +10,13 @@ import pytest
 
 from call_recorder.adapters import s3_events
 from call_recorder.answering.application import Application
-from call_recorder.facts.messages import (
-    MalformedFact,
-    read_message,
-)
+from call_recorder.facts.messages import MalformedFact, read_message
 from call_recorder.functions.cleanup import CleanupSettings
 from call_recorder.functions.notify import NotifySettings
 from call_recorder.functions.rotation import RotationSettings
 from call_recorder.functions.settings import CallbackSettings
 from call_recorder.functions.watchdog import WatchdogSettings
-from call_recorder.sinch.signature import (
-    Authorization,
-    SignatureError,
-    SignedRequest,
-    check_age,
-    verify,
-)
+from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
 from local.sample_events import (
     APPLICATION,
     BUCKET,
@@ -34,39 +25,34 @@ from local.sample_events import (
     PARAMETERS,
     PUBLIC_PATH,
     Event,
-    load,
+    load_event,
     main,
-    received_at,
-    sample,
+    make_event,
+    read_arrival,
 )
 
-CALLBACKS = [name for name in NAMES if name.startswith("callback-")]
-BATCHES = [name for name in NAMES if name.startswith("notify-")]
 NOT_AUTHENTIC = {"callback-ice-bad-signature", "callback-ice-unsigned", "callback-ice-stale"}
-OF_NO_KNOWN_APPLICATION = {"callback-ice-unknown-application"}
+KNOWN = Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
 
 
-def check(event: Event, now: datetime) -> None:
-    """Verify a callback as the function does.
-
-    Raises:
-        SignatureError: it is not authentic.
-    """
-    headers = event["headers"]
+def body_of(event: Event) -> bytes:
     body = event.get("body", "")
-    content = base64.b64decode(body) if event["isBase64Encoded"] else body.encode()
-    authorization = Authorization.parse(headers.get("authorization"))
-    check_age(headers["x-timestamp"], now=now, window=timedelta(seconds=300))
-    known = Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
-    request = SignedRequest(PUBLIC_PATH, headers["content-type"], headers["x-timestamp"], content)
-    verify(request, authorization.signature, known.secrets)
+    return base64.b64decode(body) if event["isBase64Encoded"] else body.encode()
 
 
-def test_there_is_one_file_for_each_sample() -> None:
-    assert sorted(path.name for path in EVENTS.iterdir()) == sorted([f"{name}.json" for name in NAMES] + ["env.json"])
+def is_authentic(event: Event, now: datetime) -> bool:
+    headers = event["headers"]
+    try:
+        authorization = Authorization.parse(headers.get("authorization"))
+        check_age(headers["x-timestamp"], now=now, window=timedelta(seconds=300))
+        request = SignedRequest(PUBLIC_PATH, headers["content-type"], headers["x-timestamp"], body_of(event))
+        verify(request, authorization.signature, KNOWN.secrets)
+    except SignatureError:
+        return False
+    return True
 
 
-def test_what_is_signed_afresh_leaves_the_files_of_the_repository_alone(
+def test_make_events_leaves_the_files_of_the_repository_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in EVENTS.iterdir()}
@@ -75,62 +61,41 @@ def test_what_is_signed_afresh_leaves_the_files_of_the_repository_alone(
     main([])
 
     assert {path.name: path.read_bytes() for path in EVENTS.iterdir()} == before
-    assert sorted(path.stem for path in (tmp_path / "events").iterdir()) == sorted(NAMES)
-    fresh = json.loads((tmp_path / "events" / "callback-ice-username.json").read_text())
-    check(fresh, datetime.now(UTC))
+    written = {path.stem for path in (tmp_path / "events").iterdir()}
+    assert written == {*NAMES} == {Path(name).stem for name in before} - {"env"}
+    new = json.loads((tmp_path / "events" / "callback-ice-username.json").read_text())
+    assert is_authentic(new, datetime.now(UTC))
     assert str(tmp_path / "events") in capsys.readouterr().out
 
 
-def test_the_files_of_the_repository_can_be_written_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_events_can_replace_the_files_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.sample_events.EVENTS", tmp_path)
 
     main(["--tracked"])
 
-    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(NAMES)
+    assert {path.stem for path in tmp_path.iterdir()} == {*NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_is_what_make_events_would_write_at_that_time(name: str) -> None:
-    event = load(name)
+def test_a_file_is_what_make_events_writes_at_its_time(name: str) -> None:
+    event = load_event(name)
 
-    assert event == sample(name, received_at(event)), "run `make events TRACKED=1`"
-
-
-@pytest.mark.parametrize("name", sorted({*CALLBACKS} - NOT_AUTHENTIC))
-def test_a_callback_is_authentic_when_the_clock_says_when_it_came(name: str) -> None:
-    event = load(name)
-
-    check(event, received_at(event))
+    assert event == make_event(name, read_arrival(event)), "run `make events TRACKED=1`"
 
 
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_a_callback_says_its_size_and_arrives_with_lower_case_headers(name: str) -> None:
-    event = load(name)
-    body = event.get("body", "")
-    size = len(base64.b64decode(body)) if event["isBase64Encoded"] else len(body.encode())
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("callback-")])
+def test_a_callback_is_authentic_at_its_time_unless_its_name_says_otherwise(name: str) -> None:
+    event = load_event(name)
 
-    assert event["headers"]["content-length"] == str(size)
+    assert is_authentic(event, read_arrival(event)) is (name not in NOT_AUTHENTIC)
+    assert event["headers"]["content-length"] == str(len(body_of(event)))
     assert all(header == header.lower() for header in event["headers"])
 
 
-@pytest.mark.parametrize("name", sorted(NOT_AUTHENTIC))
-def test_a_callback_that_is_not_authentic_stays_so_when_signed_afresh(name: str) -> None:
-    now = datetime.now(UTC)
-
-    with pytest.raises(SignatureError):
-        check(sample(name, now), now)
-
-
-def test_a_callback_signed_afresh_is_authentic_now() -> None:
-    now = datetime.now(UTC)
-
-    check(sample("callback-ice-username", now), now)
-
-
-@pytest.mark.parametrize("name", BATCHES)
-def test_the_messages_of_a_batch_are_facts_or_the_buckets_unless_the_name_says_otherwise(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("notify-")])
+def test_a_batch_has_facts_or_events_of_s3_unless_malformed(name: str) -> None:
     of_bucket = malformed = 0
-    for record in load(name)["Records"]:
+    for record in load_event(name)["Records"]:
         try:
             read_message(record["body"])
         except MalformedFact:
@@ -141,30 +106,17 @@ def test_the_messages_of_a_batch_are_facts_or_the_buckets_unless_the_name_says_o
     assert malformed == (2 if name == "notify-one-malformed" else 0)
 
 
-def test_the_parameters_of_the_samples_make_an_application_that_records() -> None:
-    application = Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
-
-    assert application.problem is None
-    assert application.recorder is not None
-
-
-def test_env_json_gives_the_functions_settings_that_they_accept() -> None:
+def test_env_json_has_declared_variables_that_the_functions_accept() -> None:
     environment = json.loads((EVENTS / "env.json").read_text())
+    template = (EVENTS.parent / "template.yaml").read_text()
 
-    assert CallbackSettings.read(environment["CallbackFunction"]).callback_path == PUBLIC_PATH
-    assert CallbackSettings.read(environment["CallbackFunction"]).recordings_bucket == BUCKET
-    assert NotifySettings.read(environment["NotifyFunction"]).retention_days == 365
-    assert NotifySettings.read(environment["NotifyFunction"]).recordings_bucket == BUCKET
-    assert WatchdogSettings.read(environment["WatchdogFunction"]).places_table == "call-recorder-places"
+    callback = CallbackSettings.read(environment["CallbackFunction"])
+    notify = NotifySettings.read(environment["NotifyFunction"])
     rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).rotation
-    assert rotation.bucket == BUCKET
-    assert CleanupSettings.read(environment["CleanupFunction"]).recordings_bus == "call-recorder-recordings"
+    WatchdogSettings.read(environment["WatchdogFunction"])
+    CleanupSettings.read(environment["CleanupFunction"])
 
-
-def test_env_json_names_variables_that_the_template_declares() -> None:
-    template = (Path(__file__).parents[3] / "template.yaml").read_text()
-    environment = json.loads((EVENTS / "env.json").read_text())
-
-    for variables in environment.values():
-        for name in variables:
-            assert re.search(rf"^ +{name}:", template, re.MULTILINE), f"{name}: `sam local` would not pass it on"
+    assert callback.callback_path == PUBLIC_PATH
+    assert {callback.recordings_bucket, notify.recordings_bucket, rotation.bucket} == {BUCKET}
+    for name in {name for variables in environment.values() for name in variables}:
+        assert re.search(rf"^ +{name}:", template, re.MULTILINE), f"{name}: `sam local` would not pass it on"

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,67 +13,56 @@ from local.transport import HttpTransport
 
 SECRET = base64.b64encode(b"the secret of an application").decode()
 ARGUMENTS = ["--url", "https://example.com/callbacks", "--application-key", "an-application"]
-HANGUP = json.dumps({"action": {"name": "hangup"}}).encode()
+Play = Callable[..., list[dict[str, Any]]]
+HANGUP = {"action": {"name": "hangup"}}
+MENUS = {"action": {"name": "runMenu", "mainMenu": "other", "menus": [{"id": "other"}, {"id": "main"}]}}
 
 
-@pytest.fixture(autouse=True)
-def backend(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Answer every callback with a hang-up, and return the list of bodies."""
-    bodies: list[bytes] = []
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Run the command, answer the callbacks in turn, and return their bodies."""
 
-    def send(_: object, method: str, url: str, headers: dict[str, str], body: bytes) -> Response:
-        bodies.append(body)
-        return Response(200, HANGUP)
+    def play(arguments: str, *answers: object, status: int = 0, secret: str = SECRET) -> list[dict[str, Any]]:
+        bodies: list[dict[str, Any]] = []
+        left = iter(answers)
 
-    monkeypatch.setattr(HttpTransport, "send", send)
-    monkeypatch.setenv(SECRET_VARIABLE, SECRET)
-    return bodies
+        def send(_: object, method: str, url: str, headers: dict[str, str], body: bytes) -> Response:
+            bodies.append(json.loads(body))
+            answer = next(left, HANGUP)
+            return Response(answer) if isinstance(answer, int) else Response(200, json.dumps(answer).encode())
+
+        monkeypatch.setattr(HttpTransport, "send", send)
+        monkeypatch.setenv(SECRET_VARIABLE, secret)
+        assert main([*ARGUMENTS, *arguments.split()]) == status
+        return bodies
+
+    return play
 
 
-def test_a_call_that_holds_ends_with_0(backend: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
-    destination = ["--to", "did:+12025550100", "--variant", "callId", "--cli", "+12025550177", "--header", "a=b=c"]
+def test_a_call_that_holds_ends_with_0(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    call = "--to did:+12025550100 --variant callId --cli +12025550177 --header a=b=c --first-menu main"
+    ice, pie, _ = play(call, MENUS)
 
-    assert main([*ARGUMENTS, *destination]) == 0
-
-    ice = json.loads(backend[0])
     assert ice["to"] == {"type": "did", "endpoint": "+12025550100"}
     assert ice["cli"] == "+12025550177"
     assert ice["callHeaders"] == [{"key": "a", "value": "b=c"}]
     assert "callId" in ice
-    shown = capsys.readouterr().out
-    assert "ice: answered hangup" in shown
-    assert SECRET not in shown
+    assert pie["menuResult"] == {"menuId": "main", "type": "timeout"}
+    printed = capsys.readouterr().out
+    assert "pie: answered hangup" in printed
+    assert SECRET not in printed
 
 
-def test_a_step_that_fails_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(HttpTransport, "send", lambda *_: Response(401))
+def test_a_step_that_fails_ends_with_1(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    play("", 401, status=1)
 
-    assert main(ARGUMENTS) == 1
     assert "FAILED ice: answered 401" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("secret", ["", "not Base64!"])
-def test_without_a_usable_secret_it_says_which_variable_to_set(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], secret: str
+def test_without_a_usable_secret_it_names_the_variable(
+    secret: str, play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(SECRET_VARIABLE, secret)
+    play("", status=2, secret=secret)
 
-    assert main(ARGUMENTS) == 2
     assert SECRET_VARIABLE in capsys.readouterr().err
-
-
-def test_either_menu_may_be_the_first(monkeypatch: pytest.MonkeyPatch, backend: list[bytes]) -> None:
-    menus = [{"id": "other"}, {"id": "main"}]
-    run_menu = json.dumps({"action": {"name": "runMenu", "mainMenu": "other", "menus": menus}}).encode()
-
-    def send(_: object, method: str, url: str, headers: dict[str, str], body: bytes) -> Response:
-        backend.append(body)
-        return Response(200, run_menu if b'"event":"ice"' in body else HANGUP)
-
-    monkeypatch.setattr(HttpTransport, "send", send)
-
-    for first in ("main", "mainMenu"):
-        assert main([*ARGUMENTS, "--to", "did:+12025550100", "--first-menu", first]) == 0
-
-    pies = [json.loads(body) for body in backend if b'"event":"pie"' in body]
-    assert [pie["menuResult"]["menuId"] for pie in pies] == ["main", "other"]

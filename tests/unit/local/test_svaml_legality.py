@@ -1,4 +1,4 @@
-"""The simulator refuses what Sinch refuses: the vendor's table of answers, and the fields of each."""
+"""The simulator refuses what Sinch refuses: Sinch's table of answers, and the fields of each."""
 
 import json
 from typing import Any
@@ -13,41 +13,30 @@ MENU: dict[str, Any] = {
     "mainPrompt": "#tts[Press one]",
     "options": [{"dtmf": "1", "action": "return(yes)"}],
 }
+USER = {"destination": {"type": "username", "endpoint": "alice"}}
+SIP = {"destination": {"type": "sip", "endpoint": "alice@example.com"}}
+STREAM = {"destination": {"type": "Websocket", "endpoint": "wss://example.com/audio"}}
 
-ACTIONS: dict[str, dict[str, Any]] = {
-    "hangup": {},
-    "continue": {},
-    "connectPstn": {"number": "+46700000001", "cli": "+12025550100", "maxDuration": 14400},
-    "connectMxp": {
-        "destination": {"type": "username", "endpoint": "alice"},
-        "callHeaders": [{"key": "a", "value": "b"}],
-    },
-    "connectConf": {"conferenceId": "team", "moh": "music1"},
-    "connectSip": {"destination": {"type": "sip", "endpoint": "alice@example.com"}, "transport": "TLS"},
-    "connectStream": {"destination": {"type": "Websocket", "endpoint": "wss://example.com/audio"}},
-    "runMenu": {"mainMenu": "main", "menus": [MENU]},
-    "park": {"holdPrompt": "#tts[Wait]", "maxDuration": 600},
+# Each name with the events whose answers may have it, by Sinch's table, and legal fields.
+ACTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hangup": ("ice ace pie", {}),
+    "continue": ("ace pie", {}),
+    "connectPstn": ("ice pie", {"number": "+46700000001", "cli": "+12025550100", "maxDuration": 14400}),
+    "connectMxp": ("ice", USER | {"callHeaders": [{"key": "a", "value": "b"}]}),
+    "connectConf": ("ice ace pie", {"conferenceId": "team", "moh": "music1"}),
+    "connectSip": ("ice pie", SIP | {"transport": "TLS"}),
+    "connectStream": ("ice", STREAM),
+    "runMenu": ("ice ace pie", {"mainMenu": "main", "menus": [MENU]}),
+    "park": ("ice", {"holdPrompt": "#tts[Wait]", "maxDuration": 600}),
 }
-INSTRUCTIONS: dict[str, dict[str, Any]] = {
-    "say": {"text": "Hello", "locale": "en-US"},
-    "playFiles": {"ids": ["#tts[Hello]"]},
-    "setCookie": {"key": "rule", "value": "all"},
-    "startRecording": {"options": OPTIONS},
-    "stopRecording": {},
-    "answer": {},
-    "sendDtmf": {"value": "1w2#"},
-}
-
-# One line per row of the vendor's table; the columns are those of ACTIONS.
-TABLE = {
-    "ice": "x . x x x x x x x",
-    "ace": "x x . . x . . x .",
-    "pie": "x x x . x x . x .",
-}
-INSTRUCTION_TABLE = {
-    "ice": "x x x x x x x",
-    "ace": "x x x x x . .",
-    "pie": "x x x x x . x",
+INSTRUCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "say": ("ice ace pie", {"text": "Hello", "locale": "en-US"}),
+    "playFiles": ("ice ace pie", {"ids": ["#tts[Hello]"]}),
+    "setCookie": ("ice ace pie", {"key": "rule", "value": "all"}),
+    "startRecording": ("ice ace pie", {"options": OPTIONS}),
+    "stopRecording": ("ice ace pie", {}),
+    "answer": ("ice", {}),
+    "sendDtmf": ("ice pie", {"value": "1w2#"}),
 }
 
 
@@ -55,34 +44,30 @@ def answer(action: dict[str, Any], *instructions: dict[str, Any]) -> bytes:
     return json.dumps({"instructions": list(instructions), "action": action}).encode()
 
 
-def legal(event: str, body: bytes) -> bool:
+def action(name: str, **change: Any) -> dict[str, Any]:
+    return {"name": name, **ACTIONS[name][1], **change}
+
+
+def is_legal(event: str, body: bytes, *, lenient: bool = False) -> bool:
     try:
-        read(event, body)
+        read(event, body, lenient=lenient)
     except IllegalSvaml:
         return False
     return True
 
 
-@pytest.mark.parametrize("event", TABLE)
-def test_only_the_actions_of_the_vendors_table_answer_a_callback(event: str) -> None:
-    row = {name: legal(event, answer({"name": name, **fields})) for name, fields in ACTIONS.items()}
+@pytest.mark.parametrize("name", [*ACTIONS, *INSTRUCTIONS])
+def test_actions_and_instructions_answer_only_the_events_of_sinchs_table(name: str) -> None:
+    events, fields = (ACTIONS | INSTRUCTIONS)[name]
+    part = {"name": name, **fields}
+    body = answer(part) if name in ACTIONS else answer({"name": "hangup"}, part)
 
-    assert row == dict(zip(ACTIONS, (mark == "x" for mark in TABLE[event].split()), strict=True))
-
-
-@pytest.mark.parametrize("event", INSTRUCTION_TABLE)
-def test_only_the_instructions_of_the_vendors_table_precede_the_action(event: str) -> None:
-    row = {
-        name: legal(event, answer({"name": "hangup"}, {"name": name, **fields}))
-        for name, fields in INSTRUCTIONS.items()
-    }
-
-    assert row == dict(zip(INSTRUCTIONS, (mark == "x" for mark in INSTRUCTION_TABLE[event].split()), strict=True))
+    assert [event for event in ("ice", "ace", "pie") if is_legal(event, body)] == events.split()
 
 
 @pytest.mark.parametrize("name", ["connectMxp", "connectMXP", "ConnectMxp", "connectmxp"])
-def test_names_are_matched_without_case(name: str) -> None:
-    assert legal("ice", answer({"name": name, **ACTIONS["connectMxp"]}))
+def test_names_match_in_any_case(name: str) -> None:
+    assert is_legal("ice", answer(action("connectMxp") | {"name": name}))
 
 
 @pytest.mark.parametrize(
@@ -102,8 +87,7 @@ def test_names_are_matched_without_case(name: str) -> None:
     ],
 )
 def test_an_answer_without_exactly_one_known_action_is_illegal(body: bytes) -> None:
-    with pytest.raises(IllegalSvaml):
-        read("ice", body)
+    assert not is_legal("ice", body)
 
 
 @pytest.mark.parametrize(
@@ -127,14 +111,11 @@ def test_an_answer_without_exactly_one_known_action_is_illegal(body: bytes) -> N
     ],
 )
 def test_a_field_that_is_misspelt_or_out_of_range_is_illegal(name: str, change: dict[str, Any]) -> None:
-    assert legal("ice", answer({"name": name, **ACTIONS[name]}))
-    assert not legal("ice", answer({"name": name, **ACTIONS[name], **change}))
+    assert not is_legal("ice", answer(action(name, **change)))
 
 
-def test_what_is_read_is_typed_and_its_credentials_stay_secret() -> None:
-    svaml = read(
-        "ice", answer({"name": "runMenu", **ACTIONS["runMenu"]}, {"name": "startRecording", "options": OPTIONS})
-    )
+def test_an_answer_is_read_with_its_types_and_secret_credentials() -> None:
+    svaml = read("ice", answer(action("runMenu"), {"name": "startRecording", "options": OPTIONS}))
 
     assert isinstance(svaml.action, RunMenu)
     (instruction,) = svaml.instructions
@@ -145,19 +126,13 @@ def test_what_is_read_is_typed_and_its_credentials_stay_secret() -> None:
 
 
 def test_the_reason_of_a_refusal_quotes_no_credentials() -> None:
-    options = {"destinationUrl": "ftp://bucket", "credentials": "KEY:storage-secret:eu-north-1"}
+    with pytest.raises(IllegalSvaml, match="destinationUrl") as refusal:
+        read("ice", answer(action("connectPstn", recordingOptions=OPTIONS | {"destinationUrl": "ftp://bucket"})))
 
-    with pytest.raises(IllegalSvaml) as refusal:
-        read("ice", answer({"name": "connectPstn", "number": "+46700000001", "recordingOptions": options}))
-
-    assert "destinationUrl" in str(refusal.value)
     assert "storage-secret" not in str(refusal.value)
 
 
-def test_only_a_lenient_reader_passes_over_a_field_that_the_documents_do_not_name() -> None:
-    body = answer({"name": "connectMxp", **ACTIONS["connectMxp"], "queue": 1})
-
-    assert not legal("ice", body)
-    assert read("ice", body, lenient=True).action.name == "connectMxp"
-    with pytest.raises(IllegalSvaml):
-        read("ice", answer({"name": "connectConf", "conferenceId": "c" * 65, "queue": 1}), lenient=True)
+@pytest.mark.parametrize(("lenient", "legal"), [(False, False), (True, True)])
+def test_only_a_lenient_reader_ignores_undocumented_fields(lenient: bool, legal: bool) -> None:
+    assert is_legal("ice", answer(action("connectMxp", queue=1)), lenient=lenient) is legal
+    assert not is_legal("ice", answer(action("connectConf", conferenceId="c" * 65, queue=1)), lenient=lenient)
