@@ -132,7 +132,7 @@ def _make_samples() -> list[published_events.Event]:
 
 
 def _missing_recording(requested: Recording) -> Recording:
-    return requested.mark_unattributed(_at(10, 5, 0), _PATIENCE, _BUCKET)
+    return requested.mark_missing(_at(10, 5, 0), _PATIENCE, _BUCKET)
 
 
 def _stored_object() -> ObjectStoredFact:

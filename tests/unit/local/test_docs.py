@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in ROOT.glob("[!.]*/") for page in folder.rglob("*.md"))])
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(?:#([^)\s]+))?\)")
-_SOURCES = ("recording/*.py", "answering/*.py", "sinch/*.py")
+_SOURCES = ("answering/*.py", "facts/*.py", "sinch/*.py")
 
 
 def prose(page: Path) -> str:
