@@ -1,7 +1,7 @@
-"""The recording profile: what an operator writes, checked when it is read.
+"""The recording profile: which calls of an application are recorded, how, and where calls go.
 
-A profile is JSON. Whatever in it cannot work is refused with the field's name and what to write instead, so
-that nobody learns of it from a missing recording, and no caller waits while Sinch refuses it.
+An operator writes it as JSON. A profile that cannot work is refused when it is read, with the field and the mend.
+Otherwise only a missing recording would show the mistake, and a caller would wait while Sinch refuses the answer.
 """
 
 from __future__ import annotations
@@ -62,56 +62,58 @@ _DIRECT: dict[ToType, type[Connect]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProfileProblem:
-    """What cannot work in a profile: the path of keys and indexes that leads to it, and the sentence about it."""
+    """A mistake in a profile: the path of keys and indexes that leads to it, and the sentence about it."""
 
     path: tuple[int | str, ...]
     sentence: str
 
 
 class ProfileRefused(ValueError):
-    """A parameter cannot be used; the text is one sentence that names parameter, field and mend."""
+    """A parameter cannot be used. The text is one sentence that names the parameter, the field and the mend."""
 
 
-def _several(value: Any) -> Any:
+def _to_tuple(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 
-def _lower(value: Any) -> Any:
-    several = _several(value)
-    return (
-        tuple(each.lower() if isinstance(each, str) else each for each in several)
-        if isinstance(several, tuple)
-        else value
-    )
+def _to_lower_tuple(value: Any) -> Any:
+    values = _to_tuple(value)
+    if not isinstance(values, tuple):
+        return value
+    return tuple(each.lower() if isinstance(each, str) else each for each in values)
 
 
-def _checked(template: str) -> str:
+def _check_destination(template: str) -> str:
     Destination.parse(template)
     return template
 
 
 Template = Annotated[
-    str, AfterValidator(_checked), Field(description="s3://, azure:// or gs:// URL with {callId} in its file's name")
+    str,
+    AfterValidator(_check_destination),
+    Field(description="s3://, azure:// or gs:// URL with {callId} in its file's name"),
 ]
-_OneOrMore = BeforeValidator(_several, json_schema_input_type=Pattern | list[Pattern])
+_OneOrMore = BeforeValidator(_to_tuple, json_schema_input_type=Pattern | list[Pattern])
 Patterns = Annotated[tuple[Pattern, ...], Field(min_length=1), _OneOrMore]
 Words = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[a-z]+$")], ...],
     Field(min_length=1),
-    BeforeValidator(_lower, json_schema_input_type=str | list[str]),
+    BeforeValidator(_to_lower_tuple, json_schema_input_type=str | list[str]),
 ]
 ToTypes = Annotated[
-    tuple[ToType, ...], Field(min_length=1), BeforeValidator(_lower, json_schema_input_type=ToType | list[ToType])
+    tuple[ToType, ...],
+    Field(min_length=1),
+    BeforeValidator(_to_lower_tuple, json_schema_input_type=ToType | list[ToType]),
 ]
 
 
 class When(Strict):
-    """Conditions on an incoming call, which all must hold; of several values of one, any may.
+    """The conditions of a rule. A call must meet all of them. Of several values in one condition, one is enough.
 
-    ``from`` is the caller's number or username, ``to`` what was dialled, ``to_type`` its type in the ICE,
-    ``conference`` the id of the conference that the call goes to.
+    ``from`` is the caller's number or username, ``to`` the dialled number or destination, ``to_type`` its type in the
+    ICE, ``conference`` the id of the conference that the call goes to.
     """
 
     domain: Words | None = None
@@ -125,16 +127,16 @@ class When(Strict):
 
     @property
     def conditions(self) -> frozenset[str]:
-        """The names of the conditions that are made."""
+        """The names of the conditions that are set."""
         fields = type(self).model_fields
         return frozenset(fields[name].alias or name for name in fields if getattr(self, name) is not None)
 
 
 class Rule(Strict):
-    """Says whether a call is recorded, and how. The first rule whose ``when`` holds decides.
+    """Whether a call is recorded, and how. The first rule whose conditions the call meets decides.
 
-    ``sample`` is the share of calls to record, ``start`` whether capture begins with the connect or when the
-    callee answers. Destination, format and transcription stand in for the profile's. ``retention_days`` is how
+    ``sample`` is the share of calls to record. ``start`` says whether the recording begins with the connect or with the
+    callee's answer. ``destination``, ``format`` and ``transcription`` override the profile's. ``retention_days`` is how
     long the item of the recording is kept.
     """
 
@@ -150,40 +152,40 @@ class Rule(Strict):
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
 
     @model_validator(mode="after")
-    def _nothing_to_say_if_not_recorded(self) -> Self:
-        said = self.model_fields_set - {"name", "when", "record"}
-        if not self.record and said:
-            raise ValueError(f"record is false, so leave out {', '.join(sorted(map(to_camel, said)))}")
+    def _refuse_options_without_recording(self) -> Self:
+        options = self.model_fields_set - {"name", "when", "record"}
+        if not self.record and options:
+            raise ValueError(f"record is false, so leave out {', '.join(sorted(map(to_camel, options)))}")
         return self
 
 
 class Route(Strict):
-    """Where a dialled number goes. ``to`` is the number, or a pattern with ``*``; the first match counts."""
+    """Where a dialled number goes. ``to`` is the number, or a pattern with ``*``. The first match counts."""
 
     to: Pattern
     action: Annotated[ConnectMxp | ConnectPstn | ConnectConf | ConnectSip | Hangup, Field(discriminator="name")]
 
     @field_validator("action")
     @classmethod
-    def _no_recording(cls, action: Any) -> Any:
+    def _refuse_recording(cls, action: Any) -> Any:
         if getattr(action, "record", None) or getattr(action, "recording_options", None):
             raise ValueError("leave record and recordingOptions out; the rules decide who is recorded")
         return action
 
 
 class Upstream(Strict):
-    """A backend that already answers Sinch's callbacks: where to forward them."""
+    """The URL of the application's own backend, which answers callbacks already."""
 
     url: Annotated[str, Field(max_length=1024)]
 
     @field_validator("url")
     @classmethod
-    def _https_to_a_host(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         if not url.isascii() or not url.isprintable() or " " in url:
             raise ValueError("write the URL in plain ASCII")
         try:
             parts = urlsplit(url)
-        except ValueError:  # brackets around what is no IPv6 address
+        except ValueError:  # brackets without an IPv6 address
             raise ValueError(_UPSTREAM_FORM) from None
         address = _HOST_AND_PORT.fullmatch(parts.netloc)
         if parts.scheme != "https" or not address or parts.query or parts.fragment:
@@ -194,9 +196,9 @@ class Upstream(Strict):
 
 
 class RecordingProfile(Strict):
-    """Destination, format, transcription, rules, routes and upstream of one Sinch application.
+    """Destination, format, transcription, rules, routes and backend of one Sinch application.
 
-    ``destination`` absent means the stack's own bucket. No rules: nothing is recorded.
+    Without ``destination``, recordings go to the stack's own bucket. Without rules, nothing is recorded.
     """
 
     destination: Template | None = None
@@ -208,16 +210,16 @@ class RecordingProfile(Strict):
     upstream: Upstream | None = None
 
     @model_validator(mode="after")
-    def _sinch_can_do_it(self) -> Self:
+    def _refuse_contradictions(self) -> Self:
         for problem in self.contradictions(range(len(self.rules))):
             raise ValueError(problem.sentence)
         return self
 
     def contradictions(self, indexes: Sequence[int]) -> Iterator[ProfileProblem]:
-        """Yield what the rules ask that Sinch does not do, or that goes against each other.
+        """Yield what the rules ask and Sinch does not do, and rules that contradict each other.
 
         Args:
-            indexes: the rules' places in the profile as it is written, which may have others besides.
+            indexes: the index of each rule in the profile as it is written, which may have more rules.
         """
         names = set()
         for index, rule in zip(indexes, self.rules, strict=True):
@@ -226,42 +228,42 @@ class RecordingProfile(Strict):
                 sentence = f"{where}: name: another rule has this name; give each its own"
                 yield ProfileProblem(("rules", index, "name"), sentence)
             names.add(rule.name)
-            for field, mend in self._impossible(rule):
+            for field, mend in self._find_impossible(rule):
                 yield ProfileProblem(("rules", index, field), f"{where}: {field}: {mend}")
 
-    def _impossible(self, rule: Rule) -> Iterator[tuple[str, str]]:
-        """Yield what a rule asks of Sinch that Sinch does not do: the field and the mend."""
-        ways = dict(self._ways(rule))
+    def _find_impossible(self, rule: Rule) -> Iterator[tuple[str, str]]:
+        """Yield what a rule asks and Sinch does not do: the field and the mend."""
+        actions = dict(self._find_actions(rule))
         if isinstance(rule.consent, ConsentMenu):
-            yield from self._impossible_menu(rule, rule.consent, ways)
-        if isinstance(rule.consent, ConsentMenu | HeaderConsent) and ConnectConf in ways:
+            yield from self._find_impossible_menu(rule, rule.consent, actions)
+        if isinstance(rule.consent, ConsentMenu | HeaderConsent) and ConnectConf in actions:
             yield (
                 "consent",
-                f"{ways[ConnectConf]}: {_SHARED_CONFERENCE}",
+                f"{actions[ConnectConf]}: {_SHARED_CONFERENCE}",
             )
         if rule.start == "answer":
-            yield from self._impossible_on_answer(rule, ways)
+            yield from self._find_impossible_start(rule, actions)
 
-    def _impossible_menu(
-        self, rule: Rule, menu: ConsentMenu, ways: dict[type[Connect], str]
+    def _find_impossible_menu(
+        self, rule: Rule, menu: ConsentMenu, actions: dict[type[Connect], str]
     ) -> Iterator[tuple[str, str]]:
         origins = rule.when.origination_type or rule.when.domain
         if origins is None or "mxp" in origins:
             yield "consent", 'Sinch runs no menu in in-app calls; add when.originationType, such as "pstn"'
         if self.upstream:
             yield "consent", "a menu would take the place of the upstream's answer; use an announcement or a header"
-        if ConnectMxp in ways and not menu.username_by_conference:
+        if ConnectMxp in actions and not menu.username_by_conference:
             yield (
                 "consent",
-                f"{ways[ConnectMxp]}: {_NO_APP_USER_AFTER_MENU}",
+                f"{actions[ConnectMxp]}: {_NO_APP_USER_AFTER_MENU}",
             )
 
-    def _impossible_on_answer(self, rule: Rule, ways: dict[type[Connect], str]) -> Iterator[tuple[str, str]]:
+    def _find_impossible_start(self, rule: Rule, actions: dict[type[Connect], str]) -> Iterator[tuple[str, str]]:
         for connect in (ConnectMxp, ConnectConf):
-            if connect in ways:
+            if connect in actions:
                 yield (
                     "start",
-                    f"{ways[connect]}: {_NO_ANSWER_REPORTED}",
+                    f"{actions[connect]}: {_NO_ANSWER_REPORTED}",
                 )
         if self.upstream:
             yield "start", "the upstream answers what follows the connect; start with the connect"
@@ -269,8 +271,8 @@ class RecordingProfile(Strict):
             if getattr(route.action, "suppress_callbacks", None):
                 yield "start", f"the route to {route.to} has suppressCallbacks, so no answer is reported; leave it out"
 
-    def _ways(self, rule: Rule) -> Iterator[tuple[type[Connect], str]]:
-        """Yield the connect actions that a call under this rule can take, each with what leads to it."""
+    def _find_actions(self, rule: Rule) -> Iterator[tuple[type[Connect], str]]:
+        """Yield the connect actions that a call under a rule may take, each with what leads to it."""
         to_types = rule.when.to_type or (*_DIRECT, "did")
         for route in self._reachable_routes(rule):
             if not isinstance(route.action, Hangup):
@@ -280,7 +282,7 @@ class RecordingProfile(Strict):
                 yield connect, f"a call to a {to_type}"
 
     def _reachable_routes(self, rule: Rule) -> Iterator[Route]:
-        """Yield the routes that a call under this rule can take."""
+        """Yield the routes that a call under a rule may take."""
         if "did" in (rule.when.to_type or ("did",)):
             for route in self.routes:
                 if any(overlap(route.to, pattern) for pattern in rule.when.to or ("*",)):
@@ -288,46 +290,46 @@ class RecordingProfile(Strict):
 
     @classmethod
     def parse(cls, text: str) -> RecordingProfile:
-        """Read a profile's JSON.
+        """Read a profile from JSON.
 
         Raises:
-            ProfileRefused: it cannot work.
+            ProfileRefused: the profile cannot work.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             problems = field_problems(error)
-            # A misspelt field makes two problems; the one that names it is the one to tell.
+            # A misspelt field makes two problems. The one that names the field is shown.
             first = next((each for each in problems if each.sentence.endswith(_NO_SUCH_FIELD)), problems[0])
             raise ProfileRefused(first.sentence) from None
 
     @property
     def asks_by_menu(self) -> bool:
-        """Whether any rule asks by a menu, so that a PIE is about a question that was asked here."""
+        """Whether any rule asks by a menu, so that a PIE belongs to a menu of a rule."""
         return any(isinstance(rule.consent, ConsentMenu) for rule in self.rules)
 
     @property
     def records_on_answer(self) -> bool:
-        """Whether any rule starts with the answer, so that an ACE needs to know the call."""
+        """Whether any rule starts with the callee's answer, so that an ACE depends on the call's ICE."""
         return any(rule.start == "answer" for rule in self.rules)
 
     @property
     def goes_on_after_ice(self) -> bool:
-        """Whether a PIE or an ACE may need to know the call."""
+        """Whether a PIE or an ACE may depend on the call's ICE."""
         return self.asks_by_menu or self.records_on_answer
 
     @property
     def header_names(self) -> frozenset[str]:
-        """The call headers that conditions name."""
+        """The names of the call headers in conditions."""
         return frozenset(name for rule in self.rules for name in rule.when.call_headers or ())
 
     def rule(self, name: str) -> Rule | None:
-        """Return the rule of this name, or ``None``."""
+        """Return the rule with a name, or ``None``."""
         return next((rule for rule in self.rules if rule.name == name), None)
 
 
 def field_problems(error: ValidationError) -> list[ProfileProblem]:
-    """Return what pydantic has against a profile, in the operator's words."""
+    """Return the mistakes that pydantic found in a profile, as sentences for the operator."""
     errors = error.errors(include_input=False, include_url=False)
     return [ProfileProblem(_path(each["loc"]), _sentence(each)) for each in errors]
 
@@ -347,20 +349,20 @@ def _sentence(error: ErrorDetails) -> str:
             mend = str(cause)
         case _:
             mend = error["msg"][0].lower() + error["msg"][1:]
-    # A refusal of rules against each other has no place of its own and names the rule itself.
+    # A contradiction between rules has no field of its own. Its sentence names the rule.
     whole = "" if isinstance(cause, ValueError) else "the whole"
     return ": ".join(filter(None, (_PARAMETER, _field(_path(error["loc"])) or whole, mend)))
 
 
 def _path(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Return a location of pydantic's without the names of members, which it adds where one of several is chosen."""
+    """Return a location of pydantic without the names of union members that pydantic adds."""
 
-    def named_by_union(before: int | str, part: int | str) -> bool:
-        # A header consent has a field of that name, besides.
+    def is_union_member(before: int | str, part: int | str) -> bool:
+        # A header consent also has a field named header.
         return (part in _ACTIONS and before == "action") or (part in _CONSENTS and before == "consent")
 
     pairs = zip(("", *location), location, strict=False)
-    return tuple(part for before, part in pairs if not named_by_union(before, part))
+    return tuple(part for before, part in pairs if not is_union_member(before, part))
 
 
 def _field(path: tuple[int | str, ...]) -> str:

@@ -1,9 +1,9 @@
-"""What an item is stored under: the id that Sinch's callbacks name, or that id with its application's key.
+"""The name of an item: the call or conference id, alone or with the application key.
 
-Call ids are Sinch's and unique; conference ids are whatever an application calls its conference, and an application
-may sign a callback that names any id. The first that comes gets the id as it is; an item of any other application is
-stored under ``<id>@@<key>``. An id with ``@@`` in it is always stored so. Since no key has an ``@``, the last ``@@``
-of a name is the one that was put there, and a name without any is an id: two applications never meet in one name.
+Call ids are Sinch's and unique. A conference id is chosen by the application, and an application may sign a callback
+that names any id. The first application gets the id as the name. The item of any other application is stored under
+``<id>@@<key>``, and an id that contains ``@@`` is always stored so. An application key has no ``@``. So the last ``@@``
+of a name separates id and key, a name without ``@@`` is an id, and two applications never share a name.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ _SEPARATOR = "@@"
 
 
 def item_names(identifier: str, application_key: str) -> tuple[str, ...]:
-    """Return the names that an application's item of an id may have: one that it shares with others, and its own."""
+    """Return the possible names of an application's item: the id, which others may use too, and the qualified name."""
     qualified = f"{identifier}{_SEPARATOR}{application_key}"
     return (qualified,) if _SEPARATOR in identifier else (identifier, qualified)
 
 
 def find_item(identifier: str, application_key: str, stored: Mapping[str, Recording]) -> Recording:
-    """Return an application's item of an id: the one that is stored, else a new one under the name that it may have.
+    """Return an application's item of an id: the stored one, or a new one under the name that is free.
 
-    An item under its own name is the application's for good. It stays there if the name that was taken becomes free
-    meanwhile, as that of a call which nobody recorded does after a day.
+    An item keeps its qualified name. It keeps it even if the plain id becomes free later: the item of a call that is
+    not recorded expires after a day.
 
     Args:
         identifier: the call id or conference id.
-        application_key: whose item.
-        stored: what is stored under the names that it may have.
+        application_key: the application.
+        stored: the items that are stored under the possible names.
     """
     *shared, own = item_names(identifier, application_key)
     if own in stored:

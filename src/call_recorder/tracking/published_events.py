@@ -1,8 +1,8 @@
-"""Published events: what subscribers of the bus get to see.
+"""The events that the stack publishes.
 
-These models are a contract: each has a JSON Schema and a sample in ``schemas/``. A change that would break a
-consumer is a new ``SCHEMA_VERSION`` with schema files of its own. Events carry pointers, never audio, never
-credentials, and stay under 8 KB.
+The models are a contract: each has a JSON Schema and a sample in ``schemas/``. A change that would break a subscriber
+needs a new ``SCHEMA_VERSION`` with its own schema files. Events hold pointers to files, never audio or credentials, and
+stay below 8 KB.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class File(_Published):
 
     @classmethod
     def of(cls, file: StoredFile, requested_url: str | None) -> File:
-        """Describe a stored file; one that Sinch did not name is where it was asked to be."""
+        """Describe a stored file. If Sinch does not name it, it is at the requested URL."""
         if file.url is None and requested_url is not None:
             file = StoredFile.at_url(requested_url, file.at)
         return cls(**file.model_dump(by_alias=False, include=set(cls.model_fields)))
 
 
 class ConsentProof(_Published):
-    """How consent was asked and what came of it."""
+    """How consent was asked, and the outcome."""
 
     kind: Literal["announcement", "menu", "header"]
     rule: str
@@ -84,7 +84,7 @@ class ConsentProof(_Published):
 
 
 class RecordingData(_Published):
-    """What every event says of its recording, as far as it was known when the event first went out."""
+    """The recording, as far as it is known when the event is first published."""
 
     recording_id: str = Field(description="The call id, or the conference id for a conference recording")
     application_key: str
@@ -131,22 +131,23 @@ class TranscriptionAvailableData(RecordingData):
 
 
 class RecordingMissingData(RecordingData):
-    """A recording was asked for, and nothing of its file is known when it should be."""
+    """A recording was requested, and its file did not arrive in time."""
 
-    missing_since: Time = Field(description="When it was given up")
+    missing_since: Time = Field(description="When the recording was marked as missing")
     reason: Reason = Field(
-        description="not-answered: nobody talked. not-stored: Sinch stopped recording, and no file came; it reports "
-        "no failed upload. empty-file: the file has 0 bytes. not-recorded: to be recorded from its answer, and was "
-        "not. no-witness: nobody was asked to tell. not-announced: the call ended, and nothing was heard of its "
-        "recording. nothing-heard: not even of the call's end"
+        description="not-answered: the call was not answered. not-stored: Sinch stopped recording, and no file came; "
+        "Sinch does not report a failed upload. empty-file: the file has 0 bytes. not-recorded: the call should have been "
+        "recorded from its answer, and was not. no-witness: neither notifications nor the bucket could report the file. "
+        "not-announced: the call ended, and nothing is known of its recording. nothing-heard: not even the end of the "
+        "call is known"
     )
     witnesses: list[Witness] = Field(
-        description="Who could have said that the file is there: notification (Sinch's), storage (the stack's bucket)"
+        description="Who could have reported the file: notification (Sinch's), storage (the stack's bucket)"
     )
     destination_url: str | None = Field(None, description="Where the file should be")
     finished_at: Time | None = None
     ended_at: Time | None = Field(None, description="When the call ended; of a conference, its last participant's")
-    result: str | None = Field(None, description="How the call ended, as Sinch says; not of a conference")
+    result: str | None = Field(None, description="How the call ended, as Sinch reports it; not for a conference")
 
 
 class RecordingUnattributedData(_Published):
@@ -157,7 +158,7 @@ class RecordingUnattributedData(_Published):
 
 
 class UploaderKeyChangedData(_Published):
-    """An access key that Sinch uploads with is changed."""
+    """An access key of the uploader changed."""
 
     user: str = Field(description="The IAM user")
     key: str = Field(description="The last characters of the access key's id")
@@ -172,11 +173,11 @@ class Event(_Published):
 
     @property
     def id(self) -> str:
-        """The event's id, for short."""
+        """The id of the event."""
         return self.metadata.event_id
 
     def detail(self) -> str:
-        """Return the event's detail as JSON, absent fields left out."""
+        """Return the event's detail as JSON without the absent fields."""
         return self.model_dump_json(exclude_none=True)
 
 
@@ -209,14 +210,14 @@ class TranscriptionAvailableEvent(Event):
 
 
 class RecordingMissingEvent(Event):
-    """A recording did not come."""
+    """A recording is missing."""
 
     detail_type: ClassVar[str] = "Recording Missing"
     data: RecordingMissingData
 
 
 class RecordingUnattributedEvent(Event):
-    """A file came that is nobody's."""
+    """A file belongs to no known recording."""
 
     detail_type: ClassVar[str] = "Recording Unattributed"
     data: RecordingUnattributedData
@@ -270,7 +271,7 @@ def _unattributed_events(location: ObjectLocation) -> Iterator[Event]:
 
 
 def _recording_events(recording: Recording) -> Iterator[Event]:
-    known = _known(recording)
+    known = _recording_fields(recording)
     about = (recording.application_key, recording.recording_id)
     request = recording.first_request
     if request:
@@ -289,23 +290,23 @@ def _recording_events(recording: Recording) -> Iterator[Event]:
             data=RecordingFinishedData(**known, finished_at=recording.finished_at),
         )
     requested_url = request.destination_url if request else None
-    for name, file in _named(recording.available):
+    for name, file in _published_files(recording.available):
         yield RecordingAvailableEvent(
             metadata=_metadata(RecordingAvailableEvent, file.at, *about, name),
             data=RecordingAvailableData(**known, available_at=file.at, file=File.of(file, requested_url)),
         )
-    for name, file in _named(recording.transcripts):
+    for name, file in _published_files(recording.transcripts):
         yield TranscriptionAvailableEvent(
             metadata=_metadata(TranscriptionAvailableEvent, file.at, *about, name),
             data=TranscriptionAvailableData(**known, available_at=file.at, file=File.of(file, None)),
         )
-    # A file that came before this could be said makes it untrue.
+    # A file that came before this event was published makes the event untrue.
     for name, missing in () if recording.available and not recording.conference_id else recording.missing.items():
         yield RecordingMissingEvent(
             metadata=_metadata(RecordingMissingEvent, missing.at, *about, name),
             data=RecordingMissingData(
                 **known,
-                **_end(recording),
+                **_end_fields(recording),
                 missing_since=missing.at,
                 reason=missing.reason,
                 witnesses=list(missing.witnesses),
@@ -315,15 +316,15 @@ def _recording_events(recording: Recording) -> Iterator[Event]:
         )
 
 
-def _named(files: dict[str, StoredFile]) -> Iterator[tuple[str, StoredFile]]:
-    """Yield the files to announce by name: none that is empty, and one without a name only while no other is known."""
+def _published_files(files: dict[str, StoredFile]) -> Iterator[tuple[str, StoredFile]]:
+    """Yield the files to publish, by name: no empty file, and a file without a name only if it is the only one."""
     known = {name: file for name, file in files.items() if not file.empty}
     for name, file in known.items():
         if name != UNNAMED or len(known) == 1:
             yield name, file
 
 
-def _end(recording: Recording) -> dict[str, Any]:
+def _end_fields(recording: Recording) -> dict[str, Any]:
     if not recording.ends:
         return {}
     ended_at = max(end.at for end in recording.ends.values())
@@ -332,7 +333,7 @@ def _end(recording: Recording) -> dict[str, Any]:
     return {"ended_at": ended_at, "result": next(iter(recording.ends.values())).result}
 
 
-def _known(recording: Recording) -> dict[str, Any]:
+def _recording_fields(recording: Recording) -> dict[str, Any]:
     call, request = recording.first_call, recording.first_request
     known: dict[str, Any] = {
         "recording_id": recording.recording_id,
@@ -355,6 +356,6 @@ def _known(recording: Recording) -> dict[str, Any]:
 
 
 def _metadata(event: type[Event], at: datetime, application_key: str, subject: str, name: str = "") -> Metadata:
-    """Return what makes an event the same however often it goes out: its kind, and which of what it is about."""
+    """Return the metadata of an event. Its id depends on the kind and the subject of the event only."""
     identity = "\n".join((application_key, subject, event.detail_type, name))
     return Metadata(event_id=str(uuid.uuid5(_NAMESPACE, identity)), occurred_at=at)
