@@ -45,7 +45,7 @@ class Answer:
         rule: the name of the rule that decided.
         fact: the decision to remember and to queue.
         decision: of an ICE, the rule that matched and those that did not.
-        metric: a metric that counts this answer, besides its outcome.
+        metrics: the metrics that count this answer.
     """
 
     svaml: Svaml | UpstreamSvaml
@@ -53,4 +53,4 @@ class Answer:
     rule: str | None = None
     fact: CallDecidedFact | None = None
     decision: Decision | None = None
-    metric: str | None = None
+    metrics: tuple[str, ...] = ()

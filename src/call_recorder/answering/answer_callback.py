@@ -54,6 +54,7 @@ class CallbackResult:
         callback: the callback, if it was read.
         answer: the SVAML for Sinch as JSON, or ``""`` if Sinch expects none.
         fact: the fact to queue.
+        remembered: the decision that a later callback of the same call may need.
         must_queue: Sinch gets an error, and sends the callback again, unless the fact is queued.
         forward_for: the application whose own backend gets the callback after that.
         has_next: whether a PIE or ACE of the call follows that may need the table.
@@ -69,6 +70,7 @@ class CallbackResult:
     callback: Callback | None = None
     answer: str = ""
     fact: Fact | None = None
+    remembered: CallDecidedFact | None = None
     must_queue: bool = False
     forward_for: Application | None = None
     has_next: bool = False
@@ -78,13 +80,6 @@ class CallbackResult:
     calling_error: str | None = None
     metrics: tuple[str, ...] = ()
     refusal: Exception | None = None
-
-    @property
-    def remembered(self) -> CallDecidedFact | None:
-        """The decision that a later callback of the same call may need."""
-        fact = self.fact
-        needed = isinstance(fact, CallDecidedFact) and (fact.asked or fact.awaited or fact.withdrawn)
-        return fact if isinstance(fact, CallDecidedFact) and needed else None
 
 
 def answer_callback(
@@ -113,7 +108,7 @@ def answer_callback(
         degraded: what to do with a call if the application's profile cannot be used.
         problem: why there is no application.
     """
-    if isinstance(callback, IceCallback | AceCallback | PieCallback):
+    if isinstance(callback, (IceCallback, AceCallback, PieCallback)):
         return _answer(callback, application, application_key, at, calls, forward, degraded, problem)
     if application is None:
         raise ValueError("an unverified callback is answered only if it is an ICE")
@@ -126,6 +121,7 @@ class _Backend:
 
     svaml: UpstreamSvaml | None = None
     problem: str | None = None
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +130,10 @@ class _Earlier:
 
     known: KnownCall | None = None
     problem: str | None = None
+
+
+_NO_BACKEND = _Backend()
+_NOTHING_KNOWN = _Earlier()
 
 
 def _answer(
@@ -155,7 +155,7 @@ def _answer(
     else:
         policy = Policy(application_key, recorder, at)
         answer = policy.answer(callback, earlier.known, backend.svaml)
-    if not isinstance(callback, AceCallback) and (recorder is None or recorder.profile.records_on_answer):
+    if (recorder is None or recorder.profile.records_on_answer) and not isinstance(callback, AceCallback):
         answer = _with_withdrawal(answer, application_key, callback.call_id, at, verified=application is not None)
     fact = answer.fact
     return CallbackResult(
@@ -163,11 +163,12 @@ def _answer(
         callback=callback,
         answer=answer.svaml.to_json(),
         fact=fact,
+        remembered=fact if fact and (fact.asked or fact.awaited or fact.withdrawn) else None,
         has_next=isinstance(callback, IceCallback) and bool(recorder and recorder.profile.goes_on_after_ice),
         recording_id=fact.recording_id if fact else callback.call_id or callback.conference_id,
         rule=answer.rule,
         problem=earlier.problem or problem or backend.problem,
-        metrics=tuple(filter(None, ("UpstreamFailures" if backend.problem else None, answer.metric))),
+        metrics=(*backend.metrics, *answer.metrics),
     )
 
 
@@ -197,17 +198,17 @@ def _with_withdrawal(
 def _ask_backend(recorder: Recorder | None, forward: Callable[[], str]) -> _Backend:
     """Return the answer of the application's own backend. If there is none, the profile decides."""
     if recorder is None or recorder.profile.upstream is None:
-        return _Backend()
+        return _NO_BACKEND
     try:
         return _Backend(UpstreamSvaml(forward()))
     except (UpstreamFailed, ValueError) as error:
-        return _Backend(problem=f"upstream: {error}")
+        return _Backend(problem=f"upstream: {error}", metrics=("UpstreamFailures",))
 
 
 def _look_up(callback: Question, application: Application | None, calls: KnownCalls) -> _Earlier:
     """Return what is known of the call, if the answer depends on it."""
-    if application is None or not is_recordable(callback.call_id):
-        return _Earlier()
+    if isinstance(callback, IceCallback) or application is None or not is_recordable(callback.call_id):
+        return _NOTHING_KNOWN
     profile = application.recorder.profile if application.recorder else None
     find = None
     if isinstance(callback, PieCallback) and needs_known_call(callback) and not (profile and profile.upstream):

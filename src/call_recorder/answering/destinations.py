@@ -42,8 +42,9 @@ class Naming:
             "callId": escape(self.call_id),
             "conferenceId": escape(self.conference_id) if self.conference_id else "no-conference",
             "applicationKey": escape(self.application_key),
-            "date": self.at.strftime("%Y/%m/%d"),
-            "time": self.at.strftime("%H%M%S"),
+            # Several times faster than strftime, and a caller waits.
+            "date": f"{self.at.year:04}/{self.at.month:02}/{self.at.day:02}",
+            "time": f"{self.at.hour:02}{self.at.minute:02}{self.at.second:02}",
             "format": self.format,
         }
 

@@ -30,7 +30,7 @@ from call_recorder.answering.routing import (
     hang_up_lost_call,
     route,
 )
-from call_recorder.answering.rules import decide
+from call_recorder.answering.rules import Decision, decide
 from call_recorder.facts.call_details import (
     AskedConsent,
     AwaitedAnswer,
@@ -67,14 +67,17 @@ class _Call:
     at: datetime
     start: CallStart | None = None
     headers: tuple[KeptHeader, ...] = ()
+    decision: Decision | None = None
 
     @property
     def recording_id(self) -> str:
         return self.connect.conference_id or self.call_id
 
-    def answer(self, outcome: Outcome) -> Answer:
-        """Return the answer that connects the call without recording."""
-        return Answer(self.connect, outcome, self.rule.name)
+    def answer(
+        self, outcome: Outcome, svaml: Svaml | UpstreamSvaml | None = None, fact: CallDecidedFact | None = None
+    ) -> Answer:
+        """Return an answer to the call: ``svaml``, or else the answer that connects it without recording."""
+        return Answer(svaml or self.connect, outcome, self.rule.name, fact, self.decision)
 
 
 class Policy:
@@ -136,8 +139,8 @@ class Policy:
             return Answer(connect, Outcome.UNTRACEABLE, rule.name, decision=decision)
         at = ice.timestamp or self._at
         headers = keep_headers(ice, self._profile.header_names)
-        call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at), headers)
-        return replace(self._by_rule(call, ice), decision=decision)
+        call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at), headers, decision)
+        return self._by_rule(call, ice)
 
     def pie(self, pie: PieCallback, known: KnownCall | None) -> Answer:
         """Continue after a consent menu: record if the caller pressed the key of the rule, else connect only.
@@ -187,7 +190,7 @@ class Policy:
             return call.answer(Outcome.UNTRACEABLE)
         answer = call.connect.adding((StartRecording(options=options),), None)
         fact = self._fact(call, consent=consent, request=self._request(rule, options))
-        return Answer(answer, Outcome.RECORDED, rule.name, fact)
+        return call.answer(Outcome.RECORDED, answer, fact)
 
     def _by_rule(self, call: _Call, ice: IceCallback) -> Answer:
         consent = call.rule.consent
@@ -219,25 +222,25 @@ class Policy:
         ask = Svaml(instructions=(svaml.Answer(),), action=menu.action(ticket))
         then = replace(call, connect=Svaml(action=after_menu(route(to, self._profile), call.call_id)))
         asked = AskedConsent(at=self._at, rule=call.rule.name, question=menu.question, headers=call.headers)
-        return Answer(ask, Outcome.CONSENT_ASKED, call.rule.name, self._fact(then, asked=asked))
+        return call.answer(Outcome.CONSENT_ASKED, ask, self._fact(then, asked=asked))
 
     def _record(self, call: _Call, proof: Consent | None, before: tuple[Instruction, ...] = ()) -> Answer:
         """Connect a call, recorded if consent is given. Sinch carries out ``before`` ahead of the connect."""
         rule = call.rule
         if proof is not None and not proof.given:
-            return replace(call.answer(Outcome.NO_CONSENT), fact=self._fact(call, consent=proof))
+            return call.answer(Outcome.NO_CONSENT, fact=self._fact(call, consent=proof))
         if rule.start == "answer":
             # The proof belongs to a recording only if this decision is still in force when the call is answered.
             awaited = AwaitedAnswer(at=self._at, rule=rule.name, consent=proof, headers=call.headers)
             fact = self._fact(call, awaited=awaited)
-            return Answer(call.connect.adding(before, None), Outcome.ANSWER_AWAITED, rule.name, fact)
+            return call.answer(Outcome.ANSWER_AWAITED, call.connect.adding(before, None), fact)
         try:
             options = self._options(call)
         except DestinationRefused:
             # A file that nobody can find again is worse than no file.
             return call.answer(Outcome.UNTRACEABLE)
         fact = self._fact(call, consent=proof, request=self._request(rule, options))
-        return Answer(call.connect.adding(before, options), Outcome.RECORDED, rule.name, fact)
+        return call.answer(Outcome.RECORDED, call.connect.adding(before, options), fact)
 
     def _options(self, call: _Call) -> RecordingOptions:
         return self._recorder.options(

@@ -58,14 +58,14 @@ def hang_up(action: Hangup | None) -> Answer:
     """Return the answer to a call whose route hangs up, or which has no route (``None``)."""
     if action:
         return Answer(Svaml(action=action), Outcome.HUNG_UP)
-    return Answer(Svaml(action=Hangup()), Outcome.NO_ROUTE, metric="CallsWithoutRoute")
+    return Answer(Svaml(action=Hangup()), Outcome.NO_ROUTE, metrics=("CallsWithoutRoute",))
 
 
 def hang_up_lost_call(pie: PieCallback) -> Answer:
     """Return the answer to a call whose destination is unknown after its menu. It is not lost if the caller hung up."""
     if pie.menu_result is not None and pie.menu_result.type == "hangup":
         return Answer(Svaml(action=Hangup()), Outcome.HUNG_UP)
-    return Answer(Svaml(action=Hangup()), Outcome.LOST_AFTER_MENU, metric="CallsLostAfterMenu")
+    return Answer(Svaml(action=Hangup()), Outcome.LOST_AFTER_MENU, metrics=("CallsLostAfterMenu",))
 
 
 def answer_degraded(
@@ -82,7 +82,7 @@ def answer_degraded(
             return hang_up_lost_call(callback)
         action = after_menu(_connect(to), callback.call_id)
     return Answer(
-        Svaml(action=action if degraded == "connect" else Hangup()), Outcome.DEGRADED, metric="DegradedAnswers"
+        Svaml(action=action if degraded == "connect" else Hangup()), Outcome.DEGRADED, metrics=("DegradedAnswers",)
     )
 
 

@@ -20,7 +20,7 @@ from call_recorder.facts.errors import ParametersUnavailable, QueueUnavailable, 
 from call_recorder.facts.facts import CallDecidedFact, Fact
 from call_recorder.functions.settings import CallbackSettings
 from call_recorder.functions.telemetry import Telemetry, mask_address, masked_id
-from call_recorder.sinch.callbacks import Callback, IceCallback, MalformedCallback, UnknownCallback, parse
+from call_recorder.sinch.callbacks import EVENTS, Callback, IceCallback, MalformedCallback, parse
 from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
 
 _STATUS: Mapping[type[Exception], int] = {
@@ -300,7 +300,7 @@ def _event_name(callback: Callback | None) -> str:
     """Return the event for the log and the metrics. An unknown name is the sender's, and each would be a new metric."""
     if callback is None:
         return "unreadable"
-    return "unknown" if isinstance(callback, UnknownCallback) else callback.event or "unknown"
+    return callback.event if callback.event and callback.event in EVENTS else "unknown"
 
 
 def _recording_id(callback: Callback | None) -> str | None:

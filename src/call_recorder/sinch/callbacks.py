@@ -192,6 +192,8 @@ _KINDS: Final[Mapping[str, type[Callback]]] = {
     "dice": DiceCallback,
     "notify": NotifyCallback,
 }
+EVENTS: Final = frozenset(_KINDS)
+"""The names of the events that are known here."""
 
 
 def parse(body: bytes) -> Callback:

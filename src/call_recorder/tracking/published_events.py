@@ -136,10 +136,10 @@ class RecordingMissingData(RecordingData):
     missing_since: Time = Field(description="When the recording was marked as missing")
     reason: Reason = Field(
         description="not-answered: the call was not answered. not-stored: Sinch stopped recording, and no file came; "
-        "Sinch does not report a failed upload. empty-file: the file has 0 bytes. not-recorded: the call should have been "
-        "recorded from its answer, and was not. no-witness: neither notifications nor the bucket could report the file. "
-        "not-announced: the call ended, and nothing is known of its recording. nothing-heard: not even the end of the "
-        "call is known"
+        "Sinch does not report a failed upload. empty-file: the file has 0 bytes. not-recorded: the call should have "
+        "been recorded from its answer, and was not. no-witness: neither notifications nor the bucket could report the "
+        "file. not-announced: the call ended, and nothing is known of its recording. nothing-heard: not even the end "
+        "of the call is known"
     )
     witnesses: list[Witness] = Field(
         description="Who could have reported the file: notification (Sinch's), storage (the stack's bucket)"
