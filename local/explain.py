@@ -157,7 +157,7 @@ def _answered(answer: Answer) -> list[str]:
     return [
         f"Outcome: {answer.outcome}.",
         "Sinch gets:",
-        _json(answer.svaml.masked()),
+        _json(answer.svaml.to_masked()),
         *(["Stored:", _json(stored)] if stored else ["Nothing is stored."]),
     ]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from call_recorder.sinch.signature import (
-    authorization,
+    format_authorization,
     sign,
 )
 from local.simulator import svaml
@@ -58,7 +58,7 @@ def signed(
     headers = {
         "content-type": content_type,
         "x-timestamp": timestamp,
-        "authorization": authorization(key, signature),
+        "authorization": format_authorization(key, signature),
     }
     return delivered(raw, headers, encoded=encoded)
 

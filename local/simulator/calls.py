@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from call_recorder.sinch.signature import (
-    authorization,
+    format_authorization,
     sign,
 )
 
@@ -44,7 +44,7 @@ class Application:
         return {
             "Content-Type": content_type,
             "X-Timestamp": timestamp,
-            "Authorization": authorization(self.key, signature),
+            "Authorization": format_authorization(self.key, signature),
         }
 
 
