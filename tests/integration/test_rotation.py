@@ -19,7 +19,7 @@ from call_recorder.functions.rotation import (
     compose,
 )
 from call_recorder.uploader_key.plan import (
-    SETTLE,
+    SETTLE_TIME,
     mask_key,
 )
 from local import demo
@@ -147,7 +147,7 @@ def test_a_key_is_replaced_while_calls_go_on_and_no_upload_fails(
         new = uploader_credentials(stack).partition(":")[0]
         assert new != old
 
-        hastened.ahead = SETTLE + MARGIN
+        hastened.ahead = SETTLE_TIME + MARGIN
         assert taken(run({})) == {"handed-out"}
         handed_out = datetime.now(UTC)
         assert parameter(stack, demo.DEMO, CREDENTIALS) == uploader_credentials(stack)
