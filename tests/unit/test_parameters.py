@@ -95,7 +95,7 @@ class Parameters:
             ParameterStore(ssm, "call-recorder", listing=ssm),
             own_bucket=BUCKET,
             ttl_seconds=TTL,
-            stale=self.stale.append,
+            report_stale=self.stale.append,
             clock=self.clock,
         )
         self.get = self.applications.get
@@ -268,7 +268,7 @@ def test_an_error_of_ssm_is_told_by_its_code(code: str) -> None:
         ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)),
         own_bucket=BUCKET,
         ttl_seconds=TTL,
-        stale=lambda problem: None,
+        report_stale=lambda problem: None,
         clock=Seconds(),
     )
     with Stubber(client) as stub:
@@ -370,7 +370,7 @@ def test_only_so_many_applications_are_remembered_the_least_used_going_first() -
         ParameterStore(ThroughBoto3(client), "p", listing=ThroughBoto3(client)),
         own_bucket=BUCKET,
         ttl_seconds=TTL,
-        stale=lambda problem: None,
+        report_stale=lambda problem: None,
         clock=clock,
     )
 

@@ -129,7 +129,7 @@ class Policy:
             options = self._options(call)
         except DestinationRefused:
             return call.answer(Outcome.UNTRACEABLE)
-        answer = call.connect.adding((StartRecording(options=options),), None)
+        answer = call.connect.with_additions((StartRecording(options=options),), None)
         fact = self._fact(call, consent=consent, request=self._request(rule, options))
         return Answer(answer, Outcome.RECORDED, rule.name, fact)
 
@@ -222,17 +222,17 @@ class Policy:
             # The proof belongs to a recording only if this decision is still in force when the call is answered.
             awaited = AwaitedAnswer(at=self._at, rule=rule.name, consent=proof, headers=call.headers)
             fact = self._fact(call, awaited=awaited)
-            return Answer(call.connect.adding(before, None), Outcome.ANSWER_AWAITED, rule.name, fact)
+            return Answer(call.connect.with_additions(before, None), Outcome.ANSWER_AWAITED, rule.name, fact)
         try:
             options = self._options(call)
         except DestinationRefused:
             # A file that nobody can find again is worse than no file.
             return call.answer(Outcome.UNTRACEABLE)
         fact = self._fact(call, consent=proof, request=self._request(rule, options))
-        return Answer(call.connect.adding(before, options), Outcome.RECORDED, rule.name, fact)
+        return Answer(call.connect.with_additions(before, options), Outcome.RECORDED, rule.name, fact)
 
     def _options(self, call: _Call) -> RecordingOptions:
-        return self._recorder.options(
+        return self._recorder.make_options(
             call.rule,
             call_id=call.call_id,
             conference_id=call.connect.conference_id,
