@@ -12,8 +12,8 @@ import pytest
 from moto import mock_aws
 
 from call_recorder.adapters.cloudformation import (
-    GOING,
-    MAX_REASON,
+    DELETED_STATUSES,
+    MAX_REASON_LENGTH,
     Stacks,
     send_response,
 )
@@ -111,7 +111,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         yield Stack(asking)
 
 
-@pytest.mark.parametrize("status", sorted(GOING))
+@pytest.mark.parametrize("status", sorted(DELETED_STATUSES))
 def test_a_stack_that_goes_can_be_deleted(stack: Stack, status: str) -> None:
     stack.asking.status = status
 
@@ -201,7 +201,10 @@ def test_a_function_that_breaks_answers(stack: Stack, monkeypatch: pytest.Monkey
 
     said = stack.ask("Delete")
 
-    assert (said["Status"], said["Reason"]) == ("FAILED", "CleanupFunction broke; its log has the cause")
+    assert (said["Status"], said["Reason"]) == (
+        "FAILED",
+        "CleanupFunction failed with an unexpected error; read its log",
+    )
 
 
 def test_there_is_time_left_to_answer(stack: Stack) -> None:
@@ -233,7 +236,7 @@ def test_a_long_reason_is_cut_to_what_cloudformation_takes(stack: Stack) -> None
     send_response(stack.asking.event("Delete"), "x" * 10_000)
 
     [said] = stack.asking.answers
-    assert len(said["Reason"]) == MAX_REASON
+    assert len(said["Reason"]) == MAX_REASON_LENGTH
     assert len(json.dumps(said).encode()) < 4096
 
 
@@ -241,13 +244,13 @@ def test_a_rule_goes_with_however_many_targets_and_a_missing_one_is_gone(stack: 
     for number in range(3):
         stack.subscribe(f"rule-{number}", 2 * MAX_TARGETS // 40)
     rules = BusRules(stack.events, BUS)
-    assert len(rules.names()) == 4
+    assert len(rules.list_names()) == 4
 
-    for name in [*rules.names(), "missing"]:
+    for name in [*rules.list_names(), "missing"]:
         rules.remove(name)
 
-    assert rules.names() == []
-    assert BusRules(stack.events, "missing").names() == []
+    assert rules.list_names() == []
+    assert BusRules(stack.events, "missing").list_names() == []
 
 
 def test_the_state_of_the_stack_is_asked_by_its_id(stack: Stack) -> None:
@@ -255,7 +258,7 @@ def test_the_state_of_the_stack_is_asked_by_its_id(stack: Stack) -> None:
     asked: list[Any] = []
     client.meta.events.register("provide-client-params.cloudformation", lambda params, **_: asked.append(params))
 
-    assert Stacks(client).is_going("arn:of:the:stack")
+    assert Stacks(client).is_deleted("arn:of:the:stack")
     assert asked == [{"StackName": "arn:of:the:stack"}]
 
 

@@ -156,7 +156,7 @@ def test_env_json_gives_the_functions_settings_that_they_accept() -> None:
     assert NotifySettings.read(environment["NotifyFunction"]).retention_days == 365
     assert NotifySettings.read(environment["NotifyFunction"]).recordings_bucket == BUCKET
     assert WatchdogSettings.read(environment["WatchdogFunction"]).places_table == "call-recorder-places"
-    rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).rotation
+    rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).policy
     assert rotation.bucket == BUCKET
     assert CleanupSettings.read(environment["CleanupFunction"]).recordings_bus == "call-recorder-recordings"
 
