@@ -36,26 +36,26 @@ ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_
         ("parameters", limits.PARAMETERS),
         ("facts", limits.FACT),
         ("notifications", limits.NOTIFICATION),
-        ("calls", limits.CALL),
+        ("calls", limits.KNOWN_CALL),
         ("listing", limits.LISTING),
     ],
 )
 def test_each_call_that_somebody_waits_for_has_its_limits(name: str, within: limits.Limits) -> None:
-    assert getattr(Services(ENVIRONMENT), name)().limits == within
+    assert getattr(Services(ENVIRONMENT), name).limits == within
 
 
 @pytest.mark.parametrize(
     ("name", "service", "within"),
     [
-        ("tables", "dynamodb", limits.BACKGROUND),
-        ("bus", "events", limits.BACKGROUND),
-        ("queue", "sqs", limits.BACKGROUND),
-        ("index", "dynamodb", limits.BACKGROUND),
-        ("credentials", "ssm", limits.CREDENTIALS),
-        ("access_keys", "iam", limits.ACCESS_KEYS),
-        ("keys_to_delete", "iam", limits.CLEANUP),
-        ("rules", "events", limits.CLEANUP),
-        ("stacks", "cloudformation", limits.CLEANUP),
+        ("create_dynamodb", "dynamodb", limits.BACKGROUND),
+        ("create_eventbridge", "events", limits.BACKGROUND),
+        ("create_sqs", "sqs", limits.BACKGROUND),
+        ("create_dynamodb_client", "dynamodb", limits.BACKGROUND),
+        ("create_ssm_client", "ssm", limits.STORAGE_CREDENTIALS),
+        ("create_iam_client", "iam", limits.ACCESS_KEYS),
+        ("create_iam_cleanup_client", "iam", limits.CLEANUP),
+        ("create_eventbridge_client", "events", limits.CLEANUP),
+        ("create_cloudformation_client", "cloudformation", limits.CLEANUP),
     ],
 )
 def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, within: limits.SdkLimits) -> None:
@@ -66,7 +66,7 @@ def test_boto3_has_its_limits_and_standard_retries(name: str, service: str, with
     assert client.meta.service_model.service_name == service
     assert config.retries == {"mode": "standard", "total_max_attempts": within.attempts}
     assert (config.connect_timeout, config.read_timeout) == (within.connect, within.read)
-    assert config.max_pool_connections == limits.PARALLEL_CALLS
+    assert config.max_pool_connections == limits.MAX_PARALLEL_CALLS
 
 
 class Attempts:
@@ -116,7 +116,7 @@ def test_behind_the_queue_throttling_a_failure_and_a_timeout_are_met_by_waiting_
         [answer(503, b"<html>")] * 2,
         [ReadTimeoutError(endpoint_url="https://dynamodb.example")] * 2,
     ):
-        client = boto_clients.tables()
+        client = boto_clients.create_dynamodb()
         attempts = Attempts(client, monkeypatch, *failures)
 
         put(client)
@@ -127,7 +127,7 @@ def test_behind_the_queue_throttling_a_failure_and_a_timeout_are_met_by_waiting_
 
 
 def test_what_boto3_gives_up_on_is_told_by_operation_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = boto_clients.tables()
+    client = boto_clients.create_dynamodb()
     Attempts(client, monkeypatch, *[answer(400, THROTTLED)] * limits.BACKGROUND.attempts)
 
     with pytest.raises(CallFailed, match="^PutItem: ProvisionedThroughputExceededException$"):
@@ -135,7 +135,7 @@ def test_what_boto3_gives_up_on_is_told_by_operation_and_code(monkeypatch: pytes
 
 
 def test_a_refusal_is_tried_once_and_comes_with_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = boto_clients.tables()
+    client = boto_clients.create_dynamodb()
     refusal = b'{"__type": "x#ConditionalCheckFailedException", "Item": {"revision": {"N": "7"}}}'
     attempts = Attempts(client, monkeypatch, answer(400, refusal))
 
@@ -157,7 +157,7 @@ def test_a_refusal_is_tried_once_and_comes_with_what_it_says(monkeypatch: pytest
     ],
 )
 def test_a_service_is_where_the_environment_says_or_where_aws_has_it(said: dict[str, str], url: str) -> None:
-    assert Services(ENVIRONMENT | said).facts().url == url
+    assert Services(ENVIRONMENT | said).facts.url == url
 
 
 @pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB], ids=lambda service: service.name)
@@ -173,7 +173,7 @@ def test_a_service_is_spoken_to_as_botocore_describes_it(service: Service) -> No
 @pytest.mark.parametrize("name", ["parameters", "facts", "calls"])
 def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str) -> None:
     environment = ENVIRONMENT | {"AWS_REGION": region, "URL_SUFFIX": f"amazonaws.com{suffix}"}
-    endpoint: ServiceClient = getattr(Services(environment), name)()
+    endpoint: ServiceClient = getattr(Services(environment), name)
     client: Any = boto3.client(endpoint.service.name, region_name=region)  # type: ignore[call-overload]
 
     assert endpoint.url == client.meta.endpoint_url
@@ -181,10 +181,10 @@ def test_it_is_where_boto3_would_look_for_it(name: str, region: str, suffix: str
 
 def test_what_a_function_calls_of_one_service_shares_its_connections() -> None:
     endpoints = Services(ENVIRONMENT)
-    facts, notifications = endpoints.facts(), endpoints.notifications()
+    facts, notifications = endpoints.facts, endpoints.notifications
 
     assert facts._idle is notifications._idle
-    assert facts._idle is not endpoints.parameters()._idle
+    assert facts._idle is not endpoints.parameters._idle
     assert facts.limits != notifications.limits
 
 

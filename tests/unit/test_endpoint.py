@@ -23,7 +23,7 @@ from call_recorder.adapters.aws_api.client import (
 )
 from call_recorder.adapters.aws_api.sigv4 import Credentials
 from call_recorder.adapters.limits import (
-    MAX_IDLE,
+    MAX_IDLE_SECONDS,
     Limits,
 )
 from call_recorder.adapters.operations import CallFailed
@@ -371,7 +371,7 @@ def test_a_connection_that_was_idle_for_long_is_not_used_though_it_looks_open(
     send(endpoint)
     service.replies = []
     for place, jumped in enumerate(jumps):
-        now[place] += (MAX_IDLE if jumped else 0) + 1
+        now[place] += (MAX_IDLE_SECONDS if jumped else 0) + 1
 
     assert send(endpoint) == {"MessageId": "m"}
     assert service.connections == 2
@@ -382,7 +382,7 @@ def test_a_connection_that_was_idle_for_less_is_used(service: Service, reach: Ca
     endpoint = reach(idle_clocks=(lambda: now[0],))
     for _ in range(3):
         send(endpoint)
-        now[0] += MAX_IDLE - 1
+        now[0] += MAX_IDLE_SECONDS - 1
 
     assert service.connections == 1
 
@@ -410,7 +410,7 @@ def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service, reach
     endpoint = reach(idle_clocks=(lambda: now[0],))
 
     def opened() -> int:
-        endpoint.open_ahead()
+        endpoint.preconnect()
         for thread in threading.enumerate():
             if thread.name == "connect-sqs":
                 thread.join(2)
@@ -418,7 +418,7 @@ def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service, reach
         return service.connections
 
     assert [opened(), opened()] == [1, 1]
-    now[0] += MAX_IDLE + 1
+    now[0] += MAX_IDLE_SECONDS + 1
     assert opened() == 2
 
 

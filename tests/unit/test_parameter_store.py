@@ -11,7 +11,7 @@ from moto import mock_aws
 
 from call_recorder.adapters.operations import CallFailed
 from call_recorder.adapters.ssm import (
-    AHEAD_SECONDS,
+    MAX_PREFETCH_AGE_SECONDS,
     ParameterStore,
 )
 from call_recorder.answering.parameter_names import PARAMETERS
@@ -51,7 +51,7 @@ def test_what_was_read_ahead_is_not_asked_for_again_and_used_once() -> None:
     ssm = Ssm()
     store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
     ssm.let.clear()
-    store.read_ahead("a")
+    store.prefetch("a")
     ssm.let.set()
 
     assert store.read("a") == FOUND
@@ -63,7 +63,7 @@ def test_what_was_read_ahead_is_not_asked_for_again_and_used_once() -> None:
 def test_reading_ahead_keeps_nobody_waiting() -> None:
     ssm = Ssm()
     ssm.let.clear()
-    ParameterStore(ssm, "p", listing=ssm).read_ahead("a")  # would wait for as long as the event is not set
+    ParameterStore(ssm, "p", listing=ssm).prefetch("a")  # would wait for as long as the event is not set
 
     ssm.let.set()
 
@@ -71,7 +71,7 @@ def test_reading_ahead_keeps_nobody_waiting() -> None:
 def test_another_application_than_the_expected_one_is_asked_for() -> None:
     ssm = Ssm()
     store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
-    store.read_ahead("expected")
+    store.prefetch("expected")
 
     assert store.read("a") == FOUND
     assert [names[0] for names in ssm.asked] == ["/p/expected/application-secrets", "/p/a/application-secrets"]
@@ -80,8 +80,8 @@ def test_another_application_than_the_expected_one_is_asked_for() -> None:
 def test_what_was_read_too_long_ago_is_asked_for_again() -> None:
     ssm, clock = Ssm(), Seconds()
     store = ParameterStore(ssm, "p", listing=ssm, clock=clock)
-    store.read_ahead("a")
-    clock.now += AHEAD_SECONDS
+    store.prefetch("a")
+    clock.now += MAX_PREFETCH_AGE_SECONDS
 
     assert store.read("a") == FOUND
     assert len(ssm.asked) == 2
@@ -91,7 +91,7 @@ def test_a_failure_ahead_is_the_failure_of_the_first_read_alone() -> None:
     ssm = Ssm()
     store = ParameterStore(ssm, "p", listing=ssm, clock=Seconds())
     ssm.fails = True
-    store.read_ahead("a")
+    store.prefetch("a")
 
     with pytest.raises(ParametersUnavailable, match="^GetParameters: TimeoutError$"):
         store.read("a")

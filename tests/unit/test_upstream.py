@@ -193,7 +193,7 @@ def upstream(pem: Path) -> Upstream:
 
 def forward(upstream: Upstream, url: str, *, within: float = 2.0, body: bytes = b"{}") -> str:
     return upstream.forward(
-        url, body, content_type=sinch.JSON, application_key=sinch.APPLICATION, secret=SECRET, within=within
+        url, body, content_type=sinch.JSON, application_key=sinch.APPLICATION, secret=SECRET, timeout=within
     )
 
 
@@ -544,7 +544,7 @@ def test_a_slow_start_leaves_the_backend_less_time(
     server = serve(HANGING["hangs before its headers"])
     front = front_of(server.url, rule())
     get = front.applications.get
-    monkeypatch.setattr(limits, "LATEST_UPSTREAM", 0.6)
+    monkeypatch.setattr(limits, "UPSTREAM_DEADLINE_SECONDS", 0.6)
 
     def slowly(key: str) -> Any:
         sleep(0.4)
@@ -553,9 +553,9 @@ def test_a_slow_start_leaves_the_backend_less_time(
     monkeypatch.setattr(front.applications, "get", slowly)
     started = monotonic()
     assert_fell_back(front, answered(front, upstream))
-    assert monotonic() - started < limits.UPSTREAM
+    assert monotonic() - started < limits.MAX_UPSTREAM_SECONDS
 
-    monkeypatch.setattr(limits, "LATEST_UPSTREAM", 0.1)
+    monkeypatch.setattr(limits, "UPSTREAM_DEADLINE_SECONDS", 0.1)
     asked = len(server.received)
     assert captures(answered(front, upstream))
     assert len(server.received) == asked, "without time it is not asked at all"
@@ -612,7 +612,7 @@ def test_a_content_type_that_is_no_header_is_not_sent(
             content_type=content_type,
             application_key=sinch.APPLICATION,
             secret=SECRET,
-            within=2,
+            timeout=2,
         )
     assert server.received == []
 
@@ -635,9 +635,9 @@ def test_a_foreign_answer_is_masked_for_people() -> None:
 
     recorder = application(profile(rule())).recorder
     assert recorder is not None
-    made = recorder.options(
+    made = recorder.make_options(
         recorder.profile.rules[0], call_id=sinch.CALL, conference_id=None, key=sinch.APPLICATION, at=sinch.NOW
     )
-    shown = UpstreamSvaml(json.dumps(CONNECT)).adding((), made)
-    assert shown.masked()["action"]["recordingOptions"] == options | {"credentials": "**********"}
+    shown = UpstreamSvaml(json.dumps(CONNECT)).with_additions((), made)
+    assert shown.to_masked()["action"]["recordingOptions"] == options | {"credentials": "**********"}
     assert STORAGE_SECRET not in repr(shown)
