@@ -137,7 +137,7 @@ def _explain_answer(answer: Answer) -> list[str]:
     return [
         f"Outcome: {answer.outcome}.",
         "Sinch gets:",
-        _dump(answer.svaml.masked()),
+        _dump(answer.svaml.to_masked()),
         *(["Stored:", _dump(stored)] if stored else ["Nothing is stored."]),
     ]
 

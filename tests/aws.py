@@ -22,7 +22,7 @@ class ThroughBoto3(boto_clients.BotoService):
         super().__init__(client)
         self.opened_ahead = 0
 
-    def open_ahead(self) -> None:
+    def preconnect(self) -> None:
         self.opened_ahead += 1
 
 
@@ -33,4 +33,4 @@ def stand_in_for_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
         return ThroughBoto3(boto3.client(endpoint.service.name)).call(operation, parameters)  # type: ignore[call-overload]
 
     monkeypatch.setattr(ServiceClient, "call", call)
-    monkeypatch.setattr(ServiceClient, "open_ahead", lambda _: None)
+    monkeypatch.setattr(ServiceClient, "preconnect", lambda _: None)

@@ -194,7 +194,7 @@ class Calls:
         self.down = False
         self.opened_ahead = 0
 
-    def open_ahead(self) -> None:
+    def preconnect(self) -> None:
         self.opened_ahead += 1
 
     def remember(self, fact: CallDecidedFact) -> None:
@@ -217,7 +217,7 @@ class Backend:
         self.received: list[bytes] = []
 
     def forward(
-        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, within: float
+        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, timeout: float
     ) -> str:
         self.received.append(body)
         if self.text is None:

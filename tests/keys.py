@@ -16,7 +16,7 @@ from call_recorder.facts.facts import UploaderKeyChangedFact
 from call_recorder.facts.messages import read_message, write_message
 from call_recorder.uploader_key.plan import (
     MAX_KEYS,
-    SETTLE,
+    SETTLE_TIME,
     AccessKey,
     Holder,
     NewestKey,
@@ -120,11 +120,11 @@ class Account:
     def delete(self, key_id: str) -> None:
         self._call("delete", lambda: self.keys.pop(key_id, None))
 
-    def keep(self, newest: NewestKey, *, over: bool) -> None:
+    def save_newest(self, newest: NewestKey, *, overwrite: bool) -> None:
         def kept() -> None:
-            if self.newest and not over:
+            if self.newest and not overwrite:
                 raise ParametersUnavailable("PutParameter: ParameterAlreadyExists")
-            self.newest = Parameter(newest.text(), self.clock())
+            self.newest = Parameter(newest.to_text(), self.clock())
 
         self._call("keep", kept)
 
@@ -133,12 +133,12 @@ class Account:
             had = self.keys.get(self.holders[application].key_id)
             self.put(application, credentials.get_secret_value())
             has = self.keys[self.holders[application].key_id]
-            settled = has.created + SETTLE <= self.clock()
+            settled = has.created + SETTLE_TIME <= self.clock()
             assert settled or had is None or not had.active or had == has, "a working key is given up for a raw one"
 
         self._call("hand-out", handed_out)
 
-    def forget(self, applications: Sequence[str], *, newest: bool) -> None:
+    def delete_credentials(self, applications: Sequence[str], *, newest: bool) -> None:
         def forgotten() -> None:
             for application in applications:
                 self.holders[application] = replace(self.holders[application], credentials=None)
@@ -174,7 +174,7 @@ class Account:
         if "delete uploader-key and the storage-credentials that hold its key" in problem:
             self.forget_newest()
             return
-        told = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?, and a new one", problem)
+        told = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?; the next run creates", problem)
         assert told, problem
         for key_id in [key_id for key_id in self.keys if key_id.endswith(told[1])]:
             self.remove(key_id)
@@ -207,8 +207,8 @@ class Account:
     def credentials(self, key_id: str) -> str:
         return f"{key_id}:{self.secrets[key_id]}:{REGION}"
 
-    def run(self, *, order: bool = False) -> RotationReport:
-        return Rotation(self, self, self.policy, self.clock).run(order=order)
+    def run(self, *, force: bool = False) -> RotationReport:
+        return Rotation(self, self, self.policy, self.clock).run(force=force)
 
     def advance(self, time: timedelta) -> None:
         """Let time pass, and Sinch store the files of calls that are over."""

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from call_recorder.sinch.signature import authorization, sign
+from call_recorder.sinch.signature import format_authorization, sign
 from local.simulator import svaml
 from local.simulator.menu import FirstMenu, play_menus
 
@@ -55,7 +55,7 @@ def signed(
     headers = {
         "content-type": content_type,
         "x-timestamp": timestamp,
-        "authorization": authorization(key, signature),
+        "authorization": format_authorization(key, signature),
     }
     return delivered(raw, headers, encoded=encoded)
 

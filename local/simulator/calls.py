@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from call_recorder.sinch.signature import authorization, sign
+from call_recorder.sinch.signature import format_authorization, sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ class Application:
         return {
             "Content-Type": content_type,
             "X-Timestamp": timestamp,
-            "Authorization": authorization(self.key, signature),
+            "Authorization": format_authorization(self.key, signature),
         }
 
 

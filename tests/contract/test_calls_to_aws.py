@@ -168,7 +168,7 @@ for line in sys.stdin:
     ("prefetched", "threads"),
     [
         ("", ["MainThread", "connect-sqs", "connect-ssm"]),
-        (sinch.APPLICATION, ["MainThread", "connect-sqs", "read-ahead"]),
+        (sinch.APPLICATION, ["MainThread", "connect-sqs", "prefetch"]),
     ],
     ids=["", "prefetched"],
 )

@@ -66,7 +66,7 @@ def test_recording_is_added_to_whatever_else_a_route_says(name: str) -> None:
 def test_what_is_not_set_is_left_out() -> None:
     recorder = application().recorder
     assert recorder is not None
-    options = recorder.options(
+    options = recorder.make_options(
         recorder.profile.rules[0], call_id=sinch.CALL, conference_id=None, key=sinch.APPLICATION, at=sinch.NOW
     )
     svaml = Svaml.model_validate({"action": {"name": "continue"}})

@@ -27,7 +27,7 @@ from botocore.loaders import create_loader
 from call_recorder.adapters import boto_clients
 from call_recorder.adapters.aws_api.client import Deadline, ServiceClient, ssl_context
 from call_recorder.adapters.aws_api.sigv4 import Credentials
-from call_recorder.adapters.limits import MAX_IDLE
+from call_recorder.adapters.limits import MAX_IDLE_SECONDS
 
 KILLED = 137
 
@@ -228,13 +228,13 @@ class Calls:
         """Let the kept connections have been idle for long, and nobody be at their other end who says that it left."""
         host, _, port = self._black_hole.removeprefix("http://").rstrip("/").partition(":")
         endpoint._idle._connections = [
-            (socket.create_connection((host, int(port))), tuple(clock - MAX_IDLE - 1 for clock in since))
+            (socket.create_connection((host, int(port))), tuple(clock - MAX_IDLE_SECONDS - 1 for clock in since))
             for _, since in endpoint._idle._connections
         ]
 
     def _watch_boto3(self) -> None:
         session, wire = _new_session(), URLLib3Session()
-        boto_clients.session = lambda: session  # type: ignore[assignment]
+        boto_clients.get_session = lambda: session  # type: ignore[assignment]
         events = session.get_component("event_emitter")
 
         def count(model: Any, **_: Any) -> None:

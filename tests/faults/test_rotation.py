@@ -53,7 +53,7 @@ class Cycle:
         self.world.now = datetime.now(UTC)
         self.run("first key")
         before = self.credentials
-        self.run("new key", order=True)
+        self.run("new key", force=True)
         for step in ("hand out", "switch off", "delete"):
             self.world.now += timedelta(minutes=2) if step == "hand out" else OVERLAP
             self.run(step)
@@ -62,13 +62,13 @@ class Cycle:
             rounds += 1
             assert rounds < ROUNDS, "the rotation does not come to its end"
             self.world.now += OVERLAP
-            self.run("afterwards", order=self.credentials == before and len(self.keys) < 2)
+            self.run("afterwards", force=self.credentials == before and len(self.keys) < 2)
         self.world.drain()
 
-    def run(self, step: str, *, order: bool = False) -> None:
+    def run(self, step: str, *, force: bool = False) -> None:
         """Invoke the function; when that fails, its schedule invokes it again."""
         targets = [self.target] if self.target and step == self.step else []
-        done = self.world.invoke("rotation", {"rotate": order}, *targets)
+        done = self.world.invoke("rotation", {"rotate": force}, *targets)
         self.made[step] = {f"{name} {number}" for name, count in done.calls.items() for number in range(1, count + 1)}
         self._check()
         if done.answer is None and step == "first key":

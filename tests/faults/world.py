@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, Final
 from uuid import uuid4
 
-from call_recorder.adapters.connections import Connections
+from call_recorder.adapters.prefetch import CallbackServices
 from call_recorder.answering.parameter_names import PROFILE, SECRETS
 from call_recorder.functions import callback, cleanup, notify, rotation, watchdog
 from local.aws import Aws
@@ -56,9 +56,9 @@ _Function = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 def _callback(environment: Mapping[str, str], clock: Callable[[], datetime]) -> _Function:
     """Compose CallbackFunction as its module does on Lambda: its ways to AWS are opened beside everything else."""
-    connections = Connections(environment)
-    connections.open()
-    return callback.compose(environment, connections=connections, clock=clock)
+    services = CallbackServices(environment)
+    services.prefetch()
+    return callback.compose(environment, services=services, clock=clock)
 
 
 def _watchdog(environment: Mapping[str, str], clock: Callable[[], datetime]) -> _Function:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import CREDENTIALS
 from call_recorder.functions.rotation import RotationHandler, compose
-from call_recorder.uploader_key.plan import SETTLE, mask_key
+from call_recorder.uploader_key.plan import SETTLE_TIME, mask_key
 from local import demo
 from local.simulator import app_to_app, phone_to_number
 from local.stack import read_uploader_credentials
@@ -141,7 +141,7 @@ def test_a_key_is_replaced_while_calls_go_on_and_no_upload_fails(
         new = read_uploader_credentials(stack).partition(":")[0]
         assert new != old
 
-        hastened.ahead = SETTLE + MARGIN
+        hastened.ahead = SETTLE_TIME + MARGIN
         assert taken(run({})) == {"handed-out"}
         handed_out = datetime.now(UTC)
         assert parameter(stack, demo.DEMO, CREDENTIALS) == read_uploader_credentials(stack)

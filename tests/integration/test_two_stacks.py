@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.uploader_key.plan import SETTLE
+from call_recorder.uploader_key.plan import SETTLE_TIME
 from local import demo
 from local.demo import DemoApplication
 from local.simulator import app_to_app
@@ -112,13 +112,13 @@ def test_two_stacks_go_through_two_rotations_and_no_upload_fails(
         for each in both:
             each.step(timedelta(), "created", {"rotate": True})
         for each in both:
-            each.step(SETTLE + MARGIN, "handed-out")
+            each.step(SETTLE_TIME + MARGIN, "handed-out")
         wait_until_every_cache_has_expired()
         for each in both:
             each.see_that_its_own_key_is_used()
         for ahead, step in ((OVERLAP, "deactivated"), (2 * OVERLAP, "deleted")):
             for each in both:
-                each.step(SETTLE + 2 * MARGIN + ahead, step)
+                each.step(SETTLE_TIME + 2 * MARGIN + ahead, step)
                 each.see_that_its_own_key_is_used()
         assert all(keys(each.stack) == {each.newest: "Active"} for each in both)
         assert not set(before) & {each.newest for each in both}

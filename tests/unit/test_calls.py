@@ -89,7 +89,7 @@ def stored(client: DynamoDBClient, executor: ThreadPoolExecutor, *facts: CallDec
 
 
 class NeverAsked:
-    def open_ahead(self) -> None:
+    def preconnect(self) -> None:
         pytest.fail("connected to the table")
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,7 +327,7 @@ def test_the_table_is_connected_to_beside_an_ice_whose_call_may_need_it_and_no_o
 def test_to_open_ahead_is_to_connect(client: DynamoDBClient) -> None:
     dynamodb = ThroughBoto3(client)
 
-    KnownCalls(dynamodb, TABLE).open_ahead()
+    KnownCalls(dynamodb, TABLE).preconnect()
 
     assert dynamodb.opened_ahead == 1
 

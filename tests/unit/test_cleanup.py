@@ -26,7 +26,7 @@ class Bus:
     account: Account
     rules: list[str] = field(default_factory=lambda: ["a", "b", "c"])
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         return self._call("names", lambda: list(self.rules))
 
     def remove(self, name: str) -> None:
@@ -50,7 +50,7 @@ class Stack:
         self.account.put("one", profile=PROFILE)
         self.account.run()
         self.account.advance(HOUR)
-        self.account.run(order=True)
+        self.account.run(force=True)
         self.account.advance(HOUR)
         newest = self.account.newest_id
         assert newest

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from call_recorder.adapters.cloudformation import GOING, MAX_REASON, Stacks, send_response
+from call_recorder.adapters.cloudformation import DELETED_STATUSES, MAX_REASON_LENGTH, Stacks, send_response
 from call_recorder.adapters.eventbridge_rules import MAX_TARGETS, BusRules
 from call_recorder.facts.errors import BusUnavailable
 from call_recorder.functions.cleanup import CleanupHandler, CleanupSettings, handler
@@ -99,7 +99,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         yield Stack(asking)
 
 
-@pytest.mark.parametrize("status", sorted(GOING))
+@pytest.mark.parametrize("status", sorted(DELETED_STATUSES))
 def test_a_stack_that_goes_can_be_deleted(stack: Stack, status: str) -> None:
     stack.asking.status = status
 
@@ -221,7 +221,7 @@ def test_a_long_reason_is_cut_to_what_cloudformation_takes(stack: Stack) -> None
     send_response(stack.asking.event("Delete"), "x" * 10_000)
 
     [said] = stack.asking.answers
-    assert len(said["Reason"]) == MAX_REASON
+    assert len(said["Reason"]) == MAX_REASON_LENGTH
     assert len(json.dumps(said).encode()) < 4096
 
 
@@ -229,13 +229,13 @@ def test_a_rule_goes_with_however_many_targets_and_a_missing_one_is_gone(stack: 
     for number in range(3):
         stack.subscribe(f"rule-{number}", 2 * MAX_TARGETS // 40)
     rules = BusRules(stack.events, BUS)
-    assert len(rules.names()) == 4
+    assert len(rules.list_names()) == 4
 
-    for name in [*rules.names(), "missing"]:
+    for name in [*rules.list_names(), "missing"]:
         rules.remove(name)
 
-    assert rules.names() == []
-    assert BusRules(stack.events, "missing").names() == []
+    assert rules.list_names() == []
+    assert BusRules(stack.events, "missing").list_names() == []
 
 
 def test_the_state_of_the_stack_is_asked_by_its_id(stack: Stack) -> None:
@@ -243,7 +243,7 @@ def test_the_state_of_the_stack_is_asked_by_its_id(stack: Stack) -> None:
     asked: list[Any] = []
     client.meta.events.register("provide-client-params.cloudformation", lambda params, **_: asked.append(params))
 
-    assert Stacks(client).is_going("arn:of:the:stack")
+    assert Stacks(client).is_deleted("arn:of:the:stack")
     assert asked == [{"StackName": "arn:of:the:stack"}]
 
 

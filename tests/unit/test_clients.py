@@ -22,24 +22,27 @@ ENVIRONMENT = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_
 def test_each_call_that_a_caller_waits_for_has_its_limits() -> None:
     endpoints = Services(ENVIRONMENT)
 
-    assert endpoints.parameters().limits == limits.PARAMETERS
-    assert endpoints.facts().limits == limits.FACT
-    assert endpoints.notifications().limits == limits.NOTIFICATION
-    assert endpoints.calls().limits == limits.CALL
-    assert endpoints.listing().limits == limits.LISTING
+    assert endpoints.parameters.limits == limits.PARAMETERS
+    assert endpoints.facts.limits == limits.FACT
+    assert endpoints.notifications.limits == limits.NOTIFICATION
+    assert endpoints.calls.limits == limits.KNOWN_CALL
+    assert endpoints.listing.limits == limits.LISTING
 
 
 @pytest.mark.parametrize(
     ("make", "service", "within"),
     [
-        *((make, "dynamodb", limits.BACKGROUND) for make in (boto_clients.tables, boto_clients.index)),
-        (boto_clients.bus, "events", limits.BACKGROUND),
-        (boto_clients.queue, "sqs", limits.BACKGROUND),
-        (boto_clients.credentials, "ssm", limits.CREDENTIALS),
-        (boto_clients.access_keys, "iam", limits.ACCESS_KEYS),
-        (boto_clients.keys_to_delete, "iam", limits.CLEANUP),
-        (boto_clients.rules, "events", limits.CLEANUP),
-        (boto_clients.stacks, "cloudformation", limits.CLEANUP),
+        *(
+            (make, "dynamodb", limits.BACKGROUND)
+            for make in (boto_clients.create_dynamodb, boto_clients.create_dynamodb_client)
+        ),
+        (boto_clients.create_eventbridge, "events", limits.BACKGROUND),
+        (boto_clients.create_sqs, "sqs", limits.BACKGROUND),
+        (boto_clients.create_ssm_client, "ssm", limits.STORAGE_CREDENTIALS),
+        (boto_clients.create_iam_client, "iam", limits.ACCESS_KEYS),
+        (boto_clients.create_iam_cleanup_client, "iam", limits.CLEANUP),
+        (boto_clients.create_eventbridge_client, "events", limits.CLEANUP),
+        (boto_clients.create_cloudformation_client, "cloudformation", limits.CLEANUP),
     ],
 )
 def test_boto3_has_its_limits_and_standard_retries(make: Any, service: str, within: limits.SdkLimits) -> None:
@@ -49,7 +52,7 @@ def test_boto3_has_its_limits_and_standard_retries(make: Any, service: str, with
     assert client.meta.service_model.service_name == service
     assert config.retries == {"mode": "standard", "total_max_attempts": within.attempts}
     assert (config.connect_timeout, config.read_timeout) == (within.connect, within.read)
-    assert config.max_pool_connections == limits.PARALLEL_CALLS
+    assert config.max_pool_connections == limits.MAX_PARALLEL_CALLS
 
 
 def answer(status: int, content: bytes) -> AWSResponse:
@@ -64,7 +67,7 @@ class Attempts:
         self.made = 0
         self.waits: list[float] = []
         self._failures = list(failures)
-        self._client = boto_clients.tables()
+        self._client = boto_clients.create_dynamodb()
         monkeypatch.setattr("botocore.endpoint.time.sleep", self.waits.append)
         client: Any = self._client._client
         client.meta.events.register("before-send.*.*", self._send)
@@ -125,7 +128,7 @@ def test_a_refusal_is_tried_once_and_has_its_details(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_the_environment_can_name_the_address_of_a_service(environment: dict[str, str], url: str) -> None:
-    assert Services(ENVIRONMENT | environment).facts().url == url
+    assert Services(ENVIRONMENT | environment).facts.url == url
 
 
 @pytest.mark.parametrize("service", [SSM, SQS, DYNAMODB], ids=lambda service: service.name)
@@ -141,7 +144,7 @@ def test_a_service_is_called_as_botocore_describes_it(service: Service) -> None:
 @pytest.mark.parametrize("name", ["parameters", "facts", "calls"])
 def test_a_services_address_is_the_one_that_boto3_finds(name: str, region: str, suffix: str) -> None:
     environment = ENVIRONMENT | {"AWS_REGION": region, "URL_SUFFIX": f"amazonaws.com{suffix}"}
-    endpoint: ServiceClient = getattr(Services(environment), name)()
+    endpoint: ServiceClient = getattr(Services(environment), name)
     client: Any = boto3.client(endpoint.service.name, region_name=region)  # type: ignore[call-overload]
 
     assert endpoint.url == client.meta.endpoint_url
@@ -149,10 +152,10 @@ def test_a_services_address_is_the_one_that_boto3_finds(name: str, region: str, 
 
 def test_all_calls_of_one_service_share_its_connections() -> None:
     endpoints = Services(ENVIRONMENT)
-    facts, notifications = endpoints.facts(), endpoints.notifications()
+    facts, notifications = endpoints.facts, endpoints.notifications
 
     assert facts._idle is notifications._idle
-    assert facts._idle is not endpoints.parameters()._idle
+    assert facts._idle is not endpoints.parameters._idle
     assert facts.limits != notifications.limits
 
 

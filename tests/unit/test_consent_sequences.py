@@ -121,7 +121,7 @@ class Client:
         self._table = table
         self.down = False
 
-    def open_ahead(self) -> None:
+    def preconnect(self) -> None:
         """Connect to nothing."""
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

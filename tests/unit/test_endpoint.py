@@ -18,7 +18,7 @@ import pytest
 
 from call_recorder.adapters.aws_api.client import SQS, ServiceClient, ssl_context
 from call_recorder.adapters.aws_api.sigv4 import Credentials
-from call_recorder.adapters.limits import MAX_IDLE, Limits
+from call_recorder.adapters.limits import MAX_IDLE_SECONDS, Limits
 from call_recorder.adapters.operations import CallFailed
 from tests.loopback import LOOPBACK, Server, certificate, closed_port
 
@@ -261,7 +261,9 @@ def test_the_second_address_of_a_host_is_tried_if_the_first_refuses(
     assert send(service.endpoint()) == ANSWER
 
 
-@pytest.mark.parametrize("idle", [(MAX_IDLE + 1, 1), (1, MAX_IDLE + 1)], ids=["by one clock", "by the other"])
+@pytest.mark.parametrize(
+    "idle", [(MAX_IDLE_SECONDS + 1, 1), (1, MAX_IDLE_SECONDS + 1)], ids=["by one clock", "by the other"]
+)
 def test_a_connection_idle_for_long_by_either_clock_is_not_used(idle: tuple[float, float], service: Service) -> None:
     now = [0.0, 0.0]
     endpoint = service.endpoint(idle_clocks=(lambda: now[0], lambda: now[1]))
@@ -279,7 +281,7 @@ def test_a_connection_idle_for_less_is_used(service: Service) -> None:
     endpoint = service.endpoint(idle_clocks=(lambda: now[0],))
     for _ in range(3):
         send(endpoint)
-        now[0] += MAX_IDLE - 1
+        now[0] += MAX_IDLE_SECONDS - 1
 
     assert service.connections == 1
 
@@ -301,7 +303,7 @@ def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service) -> No
     endpoint = service.endpoint(idle_clocks=(lambda: now[0],))
 
     def opened() -> int:
-        endpoint.open_ahead()
+        endpoint.preconnect()
         for thread in threading.enumerate():
             if thread.name == "connect-sqs":
                 thread.join(2)
@@ -309,7 +311,7 @@ def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service) -> No
         return service.connections
 
     assert [opened(), opened()] == [1, 1]
-    now[0] += MAX_IDLE + 1
+    now[0] += MAX_IDLE_SECONDS + 1
     assert opened() == 2
 
 

@@ -299,13 +299,13 @@ def test_no_call_id_leaves_the_recordings_prefix(call_id: str) -> None:
 def test_the_answer_is_masked_for_people_and_whole_for_sinch() -> None:
     recorder = application().recorder
     assert recorder is not None
-    options = recorder.options(
+    options = recorder.make_options(
         recorder.profile.rules[0], call_id=sinch.CALL, conference_id=None, key=sinch.APPLICATION, at=sinch.NOW
     )
     connect = Svaml.model_validate({"action": {"name": "connectPstn", "number": "+46700000002"}}).action
-    svaml = Svaml(action=connect.recorded(options))  # type: ignore[union-attr]
+    svaml = Svaml(action=connect.with_recording(options))  # type: ignore[union-attr]
 
-    assert svaml.masked()["action"]["recordingOptions"]["credentials"] == "**********"
+    assert svaml.to_masked()["action"]["recordingOptions"]["credentials"] == "**********"
     assert STORAGE_CREDENTIALS in svaml.to_json()
     for shown in (repr(svaml), str(svaml), svaml.model_dump_json(), repr(svaml.model_dump())):
         assert STORAGE_CREDENTIALS not in shown

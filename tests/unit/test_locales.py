@@ -4,10 +4,10 @@ import pytest
 
 from call_recorder.sinch.locales import (
     UnknownLocale,
-    transcription_locale,
-    transcription_locales,
-    voice_locale,
-    voice_locales,
+    list_transcription_locales,
+    list_voice_locales,
+    normalize_transcription_locale,
+    normalize_voice_locale,
 )
 
 # Sinch's callback pages of 2021 list these for prompts.
@@ -19,19 +19,22 @@ LISTED_IN_2021 = (
 
 @pytest.mark.parametrize("locale", LISTED_IN_2021.split())
 def test_the_locales_of_the_older_documents_are_known(locale: str) -> None:
-    assert voice_locale(locale) == locale
+    assert normalize_voice_locale(locale) == locale
 
 
 def test_a_locale_is_spelt_as_listed_whatever_its_case() -> None:
-    for spelt, listed in ((voice_locale, voice_locales()), (transcription_locale, transcription_locales())):
+    for spelt, listed in (
+        (normalize_voice_locale, list_voice_locales()),
+        (normalize_transcription_locale, list_transcription_locales()),
+    ):
         assert len(listed) == len(set(listed)) > 40
         for locale in listed:
             assert spelt(locale) == spelt(locale.upper()) == spelt(locale.lower()) == locale
 
 
 def test_only_prompts_have_a_gender_or_a_voice() -> None:
-    assert {"en-US/female", "en-GB-WLS/male", "Geraint"} <= set(voice_locales())
-    assert "en-GB-WLS/female" not in voice_locales()
-    assert not any("/" in locale for locale in transcription_locales())
+    assert {"en-US/female", "en-GB-WLS/male", "Geraint"} <= set(list_voice_locales())
+    assert "en-GB-WLS/female" not in list_voice_locales()
+    assert not any("/" in locale for locale in list_transcription_locales())
     with pytest.raises(UnknownLocale, match="such as en-US"):
-        transcription_locale("Geraint")
+        normalize_transcription_locale("Geraint")

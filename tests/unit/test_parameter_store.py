@@ -10,7 +10,7 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
 from call_recorder.adapters.operations import CallFailed
-from call_recorder.adapters.ssm import AHEAD_SECONDS, ParameterStore
+from call_recorder.adapters.ssm import MAX_PREFETCH_AGE_SECONDS, ParameterStore
 from call_recorder.answering.parameter_names import PARAMETERS
 from call_recorder.facts.errors import ParametersUnavailable
 from tests.aws import ThroughBoto3
@@ -45,7 +45,7 @@ def ssm() -> Ssm:
 
 def test_parameters_that_were_read_ahead_are_used_once_without_another_call(ssm: Ssm) -> None:
     ssm.allowed.clear()
-    ssm.store.read_ahead("a")  # would wait if it were not beside other work
+    ssm.store.prefetch("a")  # would wait if it were not beside other work
     ssm.allowed.set()
 
     assert ssm.store.read("a") == FOUND
@@ -54,9 +54,9 @@ def test_parameters_that_were_read_ahead_are_used_once_without_another_call(ssm:
     assert len(ssm.asked) == 2
 
 
-@pytest.mark.parametrize(("ahead", "passed"), [("expected", 0), ("a", AHEAD_SECONDS)])
+@pytest.mark.parametrize(("ahead", "passed"), [("expected", 0), ("a", MAX_PREFETCH_AGE_SECONDS)])
 def test_parameters_of_another_application_or_old_ones_are_asked_for(ssm: Ssm, ahead: str, passed: float) -> None:
-    ssm.store.read_ahead(ahead)
+    ssm.store.prefetch(ahead)
     ssm.now += passed
 
     assert ssm.store.read("a") == FOUND
@@ -65,7 +65,7 @@ def test_parameters_of_another_application_or_old_ones_are_asked_for(ssm: Ssm, a
 
 def test_a_failure_ahead_fails_the_first_read_alone(ssm: Ssm) -> None:
     ssm.fails = True
-    ssm.store.read_ahead("a")
+    ssm.store.prefetch("a")
 
     with pytest.raises(ParametersUnavailable, match="^GetParameters: TimeoutError$"):
         ssm.store.read("a")

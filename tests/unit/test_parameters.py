@@ -28,7 +28,7 @@ class Parameters:
         self.stale: list[str] = []
         self.now = 1000.0
         self.applications = ApplicationCache(
-            self, own_bucket=BUCKET, ttl_seconds=TTL, stale=self.stale.append, clock=lambda: self.now
+            self, own_bucket=BUCKET, ttl_seconds=TTL, report_stale=self.stale.append, clock=lambda: self.now
         )
 
     def read(self, key: str) -> dict[str, str]:

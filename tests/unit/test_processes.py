@@ -102,7 +102,7 @@ def test_what_callers_wait_for_goes_without_an_sdk() -> None:
 
 @pytest.mark.parametrize("name", ["notify", "watchdog"])
 def test_what_nobody_waits_for_goes_by_boto3_and_not_by_our_own_client(name: str) -> None:
-    ours = {"endpoint", "endpoints", "connections", "signing"}
+    ours = {"aws_api.client", "aws_api.services", "aws_api.sigv4", "prefetch"}
 
     assert not {f"call_recorder.adapters.{each}" for each in ours} & set(composed(name)["modules"])
 

@@ -84,7 +84,7 @@ class Environment:
             own_bucket=BUCKET,
             ttl_seconds=TTL,
             expected=expected,
-            stale=self.stale.append,
+            report_stale=self.stale.append,
             clock=lambda: ssm.now,
         )
 

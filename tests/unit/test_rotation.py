@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from pydantic import SecretStr
 
 from call_recorder.facts.errors import AccessKeysUnavailable, ParametersUnavailable
-from call_recorder.uploader_key.plan import MAX_KEYS, SETTLE, NewestKey, Parameter, mask_key
+from call_recorder.uploader_key.plan import MAX_KEYS, SETTLE_TIME, NewestKey, Parameter, mask_key
 from call_recorder.uploader_key.rotation import RotationReport
 from tests import sinch
 from tests.fakes import Crash
@@ -64,7 +64,7 @@ def key_of(account: Account, application: str = "app") -> str:
 def old_key_replaced(account: Account) -> str:
     """Replace the newest key and hand the new one out; return the old one."""
     old = key_of(account)
-    account.run(order=True)
+    account.run(force=True)
     account.advance(HOUR)
     account.run()
     assert key_of(account) != old
@@ -146,7 +146,7 @@ def test_a_wrong_secret_is_put_right_though_the_key_is_new() -> None:
     account = Account()
     account.put("app", profile=PROFILE)
     account.run()
-    account.advance(SETTLE / 2)
+    account.advance(SETTLE_TIME / 2)
     account.put("app", f"{key_of(account)}:wrong:{REGION}")
 
     assert steps(account.run()) == ["handed-out"]
@@ -185,12 +185,12 @@ def test_who_has_a_key_that_works_gets_the_new_one_when_iam_knows_it_everywhere(
     account = with_key()
     old = key_of(account)
 
-    report = account.run(order=True)
+    report = account.run(force=True)
     assert steps(report) == ["created"]
     handing_out = next(wait for wait in report.waits if wait.to.startswith("hand out"))
-    assert handing_out.until == account.clock() + SETTLE
+    assert handing_out.until == account.clock() + SETTLE_TIME
 
-    account.advance(SETTLE - timedelta(seconds=1))
+    account.advance(SETTLE_TIME - timedelta(seconds=1))
     assert steps(account.run()) == []
     assert key_of(account) == old
 
@@ -213,9 +213,9 @@ def test_who_has_no_key_that_works_gets_the_new_one_at_once(lost: str) -> None:
 
 def test_an_application_is_known_as_ours_although_its_key_was_deleted_before_the_new_one_was_handed_out() -> None:
     account = with_key()
-    account.run(order=True)
+    account.run(force=True)
     account.remove(key_of(account))
-    account.advance(SETTLE)
+    account.advance(SETTLE_TIME)
 
     assert steps(account.run()) == ["handed-out"]
     assert account.has_settled()
@@ -229,7 +229,7 @@ def test_a_key_outlives_every_cache_and_the_longest_call_that_began_with_it() ->
     account.advance(TTL + LONGEST + GRACE - timedelta(seconds=1))
     report = account.run()
     assert steps(report) == []
-    assert [wait.until for wait in report.waits if wait.to == f"switch off {mask_key(old)}"] == [
+    assert [wait.until for wait in report.waits if wait.to == f"deactivate {mask_key(old)}"] == [
         handed_out + TTL + LONGEST + GRACE
     ]
 
@@ -287,7 +287,7 @@ def test_a_key_that_was_the_newest_until_now_is_not_switched_off_at_once() -> No
     account.put("app", FOREIGN)
     account.advance(POLICY.overlap)
 
-    report = account.run(order=True)
+    report = account.run(force=True)
     assert steps(report) == ["created"]
     account.advance(POLICY.overlap)
     assert steps(account.run()) == ["deactivated"]
@@ -296,21 +296,21 @@ def test_a_key_that_was_the_newest_until_now_is_not_switched_off_at_once() -> No
 def test_an_order_makes_a_new_key_whatever_the_age_and_is_safe_to_repeat() -> None:
     account = with_key()
 
-    assert steps(account.run(order=True)) == ["created"]
-    account.advance(SETTLE)
-    report = account.run(order=True)
+    assert steps(account.run(force=True)) == ["created"]
+    account.advance(SETTLE_TIME)
+    report = account.run(force=True)
 
     assert steps(report) == ["handed-out"]
     assert len(account.keys) == MAX_KEYS
     old, new = map(mask_key, account.keys)
-    assert f"replace {new} by a new key, which there is room for when {old} is deleted" in [w.to for w in report.waits]
+    assert f"replace {new} by a new key, as soon as {old} is deleted" in [w.to for w in report.waits]
 
 
 def test_an_order_makes_one_key_where_there_was_none() -> None:
     account = Account()
     account.put("app", profile=PROFILE)
 
-    assert steps(account.run(order=True)) == ["created", "handed-out"]
+    assert steps(account.run(force=True)) == ["created", "handed-out"]
 
 
 def test_a_key_that_iam_does_not_list_yet_is_not_made_again() -> None:
@@ -363,7 +363,7 @@ def test_two_keys_neither_of_which_can_be_handed_out_are_a_problem_that_passes()
     [problem] = account.run().problems
     assert problem == (
         f"uploader-key names no active key of uploader, which has two keys already: "
-        f"delete {mask_key(first)}, and a new one is made"
+        f"delete {mask_key(first)}; the next run creates a new key"
     )
     assert second in account.keys
 
@@ -391,7 +391,7 @@ def test_the_key_to_delete_is_the_one_that_nothing_can_be_stored_with() -> None:
     account.advance(HOUR)
 
     [problem] = account.run().problems
-    assert problem.endswith(f"delete {mask_key(newest)}, and a new one is made")
+    assert problem.endswith(f"delete {mask_key(newest)}; the next run creates a new key")
     account.do_as_told(problem)
     assert steps(account.run()) == ["created", "handed-out"]
     assert old in account.keys
@@ -406,7 +406,7 @@ def test_of_two_keys_made_by_hand_and_switched_off_one_goes_with_the_credentials
     account.advance(HOUR)
 
     [problem] = account.run().problems
-    assert problem.endswith("delete …0001 and the storage-credentials that hold it, and a new one is made")
+    assert problem.endswith("delete …0001 and the storage-credentials that hold it; the next run creates a new key")
     account.do_as_told(problem)
     assert steps(account.run()) == ["created", "handed-out", "handed-out"]
 
@@ -426,7 +426,7 @@ def test_an_uploader_key_that_names_nothing_is_written_anew(text: str) -> None:
 def test_the_newest_key_is_read_as_it_is_written() -> None:
     for replaces in (frozenset[str](), frozenset({"AKIA1"}), frozenset({"AKIA1", "AKIA2"})):
         newest = NewestKey("AKIA3", SecretStr("secret/+"), USER, sinch.NOW, replaces)
-        assert NewestKey.read(Parameter(newest.text(), sinch.NOW)) == newest
+        assert NewestKey.read(Parameter(newest.to_text(), sinch.NOW)) == newest
 
 
 NEIGHBOUR = "neighbour"
@@ -456,12 +456,12 @@ def test_a_key_of_another_user_is_reported_and_nothing_is_done(order: bool, age:
     account.advance(age)
     before = replace(account.prefix, holders=dict(account.holders))
 
-    report = neighbour.run(order=order)
+    report = neighbour.run(force=order)
 
     [problem] = report.problems
     assert problem == (
         f"uploader-key holds a key of the user {USER}, and the user of this stack is {NEIGHBOUR}: set another "
-        "ParameterPrefix for one of the two stacks, or if the other is gone, delete uploader-key and the "
+        "ParameterPrefix for one of the two stacks; if the other stack is deleted, delete uploader-key and the "
         "storage-credentials that hold its key"
     )
     assert (report.taken, report.failures, report.waits) == ([], [], [])
@@ -476,7 +476,7 @@ def test_two_keys_of_ones_own_are_not_adopted_over_a_key_of_another_user() -> No
         account.put(application, neighbour.credentials(neighbour.hand_made_key().key.id))
     account.advance(DAY)
 
-    assert steps(neighbour.run(order=True)) == []
+    assert steps(neighbour.run(force=True)) == []
     assert key_of(account) == account.newest_id
 
 
@@ -529,14 +529,14 @@ def test_an_order_is_obeyed_though_the_text_is_of_version_1() -> None:
     account = with_key()
     account.write_as_version_1()
 
-    assert steps(account.run(order=True)) == ["created"]
+    assert steps(account.run(force=True)) == ["created"]
     account.run_for(DAY)
     assert account.has_settled()
 
 
 def test_a_rotation_goes_on_whose_text_is_of_version_1() -> None:
     account = with_key()
-    account.run(order=True)
+    account.run(force=True)
     account.write_as_version_1()
     account.run_for(DAY)
 
@@ -562,13 +562,13 @@ def test_a_text_of_version_1_with_a_key_that_the_user_has_not_is_reported_and_no
     account.write_as_version_1()
     before = replace(account.prefix, holders=dict(account.holders))
 
-    report = neighbour.run(order=order)
+    report = neighbour.run(force=order)
 
     [problem] = report.problems
     assert problem == (
-        f"uploader-key holds the key {mask_key(key_of(account))}, which is none of the user {NEIGHBOUR}, and names no "
-        "user: set another ParameterPrefix for one of the stacks if two have this one, or else delete uploader-key and "
-        "the storage-credentials that hold its key"
+        f"uploader-key holds the key {mask_key(key_of(account))} without its user, and the user {NEIGHBOUR} has no "
+        "such key: if two stacks have this ParameterPrefix, set another one for one of them; if not, delete "
+        "uploader-key and the storage-credentials that hold its key"
     )
     assert neighbour.calls == ["observe"]
     assert account.prefix == before
@@ -628,7 +628,7 @@ def test_without_a_look_nothing_is_done() -> None:
     account.calls.clear()
 
     with pytest.raises(ParametersUnavailable):
-        account.run(order=True)
+        account.run(force=True)
     assert account.calls == ["observe"]
 
 
@@ -637,19 +637,19 @@ def test_a_key_that_cannot_be_announced_or_kept_is_deleted_again(call: str) -> N
     account = with_key()
     fail_on(account, call)
 
-    report = account.run(order=True)
+    report = account.run(force=True)
 
     assert report.failures == [str(unavailable(call))]
     assert steps(report) == []
     assert list(account.keys) == [key_of(account)]
     account.before = lambda call: None
-    assert steps(account.run(order=True)) == ["created"]
+    assert steps(account.run(force=True)) == ["created"]
 
 
 def test_a_key_that_was_kept_although_ssm_did_not_say_so_is_made_anew() -> None:
     account = with_key()
     fail_on(account, "keep", after=True)
-    account.run(order=True)
+    account.run(force=True)
     account.after = lambda call: None
     account.run_for(2 * DAY)
 
@@ -693,7 +693,7 @@ def test_a_queue_that_is_down_is_asked_once() -> None:
     account = with_key()
     account.put("other", profile=PROFILE)
     account.run()
-    account.run(order=True)
+    account.run(force=True)
     account.advance(HOUR)
     fail_on(account, "send")
     account.calls.clear()
@@ -819,7 +819,7 @@ class Rotations(RuleBasedStateMachine):
     def put_profile(self, application: str, profile: str) -> None:
         self.account.put(application, profile=profile)
 
-    @rule(time=st.sampled_from([timedelta(seconds=1), SETTLE, TTL, HOUR, 5 * HOUR, 10 * HOUR, 46 * DAY]))
+    @rule(time=st.sampled_from([timedelta(seconds=1), SETTLE_TIME, TTL, HOUR, 5 * HOUR, 10 * HOUR, 46 * DAY]))
     def wait(self, time: timedelta) -> None:
         self.forget_uploads_with_distrusted_keys()
         self.account.advance(time)
@@ -832,7 +832,7 @@ class Rotations(RuleBasedStateMachine):
 
     @rule(order=st.sampled_from([False, False, True]))
     def run_now(self, order: bool) -> None:
-        self.account.run(order=order)
+        self.account.run(force=order)
 
     @rule(
         order=st.booleans(),
@@ -843,7 +843,7 @@ class Rotations(RuleBasedStateMachine):
     def run_and_fail(self, order: bool, nth: int, after: bool, with_: Callable[[str], BaseException]) -> None:
         interrupt(self.account, nth, after=after, with_=with_)
         try:
-            self.account.run(order=order)
+            self.account.run(force=order)
         except Crash:
             pass
         finally:
@@ -931,7 +931,7 @@ class TwoStacks(RuleBasedStateMachine):
     def call(self, memory: Memory, lasts: timedelta) -> None:
         self.stack_of[memory.application].call(memory, lasts)
 
-    @rule(time=st.sampled_from([timedelta(seconds=1), SETTLE, TTL, HOUR, 10 * HOUR]))
+    @rule(time=st.sampled_from([timedelta(seconds=1), SETTLE_TIME, TTL, HOUR, 10 * HOUR]))
     def wait(self, time: timedelta) -> None:
         first, second = self.stacks
         first.advance(time)
@@ -946,7 +946,7 @@ class TwoStacks(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), order=st.booleans())
     def run_now(self, which: int, order: bool) -> None:
-        self.stacks[which].run(order=order)
+        self.stacks[which].run(force=order)
 
     @rule(which=st.integers(0, 1), at=st.sampled_from(["create", "send", "keep", "hand-out"]), order=st.booleans())
     def run_and_be_overtaken(self, which: int, at: str, order: bool) -> None:
@@ -954,11 +954,11 @@ class TwoStacks(RuleBasedStateMachine):
 
         def overtake(call: str) -> None:
             if call == at:
-                other.run(order=order)
+                other.run(force=order)
 
         stack.before = overtake
         try:
-            stack.run(order=order)
+            stack.run(force=order)
         finally:
             stack.before = lambda call: None
 
@@ -972,7 +972,7 @@ class TwoStacks(RuleBasedStateMachine):
         stack = self.stacks[which]
         interrupt(stack, nth, after=after, with_=with_)
         try:
-            stack.run(order=True)
+            stack.run(force=True)
         except Crash:
             pass
         finally:

@@ -12,7 +12,7 @@ from call_recorder.facts.facts import UploaderKeyChangedFact
 from call_recorder.facts.messages import read_message
 from call_recorder.functions.rotation import RotationHandler, RotationSettings, compose
 from call_recorder.functions.settings import SettingsRefused
-from call_recorder.uploader_key.plan import SETTLE
+from call_recorder.uploader_key.plan import SETTLE_TIME
 from call_recorder.uploader_key.rotation import Rotation
 from tests.fakes import BUCKET, RecordedTelemetry
 from tests.keys import POLICY, PROFILE, USER, Account, unavailable
@@ -75,11 +75,9 @@ def test_the_answer_says_what_was_done_and_what_is_waited_for(smithy: Smithy) ->
         "problems": [],
     }
 
-    smithy.account.advance(SETTLE)
+    smithy.account.advance(SETTLE_TIME)
     assert smithy.run({})["steps"] == [{"step": "handed-out", "key": "…0002", "applicationKey": "app"}]
-    assert {"to": "replace …0002 by a new key, which there is room for when …0001 is deleted"} in smithy.run(
-        {"rotate": True}
-    )["waits"]
+    assert {"to": "replace …0002 by a new key, as soon as …0001 is deleted"} in smithy.run({"rotate": True})["waits"]
 
 
 @pytest.mark.parametrize("event", [{}, {"rotate": False}, {"rotate": "true"}, {"detail-type": "Scheduled Event"}])
@@ -179,7 +177,7 @@ def test_the_composed_function_takes_a_key_through_its_life_and_shows_no_secret(
 
         # The made-up AWS dates what it does by the real clock, which goes on a little meanwhile.
         answers = [json.dumps(stack.run({"rotate": True}))]
-        stack.now += SETTLE + MINUTE
+        stack.now += SETTLE_TIME + MINUTE
         assert stack.steps() == ["handed-out"]
         second, new_secret, _ = stack.credentials().split(":")
         assert second != first
@@ -205,7 +203,7 @@ def test_what_may_be_left_out_has_the_value_of_the_design() -> None:
     settings = RotationSettings.read(ENVIRONMENT)
 
     assert settings.parameters_kms_key_arn == ""
-    assert settings.rotation == POLICY
+    assert settings.policy == POLICY
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)

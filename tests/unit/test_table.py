@@ -14,8 +14,8 @@ from call_recorder.adapters.dynamodb_items import (
     WAITING_SHARDS,
     UnreadableItem,
     UnwritableItem,
-    attribute,
     from_item,
+    to_attribute,
     to_item,
 )
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
@@ -153,7 +153,7 @@ def test_no_name_in_an_item_is_empty_whatever_is_missing(recording: Recording, g
 @pytest.mark.parametrize("value", [{"": 1}, {"a": {"": 1}}, {"a": [{"b": {"": None}}]}])
 def test_an_empty_name_is_not_written_at_any_depth(value: dict[str, Any]) -> None:
     with pytest.raises(UnwritableItem, match="^a map has an empty name$"):
-        attribute(value)
+        to_attribute(value)
 
 
 def test_an_item_is_flat_for_people_and_indexes() -> None:

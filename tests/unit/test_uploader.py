@@ -31,8 +31,8 @@ class Clients:
     """The real clients before a made-up AWS, with what SSM was asked."""
 
     def __init__(self) -> None:
-        self.iam: IAMClient = boto_clients.access_keys()
-        self.ssm: SSMClient = boto_clients.credentials()
+        self.iam: IAMClient = boto_clients.create_iam_client()
+        self.ssm: SSMClient = boto_clients.create_ssm_client()
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.ssm.meta.events.register("provide-client-params.ssm", self._note)
 
@@ -80,7 +80,7 @@ def test_a_key_is_made_switched_off_and_deleted(aws: Clients) -> None:
 
 def test_the_newest_key_is_seen_as_it_was_kept(aws: Clients) -> None:
     newest = NewestKey("AKIA3", SecretStr("secret/+"), USER, sinch.NOW, frozenset({"AKIA1", "AKIA2"}))
-    aws.keys().keep(newest, over=False)
+    aws.keys().save_newest(newest, overwrite=False)
 
     assert aws.value("/call-recorder/uploader-key") == f"AKIA3:secret/+:AKIA1,AKIA2:{USER}"
     seen = aws.keys().observe().newest
@@ -90,16 +90,16 @@ def test_the_newest_key_is_seen_as_it_was_kept(aws: Clients) -> None:
 
 def test_a_newest_key_that_came_in_between_is_not_written_over(aws: Clients) -> None:
     first, second = (NewestKey(key, SecretStr("secret"), USER, sinch.NOW) for key in ("AKIA1", "AKIA2"))
-    aws.keys().keep(first, over=False)
+    aws.keys().save_newest(first, overwrite=False)
 
     with pytest.raises(
         ParametersUnavailable, match=r"^PutParameter /call-recorder/uploader-key: ParameterAlreadyExists"
     ):
-        aws.keys().keep(second, over=False)
-    assert aws.value("/call-recorder/uploader-key") == first.text().get_secret_value()
+        aws.keys().save_newest(second, overwrite=False)
+    assert aws.value("/call-recorder/uploader-key") == first.to_text().get_secret_value()
 
-    aws.keys().keep(second, over=True)
-    assert aws.value("/call-recorder/uploader-key") == second.text().get_secret_value()
+    aws.keys().save_newest(second, overwrite=True)
+    assert aws.value("/call-recorder/uploader-key") == second.to_text().get_secret_value()
 
 
 def test_an_application_is_seen_with_its_credentials_and_its_profile(aws: Clients) -> None:
@@ -174,7 +174,7 @@ def test_nothing_seen_shows_a_secret(aws: Clients) -> None:
     keys = aws.keys()
     made = keys.create()
     secret = made.secret.get_secret_value()
-    keys.keep(NewestKey(made.key.id, made.secret, USER, sinch.NOW), over=False)
+    keys.save_newest(NewestKey(made.key.id, made.secret, USER, sinch.NOW), overwrite=False)
     keys.hand_out("one", SecretStr(f"{made.key.id}:{secret}:{REGION}"))
 
     assert secret not in f"{keys.observe()!r} {made!r}"
@@ -191,7 +191,7 @@ CALLS: list[tuple[str, type[Exception], str, Callable[[UploaderKeys], object]]] 
         "put_parameter",
         ParametersUnavailable,
         "PutParameter /call-recorder/uploader-key",
-        lambda keys: keys.keep(NewestKey("AKIA", SecretStr("secret"), USER, sinch.NOW), over=True),
+        lambda keys: keys.save_newest(NewestKey("AKIA", SecretStr("secret"), USER, sinch.NOW), overwrite=True),
     ),
     (
         "put_parameter",
@@ -232,4 +232,4 @@ def test_what_is_out_of_reach_is_told_by_the_name_of_the_error() -> None:
 
 
 def test_a_key_is_never_asked_for_twice_by_one_call() -> None:
-    assert boto_clients.access_keys().meta.config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]
+    assert boto_clients.create_iam_client().meta.config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]

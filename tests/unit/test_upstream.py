@@ -164,7 +164,7 @@ def forward(
     upstream: Upstream, url: str, *, within: float = 2.0, body: bytes = b"{}", content_type: str = sinch.JSON
 ) -> str:
     return upstream.forward(
-        url, body, content_type=content_type, application_key=sinch.APPLICATION, secret=SECRET, within=within
+        url, body, content_type=content_type, application_key=sinch.APPLICATION, secret=SECRET, timeout=within
     )
 
 
@@ -425,13 +425,13 @@ def test_slow_parameters_leave_the_backend_less_time(
         return get(key)
 
     monkeypatch.setattr(front.applications, "get", slowly)
-    monkeypatch.setattr(limits, "LATEST_UPSTREAM", 0.6)
+    monkeypatch.setattr(limits, "UPSTREAM_DEADLINE_SECONDS", 0.6)
     started = monotonic()
 
     assert_fell_back(front)
-    assert monotonic() - started < limits.UPSTREAM
+    assert monotonic() - started < limits.MAX_UPSTREAM_SECONDS
 
-    monkeypatch.setattr(limits, "LATEST_UPSTREAM", 0.1)
+    monkeypatch.setattr(limits, "UPSTREAM_DEADLINE_SECONDS", 0.1)
     assert captures(front.answer(ICE))
     assert len(server.received) == 1, "without time it is not asked at all"
 
@@ -475,13 +475,13 @@ def test_a_content_type_that_is_no_header_is_not_sent(content_type: str, serve: 
 def test_the_backends_answer_is_masked_in_logs() -> None:
     recorder = application(profile(rule())).recorder
     assert recorder is not None
-    made = recorder.options(
+    made = recorder.make_options(
         recorder.profile.rules[0], call_id=sinch.CALL, conference_id=None, key=sinch.APPLICATION, at=sinch.NOW
     )
 
-    shown = UpstreamSvaml(CONNECT_TEXT).adding((), made)
+    shown = UpstreamSvaml(CONNECT_TEXT).with_additions((), made)
 
     sent = json.loads(shown.to_json())["action"]["recordingOptions"]
     assert sent["credentials"].startswith(STORAGE_KEY)
-    assert shown.masked()["action"]["recordingOptions"] == sent | {"credentials": "**********"}
+    assert shown.to_masked()["action"]["recordingOptions"] == sent | {"credentials": "**********"}
     assert STORAGE_SECRET not in repr(shown)

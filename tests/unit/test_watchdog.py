@@ -33,7 +33,7 @@ from call_recorder.facts.facts import (
 from call_recorder.facts.messages import QueueMessage, read_message
 from call_recorder.functions import watchdog
 from call_recorder.functions.settings import SettingsRefused
-from call_recorder.functions.watchdog import MAX_AT_ONCE, Watchdog
+from call_recorder.functions.watchdog import MAX_COMMANDS, Watchdog
 from call_recorder.tracking.fact_processor import CLAIM, Delivery
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
@@ -385,7 +385,7 @@ def test_a_changed_key_and_a_recording_in_trouble_do_not_hold_each_other_up(book
 @pytest.fixture
 def client() -> Iterator[DynamoDBClient]:
     with mock_aws():
-        client = boto_clients.index()
+        client = boto_clients.create_dynamodb_client()
         create(client)
         yield client
 
@@ -404,12 +404,12 @@ def test_only_what_is_due_is_found_in_both_tables(client: DynamoDBClient) -> Non
     put(client, stored(URL.replace(sinch.CALL, "done")), stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
     at = sinch.NOW + PATIENCE.longest_call + PATIENCE.grace
 
-    assert list(waiting(client).overdue(at)) == [
+    assert list(waiting(client).find_overdue(at)) == [
         CheckRecording(recording_id=sinch.CALL, application_key="app", at=at),
         CheckLocation(location=f"s3://{BUCKET}/recordings/nobodys", at=at),
     ]
-    assert list(waiting(client).overdue(sinch.NOW)) == []
-    assert len(list(waiting(client).overdue(at + timedelta(days=1)))) == 3
+    assert list(waiting(client).find_overdue(sinch.NOW)) == []
+    assert len(list(waiting(client).find_overdue(at + timedelta(days=1)))) == 3
 
 
 def test_of_each_partition_what_is_due_longest_comes_first(client: DynamoDBClient) -> None:
@@ -418,7 +418,7 @@ def test_of_each_partition_what_is_due_longest_comes_first(client: DynamoDBClien
         put(client, requested(name, sinch.NOW - timedelta(minutes=place)))
     at = sinch.NOW + timedelta(days=1)
 
-    found = [each.recording_id for each in waiting(client).overdue(at) if isinstance(each, CheckRecording)]
+    found = [each.recording_id for each in waiting(client).find_overdue(at) if isinstance(each, CheckRecording)]
 
     assert sorted(found) == sorted(names)
     by_shard: dict[str, list[int]] = {}
@@ -441,17 +441,17 @@ def query(table: str, shard: int, *, forward: bool = True) -> dict[str, Any]:
 
 
 def test_nothing_but_the_index_is_read() -> None:
-    client = boto_clients.index()
+    client = boto_clients.create_dynamodb_client()
     with Stubber(client) as stub:
         for table in (RECORDINGS, PLACES):
             for shard in range(WAITING_SHARDS):
                 stub.add_response("query", {"Items": []}, query(table, shard))
-        assert list(waiting(client).overdue(sinch.NOW)) == []
+        assert list(waiting(client).find_overdue(sinch.NOW)) == []
         stub.assert_no_pending_responses()
 
 
 def test_no_page_is_read_before_it_is_asked_for() -> None:
-    client = boto_clients.index()
+    client = boto_clients.create_dynamodb_client()
 
     def page(number: int, **last: dict[str, Any]) -> dict[str, Any]:
         return {"Items": [{"recordingId": {"S": f"call-{number}"}, "applicationKey": {"S": "app"}}]} | last
@@ -459,7 +459,7 @@ def test_no_page_is_read_before_it_is_asked_for() -> None:
     key = {"recordingId": {"S": "call-1"}}
     with Stubber(client) as stub:
         stub.add_response("query", page(1, LastEvaluatedKey=key), query(RECORDINGS, 0))
-        found = waiting(client).overdue(sinch.NOW)
+        found = waiting(client).find_overdue(sinch.NOW)
         assert next(found) == CheckRecording(recording_id="call-1", application_key="app", at=sinch.NOW)
         stub.assert_no_pending_responses()
 
@@ -495,30 +495,30 @@ class Shards:
 
 
 def found_in(shards: Shards, most: int | None = None) -> list[str]:
-    found = waiting(cast("DynamoDBClient", shards)).overdue(sinch.NOW)
+    found = waiting(cast("DynamoDBClient", shards)).find_overdue(sinch.NOW)
     return [each.location if isinstance(each, CheckLocation) else each.recording_id for each in islice(found, most)]
 
 
 def test_whatever_is_stuck_in_one_shard_every_other_is_looked_at_in_the_same_round() -> None:
     others = {f"recordings_{shard}": 100 for shard in range(1, WAITING_SHARDS)} | {"places_0": 100, "places_7": 100}
-    shards = Shards(recordings_0=MAX_AT_ONCE, **others)
+    shards = Shards(recordings_0=MAX_COMMANDS, **others)
 
-    found = found_in(shards, MAX_AT_ONCE)
+    found = found_in(shards, MAX_COMMANDS)
 
     taken = Counter(name.rpartition("-")[0] for name in found)
     assert {name: taken[name] for name in others} == others
-    assert taken["recordings_0"] == MAX_AT_ONCE - sum(others.values())
-    assert shards.read <= MAX_AT_ONCE + MAX_PAGE
+    assert taken["recordings_0"] == MAX_COMMANDS - sum(others.values())
+    assert shards.read <= MAX_COMMANDS + MAX_PAGE
 
 
 def test_what_becomes_due_behind_a_rounds_worth_of_stuck_items_of_its_own_shard_is_looked_at() -> None:
-    everywhere = {f"{table}_{shard}": MAX_AT_ONCE for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
+    everywhere = {f"{table}_{shard}": MAX_COMMANDS for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
 
-    found = set(found_in(Shards(**everywhere), MAX_AT_ONCE))
+    found = set(found_in(Shards(**everywhere), MAX_COMMANDS))
 
     for name in everywhere:
         assert {f"{name}-0", f"{name}-{MAX_PAGE - 1}"} <= found
-        assert {f"{name}-{MAX_AT_ONCE - 1}", f"{name}-{MAX_AT_ONCE - MAX_PAGE}"} <= found
+        assert {f"{name}-{MAX_COMMANDS - 1}", f"{name}-{MAX_COMMANDS - MAX_PAGE}"} <= found
 
 
 @pytest.mark.parametrize("number", [0, 1, MAX_PAGE - 1, MAX_PAGE, MAX_PAGE + 1, 2 * MAX_PAGE, 7 * MAX_PAGE + 1])
@@ -531,19 +531,19 @@ def test_each_item_is_found_once_however_many_there_are(number: int) -> None:
 
 
 def test_a_round_has_room_for_a_page_of_both_ends_of_each_shard_of_both_tables() -> None:
-    assert 2 * 2 * WAITING_SHARDS * MAX_PAGE <= MAX_AT_ONCE
+    assert 2 * 2 * WAITING_SHARDS * MAX_PAGE <= MAX_COMMANDS
 
 
 def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:
-    client = boto_clients.index()
+    client = boto_clients.create_dynamodb_client()
     with Stubber(client) as stub:
         stub.add_client_error("query", service_error_code="AccessDeniedException", http_status_code=400)
         with pytest.raises(TableUnavailable, match="^Query: AccessDeniedException$"):
-            list(waiting(client).overdue(sinch.NOW))
+            list(waiting(client).find_overdue(sinch.NOW))
 
 
 def test_an_index_out_of_reach_is_told_by_the_name_of_the_error() -> None:
-    client = boto_clients.index()
+    client = boto_clients.create_dynamodb_client()
 
     def time_out(**_: object) -> None:
         raise ReadTimeoutError(endpoint_url="https://dynamodb.example")
@@ -551,7 +551,7 @@ def test_an_index_out_of_reach_is_told_by_the_name_of_the_error() -> None:
     client.meta.events.register("before-call.dynamodb", time_out)
 
     with pytest.raises(TableUnavailable, match="^Query: ReadTimeoutError$"):
-        list(waiting(client).overdue(sinch.NOW))
+        list(waiting(client).find_overdue(sinch.NOW))
 
 
 class Found:
@@ -562,7 +562,7 @@ class Found:
         self.taken = 0
         self._number, self._breaks = number, breaks
 
-    def overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]:
+    def find_overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]:
         self.asked.append(at)
         for number in count() if self._number is None else range(self._number):
             self.taken += 1
@@ -598,8 +598,8 @@ def test_a_run_that_finds_nothing_says_that_it_ran() -> None:
 def test_a_run_reads_and_sends_no_more_than_a_run_can() -> None:
     found, queue = Found(None), Queue()
 
-    assert Watchdog(found, queue, RecordedTelemetry(), Clock())() == {"overdue": MAX_AT_ONCE}
-    assert len(queue.sent) == found.taken == MAX_AT_ONCE
+    assert Watchdog(found, queue, RecordedTelemetry(), Clock())() == {"overdue": MAX_COMMANDS}
+    assert len(queue.sent) == found.taken == MAX_COMMANDS
 
 
 def test_a_run_that_fails_says_so_to_lambda_and_not_that_it_ran() -> None:

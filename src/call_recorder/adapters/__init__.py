@@ -1,1 +1,1 @@
-"""Adapters to AWS. They turn AWS's errors into the domain's and hold no rule of their own."""
+"""adapters: one module per service. They translate AWS's errors into the domain's, and contain no rule."""

@@ -1,7 +1,7 @@
-"""AWS by boto3's clients, for the functions that nobody waits for: its ``standard`` retries, within our time limits.
+"""boto3's clients for the functions for which no caller waits, with ``standard`` retries and our time limits.
 
-The clients come from botocore's session, as boto3 itself gets them. To import ``boto3`` adds S3's transfers and the
-resources, 2.5 MB that no function here uses.
+The clients come from botocore's session, as in boto3 itself. Importing ``boto3`` would add S3's transfers and the
+resources: 2.5 MB that no function here uses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from call_recorder.adapters import limits
-from call_recorder.adapters.boto_errors import error_reason
+from call_recorder.adapters.boto_errors import read_reason
 from call_recorder.adapters.operations import CallFailed
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
 _USER_AGENT = f"call-recorder Botocore/{botocore.__version__}"
-"""What CloudTrail shows. Botocore would make up its own, a longer one, twice a call."""
+"""The user agent that CloudTrail shows. Otherwise, botocore would build a longer one twice per call."""
 
 
 class BotoService:
-    """Calls a service's operations by a client of boto3. Threads may share it.
+    """Calls the operations of one service with a boto3 client. Threads may share it.
 
     Args:
-        client: of the service.
+        client: the client of the service.
     """
 
     def __init__(self, client: BaseClient) -> None:
@@ -46,81 +46,81 @@ class BotoService:
         """Call an operation.
 
         Raises:
-            CallFailed: it was refused, or boto3 gave up.
+            CallFailed: AWS refused the call, or boto3 gave up.
         """
         try:
             answer: dict[str, Any] = getattr(self._client, xform_name(operation))(**parameters)
         except ClientError as error:
-            raise CallFailed(operation, error_reason(error), error.response) from error
+            raise CallFailed(operation, read_reason(error), error.response) from error
         except BotoCoreError as error:
-            raise CallFailed(operation, error_reason(error)) from error
+            raise CallFailed(operation, read_reason(error)) from error
         return answer
 
 
-def tables() -> BotoService:
-    """Return DynamoDB, as NotifyFunction writes it."""
-    return BotoService(index())
+def create_dynamodb() -> BotoService:
+    """Create the service DynamoDB, for NotifyFunction, which reads and writes the tables."""
+    return BotoService(create_dynamodb_client())
 
 
-def bus() -> BotoService:
-    """Return EventBridge."""
-    return BotoService(session().create_client("events", config=_config(limits.BACKGROUND)))
+def create_eventbridge() -> BotoService:
+    """Create the service EventBridge, for NotifyFunction, which publishes events."""
+    return BotoService(get_session().create_client("events", config=_config(limits.BACKGROUND)))
 
 
-def queue() -> BotoService:
-    """Return SQS, as WatchdogFunction and RotationFunction send to it."""
-    return BotoService(session().create_client("sqs", config=_config(limits.BACKGROUND)))
+def create_sqs() -> BotoService:
+    """Create the service SQS, for WatchdogFunction and RotationFunction, which send messages."""
+    return BotoService(get_session().create_client("sqs", config=_config(limits.BACKGROUND)))
 
 
-def index() -> DynamoDBClient:
-    """Return the client for DynamoDB that the watchdog reads with."""
-    client: DynamoDBClient = session().create_client("dynamodb", config=_config(limits.BACKGROUND))
+def create_dynamodb_client() -> DynamoDBClient:
+    """Create the DynamoDB client with which WatchdogFunction reads the index."""
+    client: DynamoDBClient = get_session().create_client("dynamodb", config=_config(limits.BACKGROUND))
     return client
 
 
-def access_keys() -> IAMClient:
-    """Return the client for IAM, which tries nothing twice."""
-    client: IAMClient = session().create_client("iam", config=_config(limits.ACCESS_KEYS))
+def create_iam_client() -> IAMClient:
+    """Create the IAM client with which RotationFunction replaces access keys. It repeats no call."""
+    client: IAMClient = get_session().create_client("iam", config=_config(limits.ACCESS_KEYS))
     return client
 
 
-def keys_to_delete() -> IAMClient:
-    """Return the client for IAM that lists and deletes keys, which does no harm twice."""
-    client: IAMClient = session().create_client("iam", config=_config(limits.CLEANUP))
+def create_iam_cleanup_client() -> IAMClient:
+    """Create the IAM client with which CleanupFunction lists and deletes access keys. It may repeat calls."""
+    client: IAMClient = get_session().create_client("iam", config=_config(limits.CLEANUP))
     return client
 
 
-def credentials() -> SSMClient:
-    """Return the client for SSM behind the rotation of the uploader's key."""
-    client: SSMClient = session().create_client("ssm", config=_config(limits.CREDENTIALS))
+def create_ssm_client() -> SSMClient:
+    """Create the SSM client with which RotationFunction and CleanupFunction read and write storage credentials."""
+    client: SSMClient = get_session().create_client("ssm", config=_config(limits.STORAGE_CREDENTIALS))
     return client
 
 
-def rules() -> EventBridgeClient:
-    """Return the client for EventBridge that removes rules."""
-    client: EventBridgeClient = session().create_client("events", config=_config(limits.CLEANUP))
+def create_eventbridge_client() -> EventBridgeClient:
+    """Create the EventBridge client with which CleanupFunction removes rules."""
+    client: EventBridgeClient = get_session().create_client("events", config=_config(limits.CLEANUP))
     return client
 
 
-def stacks() -> CloudFormationClient:
-    """Return the client for CloudFormation."""
-    client: CloudFormationClient = session().create_client("cloudformation", config=_config(limits.CLEANUP))
+def create_cloudformation_client() -> CloudFormationClient:
+    """Create the CloudFormation client with which CleanupFunction reads the state of the stack."""
+    client: CloudFormationClient = get_session().create_client("cloudformation", config=_config(limits.CLEANUP))
     return client
 
 
 @cache
-def session() -> Any:
-    """Return the session that all clients of this process come from."""
+def get_session() -> Any:
+    """Return the session from which all clients of this process are created."""
     return botocore.session.get_session()
 
 
-def _config(within: limits.SdkLimits) -> Config:
+def _config(sdk_limits: limits.SdkLimits) -> Config:
     return Config(
-        connect_timeout=within.connect,
-        read_timeout=within.read,
-        retries={"mode": "standard", "total_max_attempts": within.attempts},
-        max_pool_connections=limits.PARALLEL_CALLS,
-        # Both together are 30 % of the processor's time that a PutItem takes. The services check what they are sent.
+        connect_timeout=sdk_limits.connect,
+        read_timeout=sdk_limits.read,
+        retries={"mode": "standard", "total_max_attempts": sdk_limits.attempts},
+        max_pool_connections=limits.MAX_PARALLEL_CALLS,
+        # Validation and the user agent take 30 % of the processor time of a PutItem. AWS validates the parameters too.
         parameter_validation=False,
         user_agent=_USER_AGENT,
     )

@@ -1,4 +1,4 @@
-"""Recordings and places as items (Amazon DynamoDB): what is stored of them, and how they are read back."""
+"""Recordings and object locations as DynamoDB items: how they are stored, and how they are read."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
 from call_recorder.tracking.recording import Recording
 
 WAITING_SHARDS = 8
-"""Partitions of the index of items still waited for, so that no single one takes every write."""
+"""Number of partitions of the index that the watchdog reads. With several, no partition takes every write."""
 
 _Item = TypeVar("_Item", bound=OutboxItem)
 
 
 class UnreadableItem(TableUnavailable):
-    """An item is not as it was written here."""
+    """A stored item does not have the form in which this package writes items."""
 
 
 class UnwritableItem(TableUnavailable):
-    """DynamoDB would refuse what an item is to hold."""
+    """DynamoDB would refuse an item."""
 
 
 def batch_get(
     dynamodb: Operations, keys: Mapping[str, Collection[Mapping[str, Any]]]
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """Return the items that exist, by table, in one consistent read of at most 100; no call if none is asked for.
+    """Return the items that exist, by table, with one consistent read of at most 100 items. Without keys, make no call.
 
     Args:
         dynamodb: DynamoDB.
-        keys: the items' keys, by table.
+        keys: the keys of the items, by table.
 
     Raises:
-        TableUnavailable: they could not all be read.
+        TableUnavailable: not all items could be read.
     """
     requests = {table: {"Keys": list(each), "ConsistentRead": True} for table, each in keys.items() if each}
     if not requests:
@@ -54,43 +54,44 @@ def batch_get(
         raise TableUnavailable(str(error)) from error
     if answer.get("UnprocessedKeys"):
         raise TableUnavailable("BatchGetItem: throttled")
-    found: Mapping[str, list[dict[str, Any]]] = answer["Responses"]
-    return found
+    items: Mapping[str, list[dict[str, Any]]] = answer["Responses"]
+    return items
 
 
 def parse_items(kind: type[_Item], items: Collection[Mapping[str, Any]]) -> list[_Item]:
-    """Return the items that can be read. One that cannot is no matter of the others: writing over it is refused."""
-    found = []
+    """Return the items that can be read. An unreadable item is skipped: the condition of a write protects it."""
+    parsed = []
     for item in items:
         with suppress(UnreadableItem):
-            found.append(from_item(kind, item))
-    return found
+            parsed.append(from_item(kind, item))
+    return parsed
 
 
 def to_item(outbox: OutboxItem, retention: timedelta, deadlines: Deadlines) -> dict[str, Any]:
-    """Return the item of a recording or place: what merging needs, and beside it what people and indexes read.
+    """Return the DynamoDB item of a recording or object location.
 
-    What a later version put beside all that stays as it is stored.
+    It has the fields that merging needs, and derived attributes for people and indexes. Attributes of a later version
+    are written as they were read.
     """
     item = {name: value for name, value in outbox.model_dump(mode="json", exclude_none=True).items() if value != {}}
     if isinstance(outbox, Recording):
-        item |= _flat(outbox) | _index_keys(outbox)
-    item |= _waiting(outbox, deadlines)
+        item |= _flatten(outbox) | _derive_index_keys(outbox)
+    item |= _derive_waiting_keys(outbox, deadlines)
     item["expiresAt"] = int(outbox.expires_at(retention).timestamp())
-    return {**outbox.unknown, **{name: attribute(value) for name, value in item.items() if value is not None}}
+    return {**outbox.unknown, **{name: to_attribute(value) for name, value in item.items() if value is not None}}
 
 
 def from_item(kind: type[_Item], item: Mapping[str, Any]) -> _Item:
-    """Return the recording or place that an item stores; what was put beside it for reading is left aside.
+    """Return the recording or object location of a DynamoDB item. Derived attributes are ignored.
 
-    What neither is here is a later version's: in the maps it is kept with what it stands in, beside them as it is.
+    Other attributes belong to a later version and are kept in ``unknown``. Unknown fields inside a map are kept there.
 
     Raises:
-        UnreadableItem: somebody else has written to it.
+        UnreadableItem: the item has another form, since other code has written to it.
     """
-    fields, derived = _fields(kind), _derived(kind)
-    known: dict[str, Any] = {name: value_of(each) for name, each in item.items() if name in fields}
-    known["unknown"] = {name: each for name, each in item.items() if name not in fields and name not in derived}
+    stored, derived = _stored_attributes(kind), _derived_attributes(kind)
+    known: dict[str, Any] = {name: from_attribute(each) for name, each in item.items() if name in stored}
+    known["unknown"] = {name: each for name, each in item.items() if name not in stored and name not in derived}
     try:
         return kind.model_validate(known)
     except ValidationError as error:
@@ -98,86 +99,87 @@ def from_item(kind: type[_Item], item: Mapping[str, Any]) -> _Item:
         raise UnreadableItem(f"the stored item cannot be read: {', '.join(sorted(wrong))}") from None
 
 
-def attribute(value: Any) -> dict[str, Any]:
-    """Return what JSON can say as DynamoDB's JSON says it, with its type: text, numbers, truth, lists, maps.
+def to_attribute(value: Any) -> dict[str, Any]:
+    """Return a value of JSON as an attribute: in DynamoDB's JSON, where each value has a type.
 
     Raises:
-        TypeError: it is something else.
-        UnwritableItem: a name in a map is empty, which DynamoDB refuses (emulators do not).
+        TypeError: the value has no type of JSON.
+        UnwritableItem: a name in a map is empty. DynamoDB refuses it; emulators do not.
     """
     match value:
         case str():
             return {"S": value}
         case bool():
             return {"BOOL": value}
-        case int() | float():  # Nothing here is a float. A later version may say one, inside a map.
+        case int() | float():  # This version writes no float. A later one may have stored one inside a map.
             return {"N": str(value)}
         case None:
             return {"NULL": True}
         case list() | tuple():
-            return {"L": [attribute(each) for each in value]}
+            return {"L": [to_attribute(each) for each in value]}
         case dict() if "" in value:
             raise UnwritableItem("a map has an empty name")
         case dict():
-            return {"M": {name: attribute(each) for name, each in value.items()}}
+            return {"M": {name: to_attribute(each) for name, each in value.items()}}
         case _:
-            raise TypeError(f"no attribute is made of a {type(value).__name__}")
+            raise TypeError(f"an attribute cannot hold a {type(value).__name__}")
 
 
-def value_of(attribute: Mapping[str, Any]) -> Any:
-    """Return what an attribute in DynamoDB's JSON says. Of types that are not written here, the text in it."""
-    ((kind, said),) = attribute.items()
+def from_attribute(attribute: Mapping[str, Any]) -> Any:
+    """Return the value of an attribute in DynamoDB's JSON. Types that this package does not write become text."""
+    ((kind, value),) = attribute.items()
     match kind:
         case "N":
-            return int(said) if said.lstrip("-").isdigit() else float(said)
+            return int(value) if value.lstrip("-").isdigit() else float(value)
         case "NULL":
             return None
         case "L":
-            return [value_of(each) for each in said]
+            return [from_attribute(each) for each in value]
         case "M":
-            return {name: value_of(each) for name, each in said.items()}
+            return {name: from_attribute(each) for name, each in value.items()}
         case _:
-            return base64.b64encode(said).decode() if isinstance(said, bytes) else said
+            return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 @cache
-def _fields(kind: type[OutboxItem]) -> frozenset[str]:
+def _stored_attributes(kind: type[OutboxItem]) -> frozenset[str]:
     """Return the attributes that an item is read from."""
-    return frozenset(_names(kind)) - {"unknown"}
+    return frozenset(_attribute_names(kind)) - {"unknown"}
 
 
 @cache
-def _derived(kind: type[OutboxItem]) -> frozenset[str]:
-    """Return the attributes that are put beside those, and that go when what they are made of goes."""
+def _derived_attributes(kind: type[OutboxItem]) -> frozenset[str]:
+    """Return the attributes that are derived from the stored ones at each write, and never read back."""
     derived = {"waitingShard", "dueAt", "expiresAt"}
     if kind is Recording:
         derived |= {"status", "startedAt", "endedAt", "availableAt", "missingSince", "missingReason", "consent"}
         derived |= {"applicationDay", "requestedAt", "caller", "callee"}
-        derived |= {name for model in (CallStart, RecordingRequest, CallEnd) for name in _names(model)} - {"at"}
+        models = (CallStart, RecordingRequest, CallEnd)
+        derived |= {name for model in models for name in _attribute_names(model)} - {"at"}
     return frozenset(derived)
 
 
-def _names(model: type[Model]) -> Iterator[str]:
+def _attribute_names(model: type[Model]) -> Iterator[str]:
     return (field.alias or name for name, field in model.model_fields.items())
 
 
-def _said(model: CallStart | RecordingRequest | CallEnd) -> dict[str, Any]:
-    """Return what a model says of other than its time. What a later version says is in the maps and nowhere else."""
+def _dump_details(model: CallStart | RecordingRequest | CallEnd) -> dict[str, Any]:
+    """Return the fields of a model without its time. Fields of a later version are in the maps only."""
     return model.model_dump(mode="json", include=set(type(model).model_fields) - {"at"})
 
 
-def _flat(recording: Recording) -> dict[str, Any]:
-    """Return status, call and request at the item's top level; of a conference, what came first."""
+def _flatten(recording: Recording) -> dict[str, Any]:
+    """Return the status, call and request for the top level of the item. For a conference, return the first ones."""
     call, request = recording.first_call, recording.first_request
     flat: dict[str, Any] = {"status": recording.status}
     if call:
-        flat |= _said(call) | {"startedAt": iso_utc(call.at)}
+        flat |= _dump_details(call) | {"startedAt": iso_utc(call.at)}
     if request:
-        flat |= _said(request)
+        flat |= _dump_details(request)
     if recording.first_consent:
         flat["consent"] = recording.first_consent.model_dump(mode="json", exclude_none=True)
     for end in () if recording.conference_id else recording.ends.values():
-        flat |= _said(end) | {"endedAt": iso_utc(end.at)}
+        flat |= _dump_details(end) | {"endedAt": iso_utc(end.at)}
     if recording.available:
         flat["availableAt"] = iso_utc(min(file.at for file in recording.available.values()))
     if recording.missing:
@@ -186,15 +188,16 @@ def _flat(recording: Recording) -> dict[str, Any]:
     return flat
 
 
-def _index_keys(recording: Recording) -> dict[str, Any]:
-    """Return the keys of the indexes. An attribute that is missing keeps the item out of its index.
+def _derive_index_keys(recording: Recording) -> dict[str, Any]:
+    """Return the keys of the indexes. If an attribute is absent, the item is not in its index.
 
-    A call that declined to be recorded is in them too: an auditor looks for its proof. So is one that should have
-    been recorded from its answer and was not, and a recording of whose request nothing is known: an operator looks.
+    The indexes also contain calls whose caller declined to be recorded, for auditors who look for the proof. For
+    operators, they contain calls that should have been recorded from their answer and were not, and recordings without
+    a known request.
     """
     call = recording.first_call
-    asked = recording.first_request or recording.first_consent or next(iter(recording.answers_missed.values()), None)
-    at = asked.at if asked else min((file.at for file in recording.files.values()), default=recording.finished_at)
+    reason = recording.first_request or recording.first_consent or next(iter(recording.answers_missed.values()), None)
+    at = reason.at if reason else min((file.at for file in recording.files.values()), default=recording.finished_at)
     if at is None:
         return {}
     application = recording.application_key
@@ -206,8 +209,8 @@ def _index_keys(recording: Recording) -> dict[str, Any]:
     return keys
 
 
-def _waiting(item: OutboxItem, deadlines: Deadlines) -> dict[str, Any]:
-    """Return the keys of the index that the watchdog reads, of an item that it has to look at some time."""
+def _derive_waiting_keys(item: OutboxItem, deadlines: Deadlines) -> dict[str, Any]:
+    """Return the keys of the index that the watchdog reads, if it must check the item at some time."""
     due_at = item.due_at(deadlines)
     if due_at is None:
         return {}
@@ -215,5 +218,5 @@ def _waiting(item: OutboxItem, deadlines: Deadlines) -> dict[str, Any]:
 
 
 def iso_utc(at: datetime) -> str:
-    """Write a time so that it sorts as text: UTC, to the second."""
+    """Return a time as text that sorts by time: UTC, to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

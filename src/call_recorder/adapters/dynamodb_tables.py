@@ -1,4 +1,4 @@
-"""The tables of recordings and of places (Amazon DynamoDB): items that are written under their revision."""
+"""The tables of recordings and of object locations (Amazon DynamoDB). Each write depends on the item's revision."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class DynamoDbTables:
         self._deadlines = deadlines
 
     def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
-        """Return the items that exist, by one consistent read of at most 100 items. Without keys there is no call.
+        """Return the items that exist, with one consistent read of at most 100 items. Without keys, make no call.
 
         Raises:
-            TableUnavailable: not all of them could be read.
+            TableUnavailable: not all items could be read.
         """
         keys = {
             self._recordings: [{"recordingId": {"S": recording_id}} for recording_id in recording_ids],
             self._places: [{"place": {"S": location}} for location in locations],
         }
-        found = batch_get(self._dynamodb, keys)
-        recordings = parse_items(Recording, found.get(self._recordings, ()))
-        stored_locations = parse_items(ObjectLocation, found.get(self._places, ()))
+        items = batch_get(self._dynamodb, keys)
+        stored_recordings = parse_items(Recording, items.get(self._recordings, ()))
+        stored_locations = parse_items(ObjectLocation, items.get(self._places, ()))
         return StoredItems(
-            recordings={recording.recording_id: recording for recording in recordings},
+            recordings={recording.recording_id: recording for recording in stored_recordings},
             locations={location.location: location for location in stored_locations},
         )
 
@@ -79,7 +79,7 @@ class DynamoDbTables:
             if error.reason != "ConditionalCheckFailedException":
                 raise TableUnavailable(str(error)) from error
             current = error.details.get("Item")
-            if current == request["Item"]:  # the answer to this write was lost, and the next attempt found it done
+            if current == request["Item"]:  # The first attempt succeeded, and its answer was lost.
                 return saved
             raise Conflict(from_item(type(item), current) if current else None) from None
         return saved

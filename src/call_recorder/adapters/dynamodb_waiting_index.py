@@ -1,4 +1,4 @@
-"""The sparse index of what is waited for, which both tables have: all that the watchdog reads."""
+"""The sparse index of both tables that the watchdog reads. It contains the items that must be checked at some time."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 INDEX = "waiting"
+"""The name of the index."""
 
 MAX_PAGE = 150
-"""Items that one query reads. A round takes a page from both ends of each partition of both tables before it takes
-more of any, and all of these together fit into a round."""
+"""Maximum number of items that one query reads. One run of the watchdog has room for two pages, one from each end, of
+every partition of both tables."""
 
 
 class WaitingIndex:
-    """Finds the items whose time to be looked at has come.
+    """Finds the items that are due for a check.
 
-    The partitions take turns, a page each. In a partition the pages come from both ends in turn: first what is due
-    longest, then what is due last. So items that stay in the index for ever, however many, leave room for every
-    other partition, and for what becomes due in their own.
+    The partitions take turns, one page each. In a partition, the pages come from both ends in turn: first the items
+    that are due for the longest time, then the latest ones. So items that stay in the index for ever leave room for
+    the other partitions, and for the items that become due in their own, however many they are.
 
     Args:
         client: DynamoDB.
         recordings: the name of the table of recordings.
-        places: the name of the table of places.
+        places: the name of the table of object locations.
     """
 
     def __init__(self, client: DynamoDBClient, *, recordings: str, places: str) -> None:
@@ -40,14 +41,14 @@ class WaitingIndex:
         self._recordings = recordings
         self._places = places
 
-    def overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]:
-        """Yield a fact for each item that is due by ``at``. Read no page before an item of it is asked for.
+    def find_overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]:
+        """Yield a command for each item that is due by ``at``. A page is read when its first item is needed.
 
         Raises:
             TableUnavailable: the index cannot be read.
         """
         turns = deque(
-            self._pages(table, shard, at)
+            self._read_pages(table, shard, at)
             for table in (self._recordings, self._places)
             for shard in range(WAITING_SHARDS)
         )
@@ -56,19 +57,19 @@ class WaitingIndex:
                 pages = turns.popleft()
                 page = next(pages, None)
                 if page is not None:
-                    yield from (_fact(key, at) for key in page)
+                    yield from (_make_command(key, at) for key in page)
                     turns.append(pages)
 
-    def _pages(self, table: str, shard: int, at: datetime) -> Iterator[list[dict[str, Any]]]:
-        """Yield the pages of a partition, from both ends in turn until they meet; each item once."""
+    def _read_pages(self, table: str, shard: int, at: datetime) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a partition, from both ends in turn until they meet. Yield each item once."""
         ends = deque(self._query(table, shard, at, forward) for forward in (True, False))
         seen: set[str] = set()
         while (page := next(ends[0], None)) is not None:
-            found = {_name(key): key for key in page["Items"]}
-            yield [key for name, key in found.items() if name not in seen]
-            if "LastEvaluatedKey" not in page or not seen.isdisjoint(found):
+            keys = {_read_name(key): key for key in page["Items"]}
+            yield [key for name, key in keys.items() if name not in seen]
+            if "LastEvaluatedKey" not in page or not seen.isdisjoint(keys):
                 return
-            seen |= found.keys()
+            seen |= keys.keys()
             ends.rotate()
 
     def _query(self, table: str, shard: int, at: datetime, forward: bool) -> Iterator[Any]:
@@ -83,12 +84,12 @@ class WaitingIndex:
         return iter(pages)
 
 
-def _name(key: dict[str, Any]) -> str:
+def _read_name(key: dict[str, Any]) -> str:
     name: str = (key.get("recordingId") or key["place"])["S"]
     return name
 
 
-def _fact(key: dict[str, Any], at: datetime) -> CheckRecording | CheckLocation:
+def _make_command(key: dict[str, Any], at: datetime) -> CheckRecording | CheckLocation:
     if "place" in key:
         return CheckLocation(location=key["place"]["S"], at=at)
     return CheckRecording(recording_id=key["recordingId"]["S"], application_key=key["applicationKey"]["S"], at=at)

@@ -9,15 +9,15 @@ from call_recorder.facts.errors import BusUnavailable
 from call_recorder.tracking.published_events import SOURCE, Event
 
 MAX_ENTRIES = 10
-"""Entries that one PutEvents takes. Ten of ours, at most 8 KB each, stay well below its 256 KB."""
+"""Maximum number of entries in one PutEvents. Ten events of at most 8 KB stay well below its limit of 256 KB."""
 
 
 class RecordingsBus:
     """Publishes events to the recordings bus.
 
     Args:
-        eventbridge: Operations.
-        name: the bus.
+        eventbridge: EventBridge.
+        name: the name of the bus.
     """
 
     def __init__(self, eventbridge: Operations, name: str) -> None:
@@ -25,12 +25,12 @@ class RecordingsBus:
         self._name = name
 
     def publish(self, events: Sequence[Event]) -> set[str]:
-        """Publish events, ten to a call, and return the ids of those that EventBridge took.
+        """Publish events, ten per call, and return the ids of those that EventBridge took.
 
-        It may refuse single entries inside an answer of 200; the others are out and must not go again.
+        EventBridge may refuse single entries in a successful call. The others are published and must not be sent again.
 
         Raises:
-            BusUnavailable: a call failed before any event was out.
+            BusUnavailable: a call failed before any event was published.
         """
         published: set[str] = set()
         for start in range(0, len(events), MAX_ENTRIES):

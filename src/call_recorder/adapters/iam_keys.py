@@ -1,6 +1,6 @@
 """The uploader's access keys (IAM) and the parameters that hold them (SSM Parameter Store).
 
-Of the applications' parameters only ``storage-credentials`` and ``recording-profile`` are read.
+Of each application's parameters, only ``storage-credentials`` and ``recording-profile`` are read.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ NEWEST = "uploader-key"
 """The name of the parameter with the newest key, below ``/<prefix>/``."""
 
 MAX_NAMES = 10
-"""Names that one GetParameters takes, and one DeleteParameters."""
+"""Maximum number of names in one GetParameters or DeleteParameters."""
 
-_PAGE = 50  # the most that DescribeParameters gives at once
+_MAX_PAGE = 50  # parameters that one DescribeParameters returns
 
 
 class UploaderKeys:
     """The access keys of one IAM user, and the parameters below one prefix.
 
     Args:
-        iam: IAM; a client that repeats no call.
+        iam: IAM, with a client that repeats no call.
         ssm: SSM.
         user: the name of the user.
-        prefix: first part of every parameter's path, without slashes at its ends.
+        prefix: the first part of every parameter's path, without slashes at its ends.
         kms_key: ARN of the KMS key that encrypts the parameters, or ``""`` for the key ``aws/ssm``.
     """
 
@@ -48,22 +48,23 @@ class UploaderKeys:
         self._kms_key = kms_key
 
     def observe(self, *, profiles: bool = True) -> Observation:
-        """Return the user's keys, the newest with its secret, and the applications.
+        """Return the user's keys, the newest key with its secret, and the applications.
 
         Args:
-            profiles: whether the applications' profiles are read too.
+            profiles: whether to read the profiles of the applications too.
 
         Raises:
-            AccessKeysUnavailable: the keys could not be listed. ``UploaderMissing`` if there is no such user.
+            UploaderMissing: the user does not exist.
+            AccessKeysUnavailable: the keys could not be listed.
             ParametersUnavailable: the parameters could not be read.
         """
-        keys = tuple(self._keys())
+        keys = tuple(self._list_keys())
         with translate_errors("DescribeParameters", ParametersUnavailable):
-            applications = self._applications()
-        read = (CREDENTIALS, PROFILE) if profiles else (CREDENTIALS,)
-        names = [self._name(application, name) for application in applications for name in read]
+            applications = self._list_applications()
+        kinds = (CREDENTIALS, PROFILE) if profiles else (CREDENTIALS,)
+        names = [self._parameter_name(application, kind) for application in applications for kind in kinds]
         with translate_errors("GetParameters", ParametersUnavailable):
-            stored = self._read([self._root + NEWEST, *names])
+            stored = self._get_parameters([self._root + NEWEST, *names])
         newest = stored.get(self._root + NEWEST)
         return Observation(
             user=self._user,
@@ -72,80 +73,80 @@ class UploaderKeys:
             holders=tuple(
                 Holder(
                     application=application,
-                    credentials=stored.get(self._name(application, CREDENTIALS)),
-                    profile=stored.get(self._name(application, PROFILE)),
+                    credentials=stored.get(self._parameter_name(application, CREDENTIALS)),
+                    profile=stored.get(self._parameter_name(application, PROFILE)),
                 )
                 for application in applications
             ),
         )
 
     def create(self) -> NewKey:
-        """Make a key.
+        """Create a key.
 
         Raises:
-            AccessKeysUnavailable: IAM did not say that it made one.
+            AccessKeysUnavailable: IAM did not confirm it. It may have created a key.
         """
         with translate_errors("CreateAccessKey", AccessKeysUnavailable):
-            made = self._iam.create_access_key(UserName=self._user)["AccessKey"]
-        key = AccessKey(id=made["AccessKeyId"], active=made["Status"] == "Active", created=made["CreateDate"])
-        return NewKey(key, SecretStr(made["SecretAccessKey"]))
+            created = self._iam.create_access_key(UserName=self._user)["AccessKey"]
+        key = AccessKey(id=created["AccessKeyId"], active=created["Status"] == "Active", created=created["CreateDate"])
+        return NewKey(key, SecretStr(created["SecretAccessKey"]))
 
     def deactivate(self, key_id: str) -> None:
-        """Switch a key off.
+        """Deactivate a key.
 
         Raises:
-            AccessKeysUnavailable: IAM did not say that it did.
+            AccessKeysUnavailable: IAM did not confirm it.
         """
         with translate_errors("UpdateAccessKey", AccessKeysUnavailable):
             self._iam.update_access_key(UserName=self._user, AccessKeyId=key_id, Status="Inactive")
 
     def delete(self, key_id: str) -> None:
-        """Delete a key. One that does not exist is deleted.
+        """Delete a key. If it does not exist, do nothing.
 
         Raises:
-            AccessKeysUnavailable: IAM did not say that it did.
+            AccessKeysUnavailable: IAM did not confirm it.
         """
-        gone = self._iam.exceptions.NoSuchEntityException
-        with translate_errors("DeleteAccessKey", AccessKeysUnavailable), suppress(gone):
+        not_found = self._iam.exceptions.NoSuchEntityException
+        with translate_errors("DeleteAccessKey", AccessKeysUnavailable), suppress(not_found):
             self._iam.delete_access_key(UserName=self._user, AccessKeyId=key_id)
 
-    def keep(self, newest: NewestKey, *, over: bool) -> None:
-        """Write the newest key.
+    def save_newest(self, newest: NewestKey, *, overwrite: bool) -> None:
+        """Write the parameter with the newest key.
 
         Args:
-            newest: the key.
-            over: whether to write over the one that is there.
+            newest: the newest key.
+            overwrite: whether to write if the parameter exists.
 
         Raises:
-            ParametersUnavailable: SSM did not say that it took it, or there is one.
+            ParametersUnavailable: SSM did not confirm it, or the parameter exists and must not be overwritten.
         """
-        self._put(self._root + NEWEST, newest.text(), over=over)
+        self._put(self._root + NEWEST, newest.to_text(), overwrite=overwrite)
 
     def hand_out(self, application: str, credentials: SecretStr) -> None:
-        """Write an application's storage credentials.
+        """Write the storage credentials of an application.
 
         Raises:
-            ParametersUnavailable: SSM did not say that it took them.
+            ParametersUnavailable: SSM did not confirm it.
         """
-        self._put(self._name(application, CREDENTIALS), credentials)
+        self._put(self._parameter_name(application, CREDENTIALS), credentials)
 
-    def forget(self, applications: Sequence[str], *, newest: bool) -> None:
-        """Delete the storage credentials of applications. Those that do not exist are deleted.
+    def delete_credentials(self, applications: Sequence[str], *, newest: bool) -> None:
+        """Delete the storage credentials of applications. Those that do not exist are skipped.
 
         Args:
-            applications: whose.
-            newest: whether the newest key is to be forgotten too.
+            applications: the keys of the applications.
+            newest: whether to delete the parameter with the newest key too.
 
         Raises:
-            ParametersUnavailable: SSM did not say that it deleted them.
+            ParametersUnavailable: SSM did not confirm it.
         """
-        names = [self._name(application, CREDENTIALS) for application in applications]
+        names = [self._parameter_name(application, CREDENTIALS) for application in applications]
         names += [self._root + NEWEST] if newest else []
         with translate_errors("DeleteParameters", ParametersUnavailable):
             for first in range(0, len(names), MAX_NAMES):
                 self._ssm.delete_parameters(Names=names[first : first + MAX_NAMES])
 
-    def _keys(self) -> Iterator[AccessKey]:
+    def _list_keys(self) -> Iterator[AccessKey]:
         with translate_errors("ListAccessKeys", AccessKeysUnavailable):
             try:
                 listed = self._iam.list_access_keys(UserName=self._user)["AccessKeyMetadata"]
@@ -154,11 +155,11 @@ class UploaderKeys:
         for key in listed:
             yield AccessKey(id=key["AccessKeyId"], active=key["Status"] == "Active", created=key["CreateDate"])
 
-    def _applications(self) -> list[str]:
-        """Return the applications that have either parameter. What lies deeper is another stack's."""
+    def _list_applications(self) -> list[str]:
+        """Return the applications that have credentials or a profile. Parameters below them belong to another stack."""
         pages = self._ssm.get_paginator("describe_parameters").paginate(
             ParameterFilters=[{"Key": "Path", "Option": "Recursive", "Values": [self._root.rstrip("/")]}],
-            PaginationConfig={"PageSize": _PAGE},
+            PaginationConfig={"PageSize": _MAX_PAGE},
         )
         applications = set()
         for page in pages:
@@ -168,7 +169,7 @@ class UploaderKeys:
                     applications.add(application)
         return sorted(applications)
 
-    def _read(self, names: Sequence[str]) -> dict[str, Parameter]:
+    def _get_parameters(self, names: Sequence[str]) -> dict[str, Parameter]:
         """Return the parameters that exist, by name."""
         stored = {}
         for first in range(0, len(names), MAX_NAMES):
@@ -177,13 +178,13 @@ class UploaderKeys:
                 stored[each["Name"]] = Parameter(SecretStr(each["Value"]), each["LastModifiedDate"])
         return stored
 
-    def _name(self, application: str, name: str) -> str:
-        return f"{self._root}{application}/{name}"
+    def _parameter_name(self, application: str, kind: str) -> str:
+        return f"{self._root}{application}/{kind}"
 
-    def _put(self, name: str, value: SecretStr, *, over: bool = True) -> None:
-        # An overwrite that names no key would encrypt with aws/ssm, whatever encrypted the value before.
+    def _put(self, name: str, value: SecretStr, *, overwrite: bool = True) -> None:
+        # Without a key id, an overwrite encrypts with aws/ssm, even if another key encrypted the former value.
         key: dict[str, Any] = {"KeyId": self._kms_key} if self._kms_key else {}
         with translate_errors(f"PutParameter {name}", ParametersUnavailable):
             self._ssm.put_parameter(
-                Name=name, Value=value.get_secret_value(), Type="SecureString", Overwrite=over, **key
+                Name=name, Value=value.get_secret_value(), Type="SecureString", Overwrite=overwrite, **key
             )

@@ -1,15 +1,15 @@
-"""Every time limit of a call to something else, in seconds.
+"""Every time limit of a call to another service, in seconds.
 
-CallbackFunction calls AWS by our own client, whose limits are ``Limits``: a caller waits. The other functions call it
-by boto3, whose limits are ``SdkLimits``: nobody waits, and the queue or a schedule brings the work again.
+CallbackFunction calls AWS with our own client, whose limits are ``Limits``: a caller waits. The other functions use
+boto3, whose limits are ``SdkLimits``: no caller waits, and the queue or a schedule repeats the work.
 
-What must hold, and tests/unit/test_limits.py holds it:
+tests/unit/test_limits.py checks these rules:
 
-- An ICE is answered within 3 s. It reads SSM at most twice, 2 x 1.0, and sends its fact, 0.8: 2.8 s.
-- An ACE or PIE is answered within 4 s even if its backend answers late, the table and the queue not at all.
-- A call by boto3 ends before NotifyFunction's timeout of 10 s. Two that take their longest do not: then Lambda
-  ends the function, and the batch comes again. The timeout is shorter than a claim (30 s), the claim shorter than the
-  queue's visibility timeout (60 s), so that a batch that comes again meets nobody.
+- An ICE is answered within 3 s. It calls SSM at most twice (2 x 1.0 s) and sends its fact (0.8 s): 2.8 s.
+- An ACE or PIE is answered within 4 s, even if its backend answers late and neither the table nor the queue answers.
+- A call with boto3 ends before NotifyFunction's timeout of 10 s. If two calls take their maximum, Lambda ends the
+  function, and SQS delivers the batch again. The timeout is shorter than a claim (30 s), and a claim is shorter than
+  the visibility timeout of the queue (60 s), so the claims of the first delivery have ended by then.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 
 class Limits(NamedTuple):
-    """How long a call by our own client takes at most, whatever the other side does.
+    """The maximum duration of a call with our own client, whatever the other side does.
 
     Attributes:
-        attempt: one attempt: to look the name up, connect, shake hands, send, and read the whole answer.
-        overall: all attempts together. The second has what the first leaves of it.
-        attempts: how many. The second follows at once, on a new connection: a caller waits.
+        attempt: seconds for one attempt: look up the name, connect, shake hands, send, and read the whole answer.
+        overall: seconds for all attempts together. The second attempt has what the first one leaves.
+        attempts: maximum number of attempts. The second follows at once, on a new connection: a caller waits.
     """
 
     attempt: float
@@ -32,41 +32,44 @@ class Limits(NamedTuple):
 
 
 PARAMETERS: Final = Limits(attempt=0.6, overall=1.0)
-"""SSM, before any callback can be verified."""
+"""Limits for SSM, to read the parameters of an application. No callback can be verified before."""
 
 LISTING: Final = Limits(attempt=0.5, overall=0.5, attempts=1)
-"""SSM, for a page of the list of applications, which comes before the parameters in a flood of made-up keys.
-``LISTING_SECONDS`` in aws/registered_applications.py says for how long pages are asked for."""
+"""Limits for SSM, to read one page of the list of applications. In a flood of made-up keys, the list is read before the
+parameters. ``LISTING_SECONDS`` in answering/registered_applications.py limits the time in which pages are requested."""
 
 FACT: Final = Limits(attempt=0.5, overall=0.8)
-"""SQS, with what was decided on a call. A second attempt may bring the fact twice, which changes nothing."""
+"""Limits for SQS, to send a decision on a call. A second attempt may send the fact twice, which changes nothing."""
 
-CALL: Final = Limits(attempt=0.5, overall=0.8)
-"""DynamoDB, with what is known of a call, before its ACE or PIE is decided."""
+KNOWN_CALL: Final = Limits(attempt=0.5, overall=0.8)
+"""Limits for DynamoDB, to read what is known of a call before its ACE or PIE is decided."""
 
 NOTIFICATION: Final = Limits(attempt=0.7, overall=1.4)
-"""SQS, with what Sinch sends once and no caller waits for. Sinch documents that its newer API waits 5 s."""
+"""Limits for SQS, to send callbacks that Sinch sends once and for which no caller waits. For its newer API, Sinch
+documents that it waits for 5 s."""
 
-MAX_IDLE: Final = 60.0
-"""How long a connection is kept without a call. Load balancers drop an idle one after 350 s without a word."""
+MAX_IDLE_SECONDS: Final = 60.0
+"""Maximum time for which a connection is kept without a call, in seconds. Load balancers drop an idle connection after
+350 s, without notice."""
 
-UPSTREAM: Final = 2.0
-"""A backend to which callbacks are forwarded."""
+MAX_UPSTREAM_SECONDS: Final = 2.0
+"""Maximum duration of a call to a backend to which callbacks are forwarded, in seconds."""
 
-MAX_ANSWER: Final = 4.0
-"""Sinch is answered within this, whatever a backend does. After 5 s Sinch gives up."""
+MAX_ANSWER_SECONDS: Final = 4.0
+"""Maximum time in which Sinch is answered, in seconds, whatever a backend does. Sinch gives up after 5 s."""
 
-LATEST_UPSTREAM: Final = MAX_ANSWER - CALL.overall - FACT.overall
-"""When a backend must have answered at the latest, counted from the callback: table and queue come after it."""
+UPSTREAM_DEADLINE_SECONDS: Final = MAX_ANSWER_SECONDS - KNOWN_CALL.overall - FACT.overall
+"""Time by which a backend must have answered, in seconds after the callback arrived. Calls to the table and the queue
+follow."""
 
 
 class SdkLimits(NamedTuple):
-    """How long a call by boto3 takes, with its ``standard`` retries.
+    """The duration of a call with boto3 and its ``standard`` retries.
 
     Attributes:
-        connect: to connect.
-        read: without a byte of the answer.
-        attempts: how many. Before each other one boto3 waits, up to 1, 2, 4 s.
+        connect: maximum number of seconds to connect.
+        read: maximum number of seconds without a byte of the answer.
+        attempts: maximum number of attempts. Before each repetition boto3 waits, for up to 1, 2, 4 s.
     """
 
     connect: float
@@ -74,27 +77,29 @@ class SdkLimits(NamedTuple):
     attempts: int
 
     @property
-    def longest(self) -> float:
-        """The longest that a call takes which gets no answer."""
+    def max_seconds(self) -> float:
+        """Maximum duration of a call that is not answered, in seconds."""
         back_off = sum(2.0**retry for retry in range(self.attempts - 1))
         return self.attempts * (self.connect + self.read) + back_off
 
 
 BACKGROUND: Final = SdkLimits(connect=0.5, read=1.0, attempts=3)
-"""DynamoDB, EventBridge and SQS for NotifyFunction, WatchdogFunction and RotationFunction."""
+"""Limits for DynamoDB, EventBridge and SQS in the functions for which no caller waits: NotifyFunction, WatchdogFunction
+and RotationFunction."""
 
-CREDENTIALS: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
-"""SSM for RotationFunction, which has a minute and is run again after an hour."""
+STORAGE_CREDENTIALS: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
+"""Limits for SSM, to read and write storage credentials in RotationFunction and CleanupFunction. RotationFunction has a
+minute, and runs again after an hour."""
 
 ACCESS_KEYS: Final = SdkLimits(connect=1.0, read=5.0, attempts=1)
-"""IAM for RotationFunction. A second CreateAccessKey would make a second key."""
+"""Limits for IAM in RotationFunction. It has one attempt: a second CreateAccessKey would create a second key."""
 
 CLEANUP: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
-"""IAM, EventBridge and CloudFormation for CleanupFunction, which has two minutes and may do everything twice."""
+"""Limits for IAM, EventBridge and CloudFormation in CleanupFunction, which has two minutes."""
 
-ANSWER: Final = SdkLimits(connect=0.5, read=4.5, attempts=3)
-"""The answer of CleanupFunction to CloudFormation. It pauses a second between two attempts."""
+STACK_RESPONSE: Final = SdkLimits(connect=0.5, read=4.5, attempts=3)
+"""Limits for CleanupFunction's response to CloudFormation. It waits for one second between two attempts."""
 
-PARALLEL_CALLS: Final = 10
-"""Calls of one batch at once, and the connections that boto3 keeps for them: one for each message. Each of them takes
-0.1 MB."""
+MAX_PARALLEL_CALLS: Final = 10
+"""Maximum number of parallel calls of one batch: one per message. It is also the number of connections that a boto3
+client keeps. Each connection takes 0.1 MB of memory."""

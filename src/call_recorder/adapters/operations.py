@@ -1,4 +1,4 @@
-"""What the adapters need of an AWS service, whichever way it is called."""
+"""How the adapters call an AWS service, whichever client is behind it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 
 class CallFailed(Exception):
-    """A call failed in all its attempts. The text names the operation and AWS's code or the error's name.
+    """A call failed in all its attempts.
 
-    Such as ``SendMessage: TimeoutError``. The text holds nothing that was sent or answered; ``details`` is AWS's
-    whole answer, ``transient`` says whether another attempt may succeed.
+    The text is the operation and AWS's error code or the name of the error, such as ``SendMessage: TimeoutError``. It
+    contains nothing that was sent or received. ``details`` is AWS's whole answer. ``transient`` says whether another
+    attempt may succeed.
     """
 
     def __init__(
@@ -23,9 +24,10 @@ class CallFailed(Exception):
 
 
 class Operations(Protocol):
-    """A service. CallbackFunction calls it by our own client (``endpoint.py``), the others by boto3 (``clients.py``).
+    """The operations of one service.
 
-    Both take an operation's parameters and return its answer as the service's API reference has them.
+    CallbackFunction calls them with our own client (``aws_api/client.py``), the other functions with boto3
+    (``boto_clients.py``). Both take an operation's parameters and return its answer as in the service's API reference.
     """
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

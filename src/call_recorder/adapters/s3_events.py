@@ -1,4 +1,4 @@
-"""What the recordings bucket says of itself (Amazon S3's events by Amazon EventBridge).
+"""Amazon S3's events about new objects in the recordings bucket, which Amazon EventBridge delivers to the queue.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 """
@@ -35,7 +35,7 @@ class _ObjectCreated(BaseModel):
 
 
 def read_s3_event(message: str) -> ObjectStoredFact | None:
-    """Read a queue message that EventBridge brought; return ``None`` if it is not about a new object."""
+    """Read a queue message that EventBridge delivered. Return ``None`` if it is not about a new object."""
     try:
         event = _ObjectCreated.model_validate_json(message)
         return ObjectStoredFact(

@@ -11,7 +11,7 @@ from call_recorder.facts import messages
 from call_recorder.facts.errors import QueueUnavailable
 
 MAX_ENTRIES = 10
-"""Messages that one SendMessageBatch takes. Ten messages of at most 8 KB stay well below its limit of 256 KB."""
+"""Maximum number of messages in one SendMessageBatch. Ten of at most 8 KB stay well below its limit of 256 KB."""
 
 
 class RecordingQueue:
@@ -20,7 +20,7 @@ class RecordingQueue:
     Args:
         sqs: SQS.
         url: the URL of the queue.
-        urgent: SQS with the short time limits of a call in which a caller waits.
+        urgent: SQS with the short time limits of calls for which a caller waits.
     """
 
     def __init__(self, sqs: Operations, url: str, *, urgent: Operations | None = None) -> None:
@@ -33,7 +33,7 @@ class RecordingQueue:
 
         Args:
             message: the fact or command.
-            urgent: whether a caller waits meanwhile.
+            urgent: whether a caller waits.
 
         Raises:
             QueueUnavailable: the queue did not take it within the time limits.
@@ -41,14 +41,14 @@ class RecordingQueue:
         sqs = self._urgent if urgent else self._sqs
         self._call(sqs, "SendMessage", {"MessageBody": messages.write_message(message)})
 
-    def send_all(self, several: Iterable[messages.QueueMessage]) -> int:
-        """Send messages, ten to a call, and return how many were sent.
+    def send_all(self, queue_messages: Iterable[messages.QueueMessage]) -> int:
+        """Send messages, ten per call, and return the number of messages sent.
 
         Raises:
-            QueueUnavailable: the queue refused some. It may have taken those before them.
+            QueueUnavailable: the queue refused a message. It may have taken the ones before it.
         """
-        rest, sent = iter(several), 0
-        while chunk := list(islice(rest, MAX_ENTRIES)):
+        remaining, sent = iter(queue_messages), 0
+        while chunk := list(islice(remaining, MAX_ENTRIES)):
             entries = [
                 {"Id": str(index), "MessageBody": messages.write_message(message)}
                 for index, message in enumerate(chunk)

@@ -1,7 +1,7 @@
-"""Forwarding callbacks to a backend that already answers them.
+"""Forwards callbacks to a backend that already answers them.
 
-The same body goes on, signed afresh over the backend's own path, so that the backend verifies it as it would
-Sinch's. Nothing else goes: no header of the original, no storage credential.
+The backend gets the same body, signed again for its own path, so it verifies the callback like one of Sinch. It gets
+nothing else: no other header of the original, and no storage credentials.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 from call_recorder.facts.errors import UpstreamFailed
-from call_recorder.sinch.signature import SignedRequest, authorization
+from call_recorder.sinch.signature import SignedRequest, format_authorization
 
-_MAX_ANSWER = 64 * 1024
+_MAX_ANSWER_BYTES = 64 * 1024
 
 
 class Upstream:
-    """A client for the backends named in profiles. Connects to the profile's host only, and follows nothing.
+    """A client for the backends that profiles name. It connects to the profile's host only, and follows no redirect.
 
     Args:
         clock: the time in UTC, for the signature.
-        tls: makes the TLS settings, when first needed; whom the system trusts, by default.
+        tls: creates the TLS settings when they are first needed. By default, the system's certificates are trusted.
     """
 
     def __init__(
@@ -39,25 +39,25 @@ class Upstream:
     ) -> None:
         self._clock = clock
         self._tls = cache(tls)
-        # A look-up of the host's name and a trickling answer keep to no time limit of a socket; a thread that
-        # is given up does.
+        # A socket's timeout limits neither the look-up of a name nor an answer that comes in small pieces. So threads
+        # do the work, and the caller stops waiting for them.
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="upstream")
 
     def forward(
-        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, within: float
+        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, timeout: float
     ) -> str:
         """Forward a callback and return the text of the answer.
 
         Args:
-            url: https URL of the backend, from the profile.
-            body: the callback's raw body.
-            content_type: the callback's content type.
-            application_key: whose callback it is.
-            secret: the application's secret, decoded, to sign with.
-            within: how long the backend may take in all, in seconds.
+            url: the https URL of the backend, from the profile.
+            body: the raw body of the callback.
+            content_type: the content type of the callback.
+            application_key: the key of the application.
+            secret: the secret of the application, decoded, to sign with.
+            timeout: maximum duration of the whole exchange, in seconds.
 
         Raises:
-            UpstreamFailed: no answer of 200, or 204, with at most 64 KB of UTF-8 in time.
+            UpstreamFailed: the backend did not answer in time with status 200 or 204 and at most 64 KB of UTF-8.
         """
         path = urlsplit(url).path or "/"
         timestamp = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -65,19 +65,19 @@ class Upstream:
         headers = {
             "content-type": content_type,
             "x-timestamp": timestamp,
-            "authorization": authorization(application_key, signed.signature(secret)),
+            "authorization": format_authorization(application_key, signed.sign(secret)),
         }
-        if within <= 0:
+        if timeout <= 0:
             raise UpstreamFailed("no time left")
         parts = urlsplit(url)
-        # Without a port, http.client takes the end of an IPv6 address for one.
+        # Without a port, http.client reads the end of an IPv6 address as one.
         port = parts.port or http.client.HTTPS_PORT
-        connection = http.client.HTTPSConnection(parts.hostname or "", port, timeout=within, context=self._tls())
-        answer = self._threads.submit(_post, connection, path, body, headers, monotonic() + within)
+        connection = http.client.HTTPSConnection(parts.hostname or "", port, timeout=timeout, context=self._tls())
+        answer = self._threads.submit(_post, connection, path, body, headers, monotonic() + timeout)
         try:
-            return answer.result(timeout=within)
+            return answer.result(timeout=timeout)
         except TimeoutError:
-            answer.cancel()  # should all threads still be busy: it would only be late
+            answer.cancel()  # If all threads are busy, it has not begun, and would be too late.
             _abandon(connection)
             raise UpstreamFailed("no answer in time") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -93,19 +93,19 @@ def _post(
         if answer.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
             raise UpstreamFailed(f"status {answer.status}")
         received = b""
-        while chunk := answer.read1(_MAX_ANSWER):
+        while chunk := answer.read1(_MAX_ANSWER_BYTES):
             received += chunk
-            if len(received) > _MAX_ANSWER:
-                raise UpstreamFailed("an answer of more than 64 KB")
+            if len(received) > _MAX_ANSWER_BYTES:
+                raise UpstreamFailed("answer larger than 64 KB")
             if monotonic() > deadline:
-                raise UpstreamFailed("no whole answer in time")
+                raise UpstreamFailed("answer incomplete at the deadline")
         return received.decode()
     finally:
         connection.close()
 
 
 def _abandon(connection: http.client.HTTPSConnection) -> None:
-    """Wake the thread that still waits for the backend, so that it ends and can be used again."""
+    """Shut the connection down, so that the thread that waits for the backend ends and can be used again."""
     if connection.sock is not None:
         with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""One Sinch application as its parameters describe it."""
+"""A Sinch application, as its parameters describe it."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from call_recorder.sinch.signature import decode_secret
 from call_recorder.sinch.svaml import RecordingOptions
 
 RECORDINGS_PREFIX = "recordings/"
-"""Where the uploader may write in the stack's own bucket."""
+"""The prefix of the keys that the uploader may write in the stack's own bucket."""
 
 _OWN_PATH = RECORDINGS_PREFIX + "{applicationKey}/{date}/{callId}.{format}"
 
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """How an application's recordings are made: its profile, with destinations that fit its credentials.
+    """The profile of an application that can record: its destinations match its credentials.
 
-    ``destinations`` has one for each rule that records, by the rule's name.
+    ``destinations`` has the destination of each rule that records, by the name of the rule.
     """
 
     profile: RecordingProfile
     destinations: Mapping[str, Destination]
     credentials: SecretStr
 
-    def options(
+    def make_options(
         self, rule: Rule, *, call_id: str, conference_id: str | None, key: str, at: datetime
     ) -> RecordingOptions:
-        """Return the recording options of one call under a rule; ``key`` is the application's.
+        """Make the recording options of a call under a rule. ``key`` is the key of the application.
 
         Raises:
-            DestinationRefused: the call's identifiers do not fit into an object key.
+            DestinationRefused: an identifier of the call cannot be a part of an object key.
         """
-        form = rule.format or self.profile.format
-        naming = Naming(call_id=call_id, conference_id=conference_id, application_key=key, at=at, format=form)
+        file_format = rule.format or self.profile.format
+        naming = Naming(call_id=call_id, conference_id=conference_id, application_key=key, at=at, format=file_format)
         return RecordingOptions(
             destination_url=self.destinations[rule.name].url(naming),
             credentials=self.credentials,
-            format=form,
+            format=file_format,
             notification_events=self.profile.notification_events,
             transcription_options=rule.transcription or self.profile.transcription,
         )
 
     def with_credentials(self, credentials: SecretStr) -> Recorder:
-        """Return it with newer credentials, or as it is if its destinations cannot be written with them."""
+        """Return the recorder with newer credentials, or unchanged if they do not match its destinations."""
         try:
             for destination in self.destinations.values():
                 check_credentials(destination.scheme, credentials.get_secret_value())
@@ -61,11 +61,14 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A Sinch application that may call back.
+    """A registered Sinch application.
 
-    ``secrets`` are the decoded application secrets, current and perhaps previous. ``recorder`` is ``None``
-    when the profile or the credentials cannot work; ``problem`` then says why, in one sentence. ``credentials`` are
-    there all the same.
+    Attributes:
+        key: the application key.
+        secrets: the decoded application secrets: the current one, and possibly the previous one.
+        recorder: the recorder, or ``None`` if the profile or the credentials cannot be used.
+        problem: why there is no recorder, in one sentence.
+        credentials: the storage credentials, also without a recorder.
     """
 
     key: str
@@ -76,37 +79,38 @@ class Application:
 
     @classmethod
     def from_parameters(cls, key: str, values: Mapping[str, str], *, own_bucket: str) -> Application:
-        """Build it from the texts of its parameters, by name.
+        """Build an application from the texts of its parameters.
 
         Args:
             key: the application key.
-            values: what is stored, by the names in ``PARAMETERS``; all but the secrets may be missing.
+            values: the texts, by the names in ``PARAMETERS``. All of them except the secrets may be missing.
             own_bucket: the bucket of a profile that names no destination.
 
         Raises:
-            ProfileRefused: the secrets cannot be used, so that no callback could be verified.
+            ProfileRefused: the secrets cannot be used, so no callback can be verified.
         """
-        secrets = _secrets(values.get(SECRETS, ""))
+        secrets = _read_secrets(values.get(SECRETS, ""))
         credentials = SecretStr(values.get(CREDENTIALS, "").strip())
         try:
-            recorder = _recorder(values, own_bucket)
+            recorder = _build_recorder(values, own_bucket)
         except ProfileRefused as refusal:
             return cls(key=key, secrets=secrets, problem=str(refusal), credentials=credentials)
         return cls(key=key, secrets=secrets, recorder=recorder, credentials=credentials)
 
 
 def is_recorded_into(bucket: str, profile: str) -> bool:
-    """Tell whether a profile's text records calls, and all of them into the stack's own ``bucket``."""
+    """Tell whether the text of a profile records calls, and all of them into the stack's own ``bucket``."""
     try:
         parsed = RecordingProfile.parse(profile)
         recording = [rule for rule in parsed.rules if rule.record]
-        destinations = [_destination(rule.destination or parsed.destination, bucket, rule.name) for rule in recording]
+        templates = [(rule.destination or parsed.destination, rule.name) for rule in recording]
+        destinations = [_read_destination(template, bucket, name) for template, name in templates]
     except ProfileRefused:
         return False
     return bool(destinations) and all((each.scheme, each.container) == ("s3", bucket) for each in destinations)
 
 
-def _secrets(text: str) -> tuple[bytes, ...]:
+def _read_secrets(text: str) -> tuple[bytes, ...]:
     secrets = [secret.strip() for secret in text.split(",")]
     if len(secrets) > 2:
         raise ProfileRefused(f"{SECRETS}: write one secret, or the current and the previous one with a comma between")
@@ -116,18 +120,18 @@ def _secrets(text: str) -> tuple[bytes, ...]:
         raise ProfileRefused(f"{SECRETS}: {error}") from None
 
 
-def _recorder(values: Mapping[str, str], own_bucket: str) -> Recorder:
+def _build_recorder(values: Mapping[str, str], own_bucket: str) -> Recorder:
     text = values.get(PROFILE)
     if text is None:
         raise ProfileRefused(f"{PROFILE}: missing; put a JSON profile, {{}} to record nothing")
     profile = RecordingProfile.parse(text)
-    _destination(profile.destination, own_bucket, "destination")
+    _read_destination(profile.destination, own_bucket, "destination")
     credentials = values.get(CREDENTIALS, "").strip()
     destinations = {}
     for index, rule in enumerate(profile.rules):
         if rule.record:
             field = f"rules[{index}].destination" if rule.destination else "destination"
-            destination = _destination(rule.destination or profile.destination, own_bucket, field)
+            destination = _read_destination(rule.destination or profile.destination, own_bucket, field)
             _check_credentials(credentials, destination, rule)
             destinations[rule.name] = destination
     return Recorder(profile=profile, destinations=destinations, credentials=SecretStr(credentials))
@@ -144,7 +148,7 @@ def _check_credentials(credentials: str, destination: Destination, rule: Rule) -
         ) from None
 
 
-def _destination(template: str | None, own_bucket: str, field: str) -> Destination:
+def _read_destination(template: str | None, own_bucket: str, field: str) -> Destination:
     if template is None:
         return Destination(scheme="s3", container=own_bucket, path=_OWN_PATH)
     destination = Destination.parse(template)

@@ -1,7 +1,7 @@
-"""ApplicationCache, made of their parameters and cached.
+"""The cache of applications.
 
-One call fetches an application's parameters, once per TTL. A refresh that fails serves the last good value. Keys that
-nobody registered are refused without a look-up, but for a few (``registered_applications``).
+One call reads the parameters of an application, once per TTL. If that fails, the last good value is used. Unregistered
+application keys are refused without a look-up, except for a few (registered_applications.py).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from call_recorder.answering.registered_applications import UNKNOWN, RegisteredA
 from call_recorder.facts.errors import ParametersUnavailable, UnknownApplication
 
 MAX_APPLICATIONS = 256
-"""ApplicationCache remembered at once; the least recently used goes first."""
+"""Maximum number of cached applications. If there are more, the least recently used one is dropped."""
 
 RETRY_SECONDS = 10.0
-"""How long the last good value is served after a refresh failed, before the next try delays a caller."""
+"""How long the last good value is used after a failed refresh, in seconds. Then the next attempt delays a caller."""
 
 GONE_SECONDS = 60.0
-"""How long the last good value is served after a refresh found no secrets. An operator who deletes a parameter and puts
-it again, or a tool that does, must not have callbacks refused in between."""
+"""How long the last good value is used after the secrets are deleted, in seconds. An operator or a tool may delete a
+parameter and put it again, and callbacks must not be refused in between."""
 
-_GONE = f"{SECRETS}: gone; put it back within a minute, or callbacks are refused"
+_GONE = f"{SECRETS}: deleted; put it again within a minute, or callbacks are refused"
 
 
 @dataclass(slots=True)
 class _Cached:
-    """An application, when it is read again, and when its secrets were first found to be gone."""
+    """A cached application: until when it is fresh, and since when its secrets are deleted."""
 
     application: Application
     fresh_until: float
@@ -40,15 +40,15 @@ class _Cached:
 
 
 class ApplicationCache:
-    """Finds the application that a callback claims to be for. It is for one thread.
+    """Finds the application of a callback by its key. Threads must not share it.
 
     Args:
-        store: where parameters are stored.
+        store: the store of the parameters.
         own_bucket: the stack's bucket, for profiles that name no destination.
-        ttl_seconds: how long parameters are used before they are read again.
-        expected: the key of the application whose parameters are read ahead, or ``""``.
-        stale: is called with the reason whenever a last good value has to do.
-        clock: seconds that only go up.
+        ttl_seconds: how long parameters are used before they are read again, in seconds.
+        expected: the key of the application whose parameters are prefetched, or ``""``.
+        report_stale: is called with the reason whenever the last good value is used.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -58,64 +58,67 @@ class ApplicationCache:
         own_bucket: str,
         ttl_seconds: float,
         expected: str = "",
-        stale: Callable[[str], None],
+        report_stale: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._registered = RegisteredApplications(store, expected=expected, stale=stale, clock=clock)
+        self._registered = RegisteredApplications(store, expected=expected, report_stale=report_stale, clock=clock)
         self._own_bucket = own_bucket
         self._ttl = ttl_seconds
-        self._stale = stale
+        self._report_stale = report_stale
         self._clock = clock
-        self._known: OrderedDict[str, _Cached] = OrderedDict()
+        self._cached: OrderedDict[str, _Cached] = OrderedDict()
 
     def get(self, key: str) -> Application:
-        """Return the application, from memory while it is fresh.
+        """Return an application. It comes from memory while it is fresh.
 
         Raises:
             UnknownApplication: no secret is stored under this key.
-            ParametersUnavailable: it cannot be read and was never read before.
+            ParametersUnavailable: the parameters cannot be read or used, and no earlier value is cached.
         """
         now = self._clock()
-        cached = self._known.get(key)
+        cached = self._cached.get(key)
         if cached is not None:
-            self._known.move_to_end(key)
-            return cached.application if now < cached.fresh_until else self._refreshed(key, cached, now)
+            self._cached.move_to_end(key)
+            return cached.application if now < cached.fresh_until else self._refresh(key, cached, now)
         values = self._registered.read(key)
         try:
-            application = self._made(key, values)
+            application = self._build(key, values)
         except ParametersUnavailable:
             self._registered.note_failure(key)
             raise
         self._keep(key, application, now)
         return application
 
-    def _refreshed(self, key: str, cached: _Cached, now: float) -> Application:
+    def _refresh(self, key: str, cached: _Cached, now: float) -> Application:
         try:
-            application = self._made(key, self._store.read(key))
+            application = self._build(key, self._store.read(key))
         except UnknownApplication:
             gone_since = now if cached.gone_since is None else cached.gone_since
             if now - gone_since >= GONE_SECONDS:
-                del self._known[key]
+                del self._cached[key]
                 raise
-            return self._last_good(key, cached, now, _GONE, gone_since)
+            return self._use_last_good(key, cached, now, _GONE, gone_since)
         except ParametersUnavailable as error:
-            return self._last_good(key, cached, now, str(error), cached.gone_since)
+            return self._use_last_good(key, cached, now, str(error), cached.gone_since)
         if application.recorder is None and cached.application.recorder:
-            # The secrets are as new as can be, the credentials too: a broken profile must not hold up their rotation.
-            self._stale(application.problem or "")
+            # The new secrets and credentials are used with the last good profile: a broken profile must not stop the
+            # rotation of either.
+            self._report_stale(application.problem or "")
             recorder = cached.application.recorder.with_credentials(application.credentials)
             application = replace(application, recorder=recorder, problem=None)
         self._keep(key, application, now)
         return application
 
-    def _last_good(self, key: str, cached: _Cached, now: float, problem: str, gone_since: float | None) -> Application:
-        self._stale(problem)
-        self._known[key] = _Cached(cached.application, now + min(self._ttl, RETRY_SECONDS), gone_since)
+    def _use_last_good(
+        self, key: str, cached: _Cached, now: float, problem: str, gone_since: float | None
+    ) -> Application:
+        self._report_stale(problem)
+        self._cached[key] = _Cached(cached.application, now + min(self._ttl, RETRY_SECONDS), gone_since)
         return cached.application
 
-    def _made(self, key: str, values: dict[str, str]) -> Application:
-        """Make an application of its parameters. Raises UnknownApplication and ParametersUnavailable."""
+    def _build(self, key: str, values: dict[str, str]) -> Application:
+        """Build an application from its parameters. Raises UnknownApplication and ParametersUnavailable."""
         if SECRETS not in values:
             raise UnknownApplication(UNKNOWN)
         try:
@@ -124,7 +127,7 @@ class ApplicationCache:
             raise ParametersUnavailable(str(refusal)) from None
 
     def _keep(self, key: str, application: Application, now: float) -> None:
-        self._known[key] = _Cached(application, now + self._ttl)
-        self._known.move_to_end(key)
-        if len(self._known) > MAX_APPLICATIONS:
-            self._known.popitem(last=False)
+        self._cached[key] = _Cached(application, now + self._ttl)
+        self._cached.move_to_end(key)
+        if len(self._cached) > MAX_APPLICATIONS:
+            self._cached.popitem(last=False)

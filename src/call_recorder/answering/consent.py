@@ -20,8 +20,8 @@ from pydantic import Field, field_validator, model_validator
 from call_recorder.answering.patterns import Pattern, matches
 from call_recorder.facts.call_details import Consent, ConsentOutcome
 from call_recorder.sinch.callbacks import MAX_TEXT, CallHeader, MenuResult, is_text
-from call_recorder.sinch.locales import voice_locale, voice_locales
-from call_recorder.sinch.strict import Listed, Strict
+from call_recorder.sinch.locales import list_voice_locales, normalize_voice_locale
+from call_recorder.sinch.strict import OneOf, Strict
 from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, RunMenu, Say
 
 KEYS = "0123456789*#"
@@ -36,7 +36,7 @@ class Prompt(Strict):
 
     text: Annotated[str, Field(min_length=1, max_length=600)] | None = None
     file: Annotated[str, Field(pattern=r"^https://\S+$", max_length=1024)] | None = None
-    locale: Annotated[str, Listed(voice_locale, voice_locales)] | None = None
+    locale: Annotated[str, OneOf(normalize_voice_locale, list_voice_locales)] | None = None
 
     @field_validator("text")
     @classmethod

@@ -6,4 +6,4 @@ SECRETS: Final = "application-secrets"
 CREDENTIALS: Final = "storage-credentials"
 PROFILE: Final = "recording-profile"
 PARAMETERS: Final = (SECRETS, CREDENTIALS, PROFILE)
-"""All that an application has."""
+"""The names of all parameters of an application."""

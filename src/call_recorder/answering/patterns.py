@@ -10,21 +10,21 @@ from typing import Annotated
 from pydantic import Field
 
 Pattern = Annotated[str, Field(min_length=1, max_length=128)]
-"""Text in which ``*`` stands for any characters, or none. Case, and a ``+`` in front, do not count."""
+"""A text in which ``*`` stands for any number of any characters. Case and a leading ``+`` are ignored."""
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Tell whether the whole of ``text`` fits ``pattern``."""
-    only_stars = re.sub(r"([\[?])", r"[\1]", _plain(pattern))
-    return fnmatchcase(_plain(text), only_stars)
+    """Tell whether a whole text matches a pattern."""
+    escaped = re.sub(r"([\[?])", r"[\1]", _normalize(pattern))  # In fnmatch, ? and [ are special too.
+    return fnmatchcase(_normalize(text), escaped)
 
 
 def overlap(one: str, other: str) -> bool:
-    """Tell whether there is a text that fits both patterns."""
-    return _overlap(_plain(one), _plain(other))
+    """Tell whether a text can match both patterns."""
+    return _overlap(_normalize(one), _normalize(other))
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return text.removeprefix("+").lower()
 
 

@@ -188,7 +188,7 @@ class Policy:
             options = self._options(call)
         except DestinationRefused:
             return call.answer(Outcome.UNTRACEABLE)
-        answer = call.connect.adding((StartRecording(options=options),), None)
+        answer = call.connect.with_additions((StartRecording(options=options),), None)
         fact = self._fact(call, consent=consent, request=self._request(rule, options))
         return call.answer(Outcome.RECORDED, answer, fact)
 
@@ -233,17 +233,17 @@ class Policy:
             # The proof belongs to a recording only if this decision is still in force when the call is answered.
             awaited = AwaitedAnswer(at=self._at, rule=rule.name, consent=proof, headers=call.headers)
             fact = self._fact(call, awaited=awaited)
-            return call.answer(Outcome.ANSWER_AWAITED, call.connect.adding(before, None), fact)
+            return call.answer(Outcome.ANSWER_AWAITED, call.connect.with_additions(before, None), fact)
         try:
             options = self._options(call)
         except DestinationRefused:
             # A file that nobody can find again is worse than no file.
             return call.answer(Outcome.UNTRACEABLE)
         fact = self._fact(call, consent=proof, request=self._request(rule, options))
-        return call.answer(Outcome.RECORDED, call.connect.adding(before, options), fact)
+        return call.answer(Outcome.RECORDED, call.connect.with_additions(before, options), fact)
 
     def _options(self, call: _Call) -> RecordingOptions:
-        return self._recorder.options(
+        return self._recorder.make_options(
             call.rule,
             call_id=call.call_id,
             conference_id=call.connect.conference_id,

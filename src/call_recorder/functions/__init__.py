@@ -1,1 +1,1 @@
-"""Lambda entry points and their composition roots."""
+"""functions: the entry points of the Lambda functions. Each composes its function from the environment."""

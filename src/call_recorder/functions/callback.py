@@ -1,21 +1,21 @@
-"""CallbackFunction: Lambda entry point, and where it is composed.
+"""CallbackFunction: answers Sinch's callbacks. This is its entry point and its composition.
 
-A caller may be waiting while this is imported. So the lines stand in the order in which a cold start is quickest:
-what AWS takes its time for begins first, and goes on beside the other imports.
+A caller may wait while this module is imported. So its lines have the order that makes a cold start fastest: the calls
+to AWS start first, and run during the other imports.
 """
 
 import gc
 
-gc.disable()  # what is imported is there to stay, and to look for garbage in it takes its time
+gc.disable()  # Imported modules are never freed, so collecting garbage during imports is wasted work.
 
 import os
 
-from call_recorder.adapters.connections import Connections
+from call_recorder.adapters.prefetch import CallbackServices
 
-_early = Connections(os.environ) if "AWS_LAMBDA_RUNTIME_API" in os.environ else None
+_services = CallbackServices(os.environ) if "AWS_LAMBDA_RUNTIME_API" in os.environ else None
 _snapshot = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
-if _early and not _snapshot:
-    _early.open()
+if _services and not _snapshot:
+    _services.prefetch()
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -35,39 +35,39 @@ from call_recorder.functions.warm_up import warm_up
 def compose(
     environment: Mapping[str, str],
     *,
-    connections: Connections | None = None,
+    services: CallbackServices | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> CallbackHandler:
     """Build the function from its environment.
 
     Args:
-        environment: the function's.
-        connections: its ways to AWS, if they are made already.
+        environment: the environment of the function.
+        services: the AWS services, if they exist already.
         clock: the time in UTC.
 
     Raises:
-        SettingsRefused: the environment is incomplete.
+        SettingsRefused: an environment variable is missing or wrong.
     """
     settings = CallbackSettings.read(environment)
-    connections = connections or Connections(environment)
+    services = services or CallbackServices(environment)
     telemetry = Telemetry()
 
-    def stale(problem: str) -> None:
-        telemetry.warning("parameters not refreshed; the last good value serves", problem=problem)
+    def report_stale(problem: str) -> None:
+        telemetry.warning("parameters not refreshed; the last good value is used", problem=problem)
         telemetry.count("StaleParameters")
 
     applications = ApplicationCache(
-        connections.parameters,
+        services.parameters,
         own_bucket=settings.recordings_bucket,
         ttl_seconds=settings.parameters_ttl_seconds,
         expected=settings.prefetched_application_key,
-        stale=stale,
+        report_stale=report_stale,
     )
     return CallbackHandler(
         settings,
         applications=applications,
-        queue=RecordingQueue(connections.notifications, settings.recording_queue_url, urgent=connections.facts),
-        calls=KnownCalls(connections.calls, settings.recordings_table),
+        queue=RecordingQueue(services.notifications, settings.recording_queue_url, urgent=services.facts),
+        calls=KnownCalls(services.calls, settings.recordings_table),
         upstream=Upstream(),
         telemetry=telemetry,
         clock=clock,
@@ -76,7 +76,7 @@ def compose(
 
 @cache
 def _handler() -> CallbackHandler:
-    return compose(os.environ, connections=_early)
+    return compose(os.environ, services=_services)
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
@@ -84,13 +84,13 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     return _handler()(event)
 
 
-if _early:  # in Lambda's init phase, which lends a whole CPU
+if _services:  # In its init phase, Lambda provides a full CPU.
     _handler()
     warm_up()
     if _snapshot:
-        # A snapshot is restored hours later: its connections would be closed, its parameters out of date.
+        # A snapshot is restored hours later, when its connections are closed and its parameters are outdated.
         from snapshot_restore_py import register_after_restore
 
-        register_after_restore(_early.open)
-gc.freeze()  # nor is it looked through later
+        register_after_restore(_services.prefetch)
+gc.freeze()  # Later collections skip the imported modules too.
 gc.enable()

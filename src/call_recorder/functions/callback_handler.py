@@ -42,14 +42,14 @@ class _Queue(Protocol):
 
 
 class _Calls(KnownCalls, Protocol):
-    def open_ahead(self) -> None: ...
+    def preconnect(self) -> None: ...
 
     def remember(self, fact: CallDecidedFact) -> None: ...
 
 
 class _Upstream(Protocol):
     def forward(
-        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, within: float
+        self, url: str, body: bytes, *, content_type: str, application_key: str, secret: bytes, timeout: float
     ) -> str: ...
 
 
@@ -196,7 +196,7 @@ class CallbackHandler:
     def _carry_out(self, result: CallbackResult, received: ReceivedCallback) -> CallbackResult:
         """Remember, queue and forward what the result says. Return it with what went wrong."""
         if result.has_next:
-            self._calls.open_ahead()
+            self._calls.preconnect()
         if result.remembered:
             self._calls.remember(result.remembered)
         if result.fact:
@@ -238,7 +238,7 @@ class CallbackHandler:
             content_type=received.request.content_type,
             application_key=application.key,
             secret=application.secrets[0],
-            within=min(limits.UPSTREAM, received.started + limits.LATEST_UPSTREAM - monotonic()),
+            timeout=min(limits.MAX_UPSTREAM_SECONDS, received.started + limits.UPSTREAM_DEADLINE_SECONDS - monotonic()),
         )
 
     def _log_broken(self, callback: Callback | None) -> None:

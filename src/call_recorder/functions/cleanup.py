@@ -1,8 +1,8 @@
-"""CleanupFunction: has the stack deleted in one try.
+"""CleanupFunction: removes what would prevent the deletion of the stack.
 
-CloudFormation calls it as a custom resource when the stack is made, changed and deleted, and waits for its answer. Only
-when all of the stack goes does it remove anything: CloudFormation asks to delete the resource too when it takes an
-update back that brought it, or goes back to a version without it, and the uploader's keys are in use then.
+CloudFormation calls it as a custom resource when the stack is created, updated or deleted, and waits for its response.
+It removes something only if the whole stack is being deleted. CloudFormation also deletes the custom resource when it
+rolls back an update that added it, or updates to a version without it. Then the uploader's keys are still in use.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from call_recorder.functions.settings import ParameterPrefix, Settings, Settings
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.uploader_key.cleanup import Cleanup
 
-RESERVED_SECONDS = 3 * limits.CLEANUP.longest + limits.ANSWER.longest
-"""What the last rule, which takes three calls, and the answer may take of the function's time."""
+RESERVED_SECONDS = 3 * limits.CLEANUP.max_seconds + limits.STACK_RESPONSE.max_seconds
+"""Seconds that are reserved for the last rule, which takes three calls, and for the response."""
 
 
 class CleanupSettings(Settings):
@@ -36,18 +36,18 @@ class CleanupSettings(Settings):
 
 
 class Context(Protocol):
-    """What Lambda tells of an invocation, as far as this function asks."""
+    """The part of Lambda's context object that this function uses."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the invocation may still take, in milliseconds."""
+        """Return the remaining time of the invocation, in milliseconds."""
 
 
 class CleanupHandler:
-    """Removes what keeps the stack from being deleted, if the stack is being deleted.
+    """Runs the cleanup if the whole stack is being deleted.
 
     Args:
-        stacks: tells what becomes of the stack.
-        cleanup: removes it.
+        stacks: reads the state of the stack.
+        cleanup: removes what would prevent the deletion.
         telemetry: the log.
     """
 
@@ -57,13 +57,13 @@ class CleanupHandler:
         self._telemetry = telemetry
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Do what CloudFormation asks for when it deletes the resource.
+        """Run the cleanup for CloudFormation's request to delete the resource.
 
         Raises:
-            CallRecorderError: not all of it was done; asked again, it does the rest.
+            CallRecorderError: the cleanup is incomplete. The next request continues it.
         """
-        if not self._stacks.is_going(event["StackId"]):
-            self._telemetry.info("cleanup left alone; the stack stays")
+        if not self._stacks.is_deleted(event["StackId"]):
+            self._telemetry.info("cleanup skipped; the stack is not being deleted")
             return
         try:
             self._cleanup.run()
@@ -75,30 +75,30 @@ def compose(environment: Mapping[str, str], context: Context, telemetry: Telemet
     """Build the function from its environment.
 
     Args:
-        environment: the function's.
-        context: tells how much time the invocation has left.
+        environment: the environment of the function.
+        context: returns the remaining time of the invocation.
         telemetry: the log.
 
     Raises:
-        SettingsRefused: the environment is incomplete.
+        SettingsRefused: an environment variable is missing or wrong.
     """
     settings = CleanupSettings.read(environment)
     keys = UploaderKeys(
-        boto_clients.keys_to_delete(),
-        boto_clients.credentials(),
+        boto_clients.create_iam_cleanup_client(),
+        boto_clients.create_ssm_client(),
         user=settings.uploader_user_name,
         prefix=settings.parameter_prefix,
         kms_key="",
     )
-    rules = BusRules(boto_clients.rules(), settings.recordings_bus)
+    rules = BusRules(boto_clients.create_eventbridge_client(), settings.recordings_bus)
     cleanup = Cleanup(keys, rules, lambda: context.get_remaining_time_in_millis() > 1000 * RESERVED_SECONDS)
-    return CleanupHandler(Stacks(boto_clients.stacks()), cleanup, telemetry)
+    return CleanupHandler(Stacks(boto_clients.create_cloudformation_client()), cleanup, telemetry)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> None:
-    """Lambda entry point: do what CloudFormation asks for, and answer it whatever happens.
+    """Lambda entry point: handle a request of CloudFormation, and respond to it in any case.
 
-    Nothing is composed before, since a start that fails could not answer.
+    The function is composed here and not before, since a failed start could not respond.
     """
     telemetry = Telemetry()
     failure = ""
@@ -108,7 +108,7 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
     except (CallRecorderError, SettingsRefused) as error:
         failure = str(error)
         telemetry.warning("cleanup failed; delete the stack again", problem=failure)
-    except Exception:  # noqa: BLE001 - CloudFormation waits until it is answered
-        failure = "CleanupFunction broke; its log has the cause"
-        telemetry.exception("cleanup broke")
+    except Exception:  # noqa: BLE001 - CloudFormation waits for a response
+        failure = "CleanupFunction failed with an unexpected error; read its log"
+        telemetry.exception("cleanup failed with an unexpected error")
     send_response(event, failure)

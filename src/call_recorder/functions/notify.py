@@ -154,7 +154,7 @@ def compose(
     settings = NotifySettings.read(environment)
     Model.build()
     tables = DynamoDbTables(
-        boto_clients.tables(),
+        boto_clients.create_dynamodb(),
         recordings=settings.recordings_table,
         places=settings.places_table,
         retention=settings.retention,
@@ -162,8 +162,8 @@ def compose(
     )
     processor = FactProcessor(
         tables=tables,
-        bus=RecordingsBus(boto_clients.bus(), settings.recordings_bus),
-        executor=ThreadPoolExecutor(limits.PARALLEL_CALLS),
+        bus=RecordingsBus(boto_clients.create_eventbridge(), settings.recordings_bus),
+        executor=ThreadPoolExecutor(limits.MAX_PARALLEL_CALLS),
         clock=clock,
         deadlines=settings.deadlines,
         own_bucket=settings.recordings_bucket,

@@ -1,6 +1,7 @@
-"""RotationFunction: makes, hands out and replaces the access key with which Sinch uploads.
+"""RotationFunction: creates, hands out and replaces the access key with which Sinch uploads recordings.
 
-It runs every hour. Invoked with ``{"rotate": true}`` it makes a new key at once, whatever the age of the one in use.
+It runs every hour. Invoked with ``{"rotate": true}``, it creates a new key at once, whatever the age of the present
+one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from call_recorder.uploader_key.rotation import Rotation, RotationReport
 
 
 class RotationSettings(Settings):
-    """Settings of RotationFunction. ``aws_region`` is set by Lambda itself."""
+    """Settings of RotationFunction. Lambda itself sets ``aws_region``."""
 
     uploader_user_name: Annotated[str, Field(min_length=1)]
     recordings_bucket: Annotated[str, Field(min_length=3)]
@@ -38,8 +39,8 @@ class RotationSettings(Settings):
     aws_region: Annotated[str, Field(min_length=1)]
 
     @property
-    def rotation(self) -> RotationPolicy:
-        """By what rules the key is handed out and replaced."""
+    def policy(self) -> RotationPolicy:
+        """The rules by which the key is handed out and replaced."""
         overlap = self.parameters_ttl_seconds + self.longest_call_seconds + self.grace_seconds
         return RotationPolicy(
             bucket=self.recordings_bucket,
@@ -50,10 +51,10 @@ class RotationSettings(Settings):
 
 
 class RotationHandler:
-    """Takes the steps of the rotation that are due, and says what it did and what it waits for.
+    """Takes the steps of the rotation that are due, and reports them.
 
     Args:
-        rotation: decides and takes the steps.
+        rotation: plans and takes the steps.
         telemetry: log and metrics.
     """
 
@@ -62,35 +63,35 @@ class RotationHandler:
         self._telemetry = telemetry
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take the steps that are due; return them, the problems, and what is waited for until when.
+        """Take the steps that are due. Return the taken steps, the waits and the problems.
 
         Raises:
-            CallRecorderError: there was nothing to go by, or a step failed. What else was due is done.
+            CallRecorderError: the keys or parameters could not be read, or a step failed. The other steps are taken.
         """
         try:
-            report = self._rotation.run(order=event.get("rotate") is True)
+            report = self._rotation.run(force=event.get("rotate") is True)
             self._report(report)
             if report.failures:
                 raise RotationIncomplete("; ".join(report.failures))
         except CallRecorderError as error:
-            self._telemetry.warning("rotation failed; the next run takes it up", problem=str(error))
+            self._telemetry.warning("rotation failed; the next run continues it", problem=str(error))
             self._telemetry.count("RotationProblems")
             raise
         finally:
             self._telemetry.flush()
-        return _summary(report)
+        return _summarize(report)
 
     def _report(self, report: RotationReport) -> None:
         for taken in report.taken:
             self._telemetry.info("uploader key", step=taken.step, key=taken.key, applicationKey=taken.application)
         for problem in report.problems:
-            self._telemetry.warning("rotation waits for somebody to see to it", problem=problem)
+            self._telemetry.warning("rotation waits for an operator", problem=problem)
         self._telemetry.count("RotationProblems", len(report.problems))
         if report.days_overdue is not None:
             self._telemetry.count("UploaderKeyDaysOverdue", report.days_overdue)
 
 
-def _summary(report: RotationReport) -> dict[str, Any]:
+def _summarize(report: RotationReport) -> dict[str, Any]:
     return {
         "steps": [
             {"step": taken.step, "key": taken.key}
@@ -111,29 +112,29 @@ def compose(
     """Build the function from its environment.
 
     Raises:
-        SettingsRefused: the environment is incomplete.
+        SettingsRefused: an environment variable is missing or wrong.
     """
     settings = RotationSettings.read(environment)
     keys = UploaderKeys(
-        boto_clients.access_keys(),
-        boto_clients.credentials(),
+        boto_clients.create_iam_client(),
+        boto_clients.create_ssm_client(),
         user=settings.uploader_user_name,
         prefix=settings.parameter_prefix,
         kms_key=settings.parameters_kms_key_arn,
     )
-    queue = RecordingQueue(boto_clients.queue(), settings.recording_queue_url)
-    return RotationHandler(Rotation(keys, queue, settings.rotation, clock), Telemetry())
+    queue = RecordingQueue(boto_clients.create_sqs(), settings.recording_queue_url)
+    return RotationHandler(Rotation(keys, queue, settings.policy, clock), Telemetry())
 
 
 @cache
-def _locksmith() -> RotationHandler:
+def _handler() -> RotationHandler:
     return compose(os.environ)
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Lambda entry point: take the steps that are due."""
-    return _locksmith()(event)
+    return _handler()(event)
 
 
-if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
-    _locksmith()
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # In its init phase, Lambda provides a full CPU.
+    _handler()

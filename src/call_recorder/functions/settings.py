@@ -1,4 +1,4 @@
-"""What the functions are told by their environment, read once where they are composed."""
+"""The settings of the functions: their environment variables, read once when a function is composed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 DegradedAnswer = Literal["connect", "hangup"]
-"""As ``recording.policy`` has it. To import that would bring profiles and SVAML into functions that have neither."""
+"""The answer to an ICE without parameters, as in answering/answer.py. It is not imported from there, since that
+would import profiles and SVAML into functions that use neither."""
 
 ParameterPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
 """The first part of every parameter's path, without slashes at its ends."""
 
 
 class SettingsRefused(Exception):
-    """An environment variable is missing or wrong; the text names it and the mend."""
+    """An environment variable is missing or wrong. The text names the variable and what is wrong."""
 
 
 class Settings(BaseModel):
-    """A function's settings."""
+    """The settings of a function. Each field is an environment variable of the same name, in capitals."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper, defer_build=True)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings from environment variables named like the fields, in capitals.
+        """Read the settings from environment variables.
 
         Raises:
-            SettingsRefused: a variable is missing or has a value that cannot be used.
+            SettingsRefused: a variable is missing or has an invalid value.
         """
         try:
             return cls.model_validate(dict(environment))
@@ -41,8 +42,8 @@ class Settings(BaseModel):
 class CallbackSettings(Settings):
     """Settings of CallbackFunction.
 
-    ``callback_path`` is the path of the URL given to Sinch, which Sinch signs. ``parameter_prefix`` and
-    ``prefetched_application_key`` are used before this can be imported (``aws/connections.py``); here they are checked.
+    ``callback_path`` is the path of the callback URL, which Sinch signs. ``parameter_prefix`` and
+    ``prefetched_application_key`` are used before this module is imported (adapters/prefetch.py), and checked here.
     """
 
     callback_path: Annotated[str, Field(pattern=r"^/[!-~]*$")]
@@ -57,5 +58,5 @@ class CallbackSettings(Settings):
 
     @property
     def signature_window(self) -> timedelta:
-        """How far ``x-timestamp`` may be from now."""
+        """Maximum difference between ``x-timestamp`` and the present time."""
         return timedelta(seconds=self.signature_window_seconds)

@@ -1,4 +1,4 @@
-"""A made-up call, played as far as it goes without AWS."""
+"""Warm-up: CallbackFunction answers an invented ICE in its init phase, without AWS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARAMETERS = {
 
 
 def warm_up() -> None:
-    """Answer the call, so that what is built on first use is there before the first caller waits for it."""
+    """Answer an invented ICE, so that what is built at its first use exists before the first caller waits."""
     ice = parse(_ICE)
     recorder = Application.from_parameters("rehearsal", _PARAMETERS, own_bucket="rehearsal").recorder
     if isinstance(ice, IceCallback) and recorder:

@@ -1,6 +1,6 @@
-"""WatchdogFunction: finds what should have come and did not, and has NotifyFunction look at it.
+"""WatchdogFunction: finds items whose recording or event is overdue, and asks NotifyFunction to check them.
 
-It writes nothing itself: what it finds goes on the queue as facts, so that there is one writer and one publisher.
+It writes no item itself: it sends commands to the queue, so NotifyFunction stays the only writer and publisher.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.functions.settings import Settings
 from call_recorder.functions.telemetry import Telemetry
 
-MAX_AT_ONCE = 5000
-"""Facts that one run sends at most. It is due again in five minutes, and the queue has callbacks to bring too."""
+MAX_COMMANDS = 5000
+"""Maximum number of commands that one run sends. The next run follows in five minutes, and the queue must deliver facts
+too."""
 
 
 class WatchdogSettings(Settings):
@@ -34,19 +35,19 @@ class WatchdogSettings(Settings):
 
 
 class _Waiting(Protocol):
-    def overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]: ...
+    def find_overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]: ...
 
 
 class _Queue(Protocol):
-    def send_all(self, facts: Iterator[CheckRecording | CheckLocation]) -> int: ...
+    def send_all(self, commands: Iterator[CheckRecording | CheckLocation], /) -> int: ...
 
 
 class Watchdog:
-    """Sends a fact for each item that is due to be looked at.
+    """Sends a command for each item that is due for a check.
 
     Args:
-        waiting: finds them.
-        queue: takes the facts.
+        waiting: finds the items.
+        queue: takes the commands.
         telemetry: log and metrics.
         clock: the time in UTC.
     """
@@ -58,29 +59,30 @@ class Watchdog:
         self._clock = clock
 
     def __call__(self) -> dict[str, Any]:
-        """Look once; return how many items were due.
+        """Send the commands, and return the number of overdue items.
 
         Raises:
-            TableUnavailable: an index cannot be read; the next run makes good for it.
-            QueueUnavailable: the queue does not take the facts; likewise.
+            TableUnavailable: the index cannot be read. The next run finds the items again.
+            QueueUnavailable: the queue did not take the commands. The next run finds the items again.
         """
-        found = self._queue.send_all(islice(self._waiting.overdue(self._clock()), MAX_AT_ONCE))
-        self._telemetry.info("watchdog", overdue=found)
-        self._telemetry.count("RecordingsOverdue", found)
+        overdue = self._queue.send_all(islice(self._waiting.find_overdue(self._clock()), MAX_COMMANDS))
+        self._telemetry.info("watchdog", overdue=overdue)
+        self._telemetry.count("RecordingsOverdue", overdue)
         self._telemetry.count("WatchdogRuns")
         self._telemetry.flush()
-        return {"overdue": found}
+        return {"overdue": overdue}
 
 
 def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Watchdog:
     """Build the function from its environment.
 
     Raises:
-        SettingsRefused: the environment is incomplete.
+        SettingsRefused: an environment variable is missing or wrong.
     """
     settings = WatchdogSettings.read(environment)
-    waiting = WaitingIndex(boto_clients.index(), recordings=settings.recordings_table, places=settings.places_table)
-    queue = RecordingQueue(boto_clients.queue(), settings.recording_queue_url)
+    dynamodb = boto_clients.create_dynamodb_client()
+    waiting = WaitingIndex(dynamodb, recordings=settings.recordings_table, places=settings.places_table)
+    queue = RecordingQueue(boto_clients.create_sqs(), settings.recording_queue_url)
     return Watchdog(waiting, queue, Telemetry(), clock)
 
 
@@ -90,9 +92,9 @@ def _watchdog() -> Watchdog:
 
 
 def handler(_event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """Lambda entry point: look once."""
+    """Lambda entry point: send a command for each overdue item."""
     return _watchdog()()
 
 
-if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # In its init phase, Lambda provides a full CPU.
     _watchdog()

@@ -1,1 +1,1 @@
-"""The Sinch Voice v1 protocol: callback signatures, callbacks in, SVAML out. Depends on nothing else here."""
+"""sinch: the protocol of Sinch Voice v1: callback signatures, callbacks and SVAML. It opens no connection."""

@@ -1,8 +1,8 @@
-"""Callbacks that Sinch sends: wire models, tolerant of what the vendor leaves out, adds or spells otherwise.
+"""Sinch's callbacks: tolerant models of what Sinch sends. Missing, additional and misspelled fields are accepted.
 
-Every field but ``event`` may be missing; one of an unexpected type counts as missing. Field names are the
-vendor's (https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks); the call id is ``callid``
-on the wire and ``callId`` in older documents, so both are read.
+Every field except ``event`` may be missing. A field of an unexpected type counts as missing. The fields have Sinch's
+names (https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks). Sinch sends the call id as ``callid``
+and calls it ``callId`` in older documents, so both are read.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pydantic_core import from_json
 
 from call_recorder.sinch.timestamps import parse_timestamp
 
-# Longest values that are kept, in characters; the vendor documents 1024 bytes for custom and for each header.
-_SHORT = 256
+_MAX_WORD = 256  # characters
 MAX_TEXT = 2048
+"""Maximum length of a text, in characters; longer ones are cut. Sinch documents 1,024 bytes for custom and for each
+header."""
 
 MAX_CONFERENCE_ID: Final = 64
-"""Longest conference id that Sinch takes, in characters."""
+"""Maximum length of a conference id that Sinch accepts, in characters."""
 
-# A lone surrogate, or half of a pair: as an escape of JSON, and as the bytes that it would have in UTF-8.
+# A surrogate: as an escape in JSON, and as the bytes that it would have in UTF-8.
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-_MAX_DEPTH: Final = 201  # how deep pydantic_core reads lists and objects
+_MAX_DEPTH: Final = 201  # the depth of lists and objects that pydantic_core reads
 
 
 class MalformedCallback(Exception):
@@ -35,57 +36,60 @@ class MalformedCallback(Exception):
 
 
 def is_text(value: Any) -> TypeGuard[str]:
-    """Tell whether a value from JSON is a string that can be written again: JSON can spell a lone surrogate."""
+    """Tell whether a value of JSON is a text that UTF-8 can encode: without a lone surrogate."""
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def _text(value: Any) -> str | None:
+def _read_text(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         text = str(value)
         text.encode()
-    except ValueError:  # a lone surrogate, or an integer too long to print
+    except ValueError:  # a lone surrogate, or an integer that is too long to convert
         return None
     return text[:MAX_TEXT] or None
 
 
-def _word(value: Any) -> str | None:
-    text = _text(value)
-    return None if text is None else text[:_SHORT].strip().lower() or None
+def _read_word(value: Any) -> str | None:
+    text = _read_text(value)
+    return None if text is None else text[:_MAX_WORD].strip().lower() or None
 
 
-def _seconds(value: Any) -> int | None:
+def _read_seconds(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value < 10**9 else None
 
 
-def _mapping(value: Any) -> Any:
+def _read_mapping(value: Any) -> Any:
     return value if isinstance(value, Mapping) else None
 
 
-def _headers(value: Any) -> list[Any]:
+def _read_headers(value: Any) -> list[Any]:
     if not isinstance(value, list):
         return []
     return [header for header in value[:64] if isinstance(header, Mapping)]
 
 
-def _timestamp(value: Any) -> datetime | None:
+def _read_timestamp(value: Any) -> datetime | None:
     try:
         return parse_timestamp(value) if isinstance(value, str) else None
     except ValueError:
         return None
 
 
-Text = Annotated[str | None, BeforeValidator(_text)]
-"""A string of at most 2048 characters; numbers are read as strings."""
+Text = Annotated[str | None, BeforeValidator(_read_text)]
+"""A text of at most 2,048 characters. Numbers are read as texts."""
 
-Word = Annotated[str | None, BeforeValidator(_word)]
-"""A vendor's keyword in lower case, since the vendor's own case varies."""
+Word = Annotated[str | None, BeforeValidator(_read_word)]
+"""One of Sinch's keywords, in lower case, since Sinch's case varies."""
 
-Seconds = Annotated[int | None, BeforeValidator(_seconds)]
-Timestamp = Annotated[datetime | None, BeforeValidator(_timestamp)]
+Seconds = Annotated[int | None, BeforeValidator(_read_seconds)]
+"""A duration, in seconds."""
+
+Timestamp = Annotated[datetime | None, BeforeValidator(_read_timestamp)]
+"""A timestamp, in UTC, to the second."""
 
 
 class _Wire(BaseModel):
@@ -93,28 +97,28 @@ class _Wire(BaseModel):
 
 
 class To(_Wire):
-    """Where a call goes. ``type`` is ``number``, ``username``, ``sip``, ``did`` or ``conference``."""
+    """The destination of a call. ``type`` is ``number``, ``username``, ``sip``, ``did`` or ``conference``."""
 
     type: Word = None
     endpoint: Text = None
 
 
 class CallHeader(_Wire):
-    """A key and value that the calling Sinch SDK client set."""
+    """A key and a value that the calling client of Sinch's SDK set."""
 
     key: Text = None
     value: Text = None
 
 
 class Money(_Wire):
-    """An amount in a currency; the amount is kept as the text it came as."""
+    """An amount in a currency. The amount is the text that Sinch sends."""
 
     currency_id: Text = Field(None, alias="currencyId")
     amount: Text = None
 
 
 class MenuResult(_Wire):
-    """What a menu ended with. ``type``: return, sequence, timeout, hangup, invalidinput or error."""
+    """The result of a menu. ``type`` is return, sequence, timeout, hangup, invalidinput or error."""
 
     menu_id: Text = Field(None, alias="menuId")
     type: Word = None
@@ -132,44 +136,44 @@ class _Callback(_Wire):
 
 
 class IceCallback(_Callback):
-    """Incoming Call Event: a call reached Sinch and waits to be told where to go."""
+    """Incoming Call Event: a call reached Sinch, and waits for an answer that says where it goes."""
 
     cli: Text = None
     user: Text = None
-    to: Annotated[To | None, BeforeValidator(_mapping)] = None
+    to: Annotated[To | None, BeforeValidator(_read_mapping)] = None
     domain: Word = None
     origination_type: Word = Field(None, alias="originationType")
-    call_headers: Annotated[tuple[CallHeader, ...], BeforeValidator(_headers)] = Field((), alias="callHeaders")
+    call_headers: Annotated[tuple[CallHeader, ...], BeforeValidator(_read_headers)] = Field((), alias="callHeaders")
 
     @property
     def caller(self) -> str | None:
-        """The caller's number, or in an in-app call the caller's username."""
+        """The number of the caller, or the username of the caller in an in-app call."""
         return self.cli or self.user
 
 
 class AceCallback(_Callback):
-    """Answered Call Event: the callee picked up. Not sent for ``username`` destinations."""
+    """Answered Call Event: the callee answered the call. Sinch does not send it for ``username`` destinations."""
 
 
 class PieCallback(_Callback):
-    """Prompt Input Event: a menu ended. Not sent for in-app calls."""
+    """Prompt Input Event: a menu ended. Sinch does not send it for in-app calls."""
 
-    menu_result: Annotated[MenuResult | None, BeforeValidator(_mapping)] = Field(None, alias="menuResult")
+    menu_result: Annotated[MenuResult | None, BeforeValidator(_read_mapping)] = Field(None, alias="menuResult")
 
 
 class DiceCallback(_Callback):
-    """Disconnected Call Event: the call is over. ``duration`` is in seconds and absent if not answered."""
+    """Disconnected Call Event: the call ended. ``duration`` is in seconds, and absent if the call was not answered."""
 
     reason: Text = None
     result: Text = None
     duration: Seconds = None
-    debit: Annotated[Money | None, BeforeValidator(_mapping)] = None
+    debit: Annotated[Money | None, BeforeValidator(_read_mapping)] = None
 
 
 class NotifyCallback(_Callback):
-    """A notification; ``type`` says of what and is open-ended. Carries no timestamp of its own.
+    """A notification. ``type`` is its kind, and Sinch may add kinds. It has no timestamp.
 
-    ``user`` is the app user concerned, ``error_code`` and ``error_message`` are what went wrong, of a ``callingerror``.
+    A ``callingerror`` has ``user``, the app user, and ``error_code`` and ``error_message``, Sinch's error.
     """
 
     type: Text = None
@@ -180,7 +184,7 @@ class NotifyCallback(_Callback):
 
 
 class UnknownCallback(_Callback):
-    """An event that this version does not know; ``event`` is its name, in lower case."""
+    """A callback that this version does not know. ``event`` is its name, in lower case."""
 
 
 Callback = IceCallback | AceCallback | PieCallback | DiceCallback | NotifyCallback | UnknownCallback
@@ -197,49 +201,49 @@ EVENTS: Final = frozenset(_KINDS)
 
 
 def parse(body: bytes) -> Callback:
-    """Read a callback's raw body.
+    """Read the raw body of a callback.
 
-    A field with a lone surrogate in its name or value counts as missing. That is what cutting a text at 1,024 UTF-16
-    units makes of an emoji, and no text that can be written again.
+    A field with a lone surrogate in its name or value counts as missing: UTF-8 cannot encode it. A lone surrogate
+    remains of an emoji if a text is cut at 1,024 UTF-16 units.
 
     Raises:
-        MalformedCallback: it is not a JSON object, or has no ``event``.
+        MalformedCallback: the body is not a JSON object, or has no ``event``.
     """
-    # The event is looked at before the model is chosen, and not by a union of them all: an ICE has no need of the
-    # others, and to build them takes a tenth of a cold start.
+    # The model is chosen by the event, not by a union of all models: building the models that an ICE does not use takes
+    # a tenth of a cold start.
     try:
-        said = _read(body)
+        content = _read_json(body)
     except (ValueError, RecursionError):
-        said = None
-    event = _word(said.get("event")) if isinstance(said, dict) else None
+        content = None
+    event = _read_word(content.get("event")) if isinstance(content, dict) else None
     if event is None:
         raise MalformedCallback("the body is not a JSON object with an event")
-    return _KINDS.get(event, UnknownCallback).model_validate(said)
+    return _KINDS.get(event, UnknownCallback).model_validate(content)
 
 
-def _read(body: bytes) -> Any:
-    """Read JSON; leave out what holds a lone surrogate, which pydantic_core refuses together with all the rest."""
+def _read_json(body: bytes) -> Any:
+    """Read JSON without texts that have a lone surrogate. pydantic_core would refuse the whole JSON."""
     try:
         return from_json(body)
     except ValueError:
         if not _SURROGATE.search(body):
             raise
-    return _readable(json.loads(body.decode("utf-8", "surrogatepass")))
+    return _drop_broken_texts(json.loads(body.decode("utf-8", "surrogatepass")))
 
 
-def _readable(value: Any, depth: int = 0) -> Any:
-    """Return a value of JSON without the texts, and the fields of such names, that hold a lone surrogate."""
+def _drop_broken_texts(value: Any, depth: int = 0) -> Any:
+    """Return a value of JSON without the texts and field names that have a lone surrogate."""
     if isinstance(value, dict | list) and depth == _MAX_DEPTH:
         raise ValueError("nested too deep")
     match value:
         case dict():
             return {
-                name: _readable(inner, depth + 1)
+                name: _drop_broken_texts(inner, depth + 1)
                 for name, inner in value.items()
                 if is_text(name) and not _is_broken(inner)
             }
         case list():
-            return [_readable(inner, depth + 1) for inner in value if not _is_broken(inner)]
+            return [_drop_broken_texts(inner, depth + 1) for inner in value if not _is_broken(inner)]
         case _:
             return value
 

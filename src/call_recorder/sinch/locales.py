@@ -1,19 +1,20 @@
-"""Languages and voices that Sinch speaks, and languages that it transcribes.
+"""The locales and voices of Sinch's prompts, and the locales of its transcripts.
 
-A locale that Sinch does not know costs the prompt or the transcript, and Sinch reports neither to the callback URL.
+With an unknown locale, Sinch plays no prompt or makes no transcript, and reports neither to the callback URL.
 
 Sources: the types ``TtsVoice`` and ``TranscriptionLocale`` of Sinch's Node SDK (github.com/sinch/sinch-sdk-node,
 packages/voice/src/models/v1), and the pages
 https://developers.sinch.com/docs/voice/api-reference/voice-locales and
-https://developers.sinch.com/docs/voice/api-reference/transcription-locales: case does not count, and what they list
-and the SDK does not is here too, as far as it could be read. Sinch's callback pages of 2021 list no other locale.
+https://developers.sinch.com/docs/voice/api-reference/transcription-locales. Case does not matter. The lists here are
+the SDK's, with the additional entries of the pages, as far as they could be read. Sinch's callback pages of 2021 list
+no other locale.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-# One language a line: its locale, the genders that may be written behind it with a slash, and its voices by name.
+# One language per line: its locale, the genders that may follow it after a slash, and the names of its voices.
 _VOICES = """
 arb female Zeina
 az-AZ female male Banu Babek
@@ -82,55 +83,56 @@ zh-CN zh-HK zh-TW
 
 
 class UnknownLocale(ValueError):
-    """Sinch has no such locale or voice; the text says what to write."""
+    """Sinch has no such locale or voice. The text says what to write instead."""
 
 
-def voice_locale(text: str) -> str:
-    """Return the locale or voice of a prompt, such as ``en-US``, ``en-US/female`` or ``Joanna``, as Sinch spells it.
+def normalize_voice_locale(text: str) -> str:
+    """Return the locale or voice of a prompt in Sinch's spelling: ``en-US``, ``en-US/female`` or ``Joanna``.
 
     Raises:
         UnknownLocale: Sinch lists no such locale or voice.
     """
-    return _spelt(text, _voices(), "write a locale or voice that Sinch lists, such as en-US, en-US/female or Joanna")
+    correction = "write a locale or voice that Sinch lists, such as en-US, en-US/female or Joanna"
+    return _normalize(text, _index_voices(), correction)
 
 
-def transcription_locale(text: str) -> str:
-    """Return the locale of a transcript, such as ``en-US``, as Sinch spells it.
+def normalize_transcription_locale(text: str) -> str:
+    """Return the locale of a transcript in Sinch's spelling, such as ``en-US``.
 
     Raises:
         UnknownLocale: Sinch lists no such locale.
     """
-    return _spelt(text, _transcribed(), "write a locale that Sinch transcribes, such as en-US")
+    return _normalize(text, _index_transcribed(), "write a locale that Sinch transcribes, such as en-US")
 
 
-def voice_locales() -> list[str]:
-    """Return every locale and voice that a prompt may have."""
-    return sorted(_voices().values())
+def list_voice_locales() -> list[str]:
+    """Return all locales and voices of prompts."""
+    return sorted(_index_voices().values())
 
 
-def transcription_locales() -> list[str]:
-    """Return every locale that a transcript may have."""
-    return sorted(_transcribed().values())
+def list_transcription_locales() -> list[str]:
+    """Return all locales of transcripts."""
+    return sorted(_index_transcribed().values())
 
 
-def _spelt(text: str, known: dict[str, str], mend: str) -> str:
-    # Some write en_US; Sinch itself lists one locale with a low line.
-    spelling = known.get(text.lower()) or known.get(text.lower().replace("_", "-"))
+def _normalize(text: str, spellings: dict[str, str], correction: str) -> str:
+    # An underscore is accepted as in en_US. Sinch itself lists one locale with an underscore.
+    spelling = spellings.get(text.lower()) or spellings.get(text.lower().replace("_", "-"))
     if spelling is None:
-        raise UnknownLocale(mend)
+        raise UnknownLocale(correction)
     return spelling
 
 
 @cache
-def _voices() -> dict[str, str]:
-    """Return the spellings by what they are in lower case."""
-    known = []
+def _index_voices() -> dict[str, str]:
+    """Return the spellings of locales and voices, by their lower case."""
+    spellings = []
     for line in _VOICES.strip().splitlines():
         locale, *words = line.split()
-        known += [locale, *(f"{locale}/{word}" if word in ("female", "male") else word for word in words)]
-    return {spelling.lower(): spelling for spelling in known}
+        spellings += [locale, *(f"{locale}/{word}" if word in ("female", "male") else word for word in words)]
+    return {spelling.lower(): spelling for spelling in spellings}
 
 
 @cache
-def _transcribed() -> dict[str, str]:
+def _index_transcribed() -> dict[str, str]:
     return {spelling.lower(): spelling for spelling in _TRANSCRIBED.split()}

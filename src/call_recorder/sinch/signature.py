@@ -4,7 +4,7 @@ Sinch signs each callback with the application secret::
 
     Authorization: application <application key>:<Base64(HMAC-SHA256(Base64Decode(secret), string to sign))>
 
-over method, content MD5, content type, ``x-timestamp`` and path, as documented at
+The string to sign contains the method, the MD5 of the content, the content type, ``x-timestamp`` and the path. Source:
 https://developers.sinch.com/docs/voice/api-reference/authentication/callback-signed-request.
 """
 
@@ -20,30 +20,30 @@ from datetime import datetime, timedelta
 
 from call_recorder.sinch.timestamps import parse_timestamp
 
-# A key becomes part of a parameter's path, so only what is safe there is a key at all.
+# An application key becomes part of a parameter's path, so only characters that are safe there are accepted.
 _AUTHORIZATION = re.compile(r"application[ ]+([A-Za-z0-9_.-]{1,128}):([^\s]{1,256})", re.IGNORECASE)
 
 
 class SignatureError(Exception):
-    """The callback is not authentic. The text tells an operator why; it never reaches the sender."""
+    """The callback is not authentic. The text tells an operator the reason. The sender does not get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The two halves of a well-formed ``Authorization`` header: whose key, and which signature."""
+    """The two parts of a well-formed ``Authorization`` header: the application key and the signature."""
 
     application_key: str
     signature: str
 
     @classmethod
     def parse(cls, header: str | None) -> Authorization:
-        """Read the header's value.
+        """Read the value of the header.
 
-        The scheme word is ``application`` in any case; ``Basic``, which the vendor's API description also
-        lists, is refused because it would put the secret itself on the wire.
+        The scheme is ``application``, in any case. Sinch's API description also lists ``Basic``, which is refused: it
+        would send the secret itself.
 
         Raises:
-            SignatureError: the header is missing or of another form.
+            SignatureError: the header is missing or has another form.
         """
         if header is None:
             raise SignatureError("authorization header missing")
@@ -55,10 +55,10 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """What a callback signature covers.
+    """The parts of a request that a callback signature covers.
 
-    ``path`` is the public one, as in the URL given to Sinch, without query. ``content_type`` and
-    ``timestamp`` are the header values as they came; ``body`` is the raw bytes.
+    ``path`` is the path of the callback URL in Sinch's dashboard, without a query. ``content_type`` and ``timestamp``
+    are the unchanged values of the headers. ``body`` is the raw body.
     """
 
     path: str
@@ -68,25 +68,25 @@ class SignedRequest:
     method: str = "POST"
 
     def string_to_sign(self) -> bytes:
-        """Return the bytes that the HMAC is made over."""
+        """Return the bytes that the signature is computed from."""
         md5 = hashlib.md5(self.body, usedforsecurity=False).digest() if self.body else b""
         content_md5 = base64.b64encode(md5).decode()
         lines = (self.method, content_md5, self.content_type, f"x-timestamp:{self.timestamp}", self.path)
-        # A header can carry what UTF-8 cannot (a lone surrogate from JSON): it must fail to match, not to encode.
+        # A header in a Lambda event may have a lone surrogate, which UTF-8 refuses. Then the signature must not match.
         return "\n".join(lines).encode("utf-8", "surrogatepass")
 
-    def signature(self, secret: bytes) -> str:
-        """Return the Base64 signature under ``secret``, the Base64-decoded application secret."""
+    def sign(self, secret: bytes) -> str:
+        """Return the signature in Base64. ``secret`` is the application secret, decoded from Base64."""
         return base64.b64encode(hmac.digest(secret, self.string_to_sign(), "sha256")).decode()
 
 
 def check_age(timestamp: str, *, now: datetime, window: timedelta) -> datetime:
-    """Return when the callback was signed; refuse what is further than ``window`` from ``now``, on either side.
+    """Return when the callback was signed. Refuse a time that differs from ``now`` by more than ``window``.
 
-    Sinch asks receivers to check the age and names no limit.
+    Sinch asks receivers to check the age, and names no limit.
 
     Raises:
-        SignatureError: the timestamp is not one, or is outside the window.
+        SignatureError: the timestamp is malformed or outside the window.
     """
     try:
         signed_at = parse_timestamp(timestamp)
@@ -98,26 +98,26 @@ def check_age(timestamp: str, *, now: datetime, window: timedelta) -> datetime:
 
 
 def verify(request: SignedRequest, signature: str, secrets: Iterable[bytes]) -> None:
-    """Check ``signature`` against each of the valid secrets, in constant time for each.
+    """Check a signature with each of the secrets, in constant time.
 
     Raises:
-        SignatureError: no secret makes this signature.
+        SignatureError: the signature does not match any of the secrets.
     """
-    given = signature.encode("utf-8", "surrogatepass")
-    matches = [hmac.compare_digest(request.signature(secret).encode(), given) for secret in secrets]
+    received = signature.encode("utf-8", "surrogatepass")
+    matches = [hmac.compare_digest(request.sign(secret).encode(), received) for secret in secrets]
     if not any(matches):
         raise SignatureError("signature does not match")
 
 
 def decode_secret(secret: str) -> bytes:
-    """Base64-decode an application secret as the Sinch dashboard shows it.
+    """Decode an application secret from Base64, the form in which the Sinch dashboard shows it.
 
     Raises:
-        ValueError: it is not Base64, or empty.
+        ValueError: the secret is not Base64, or is empty.
     """
     try:
         decoded = base64.b64decode(secret, validate=True)
-    except ValueError:  # not Base64, or not even ASCII
+    except ValueError:  # not Base64, or not ASCII
         decoded = b""
     if not decoded:
         raise ValueError("the secret is not Base64; paste it as the Sinch dashboard shows it")
@@ -125,15 +125,15 @@ def decode_secret(secret: str) -> bytes:
 
 
 def sign(secret: str, *, path: str, content_type: str, timestamp: str, body: bytes, method: str = "POST") -> str:
-    """Sign as Sinch does: the Base64 signature under the Base64 ``secret``. For the simulator and for upstreams.
+    """Sign a request like Sinch, with a secret in Base64, and return the signature. The simulator uses it.
 
     Raises:
         ValueError: the secret is not Base64.
     """
     request = SignedRequest(path=path, content_type=content_type, timestamp=timestamp, body=body, method=method)
-    return request.signature(decode_secret(secret))
+    return request.sign(decode_secret(secret))
 
 
-def authorization(application_key: str, signature: str) -> str:
-    """Return the ``Authorization`` header's value for a signature."""
+def format_authorization(application_key: str, signature: str) -> str:
+    """Return the value of the ``Authorization`` header for a signature."""
     return f"application {application_key}:{signature}"

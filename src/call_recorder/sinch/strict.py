@@ -1,4 +1,4 @@
-"""What is written exactly: by operators in a profile, and by this package in SVAML."""
+"""Strict models: for profiles, which operators write, and for SVAML, which this package writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class Strict(BaseModel):
-    """A frozen model with camel-case names outside, in which a slip is refused and not passed over."""
+    """A frozen model with camel-case names in JSON. It refuses unknown fields and values of another type."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -28,37 +28,37 @@ class Strict(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """Holds a text to a pattern; of one that does not match, ``mend`` says what to write instead."""
+class FullMatch:
+    """Requires that the whole text matches a pattern. ``correction`` says what to write instead."""
 
     pattern: str
-    mend: str
+    correction: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the text after what else is asked of it."""
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        """Add the check after all other checks."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Give editors the pattern."""
+        """Add the pattern to the JSON schema, for editors."""
         return handler(schema) | {"pattern": f"^({self.pattern})$"}
 
-    def _checked(self, text: str) -> str:
+    def _check(self, text: str) -> str:
         if not re.fullmatch(self.pattern, text):
-            raise ValueError(self.mend)
+            raise ValueError(self.correction)
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """Holds a text to a list, ``values``. ``spelt`` returns a text as the list has it, or raises ValueError."""
+class OneOf:
+    """Requires that a text is in a list. ``normalize`` returns its spelling in the list, or raises ValueError."""
 
-    spelt: Callable[[str], str]
+    normalize: Callable[[str], str]
     values: Callable[[], list[str]]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the text after what else is asked of it."""
-        return core_schema.no_info_after_validator_function(self.spelt, handler(source))
+        """Add the check after all other checks."""
+        return core_schema.no_info_after_validator_function(self.normalize, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Give editors the list."""
+        """Add the list to the JSON schema, for editors."""
         return handler(schema) | {"enum": self.values()}

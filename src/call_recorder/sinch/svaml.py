@@ -1,9 +1,9 @@
-"""SVAML: the answers to ICE, ACE and PIE, in exactly the spelling that the vendor documents.
+"""SVAML: the answers to ICE, ACE and PIE, in the exact spelling that Sinch documents.
 
 An answer has any number of instructions and exactly one action
-(https://developers.sinch.com/docs/voice/api-reference/svaml). The same models check the actions that a
-profile's routes spell out, so they are strict: an unknown field or a value outside the documented range is
-refused. Where Sinch itself says where a call goes, its word is taken as it is: ``connect_to``.
+(https://developers.sinch.com/docs/voice/api-reference/svaml). The same models check the actions in a profile's routes,
+so they are strict: they refuse unknown fields, and values outside the documented range. The destinations of an ICE are
+Sinch's own, so ``connect_to`` does not check them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, SerializationInfo, field_serializer, field_validator
 
 from call_recorder.sinch.callbacks import MAX_CONFERENCE_ID, is_text
-from call_recorder.sinch.locales import transcription_locale, transcription_locales
-from call_recorder.sinch.strict import Listed, Strict, Written
+from call_recorder.sinch.locales import list_transcription_locales, normalize_transcription_locale
+from call_recorder.sinch.strict import FullMatch, OneOf, Strict
 
 MASK: Final = "**********"
+"""The text that replaces credentials in an answer for a person to read."""
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-# Sinch's documents show a cli with and without +, and "private", which hides it.
-Cli = Annotated[str, Written(r"private|\+?[1-9][0-9]{6,14}", "write a phone number such as +12025550100, or private")]
+# Sinch's documents show a cli with and without +, and "private", which hides the number.
+Cli = Annotated[str, FullMatch(r"private|\+?[1-9][0-9]{6,14}", "write a phone number such as +12025550100, or private")]
 PhoneNumber = Annotated[
-    str, Written(r"\+[1-9][0-9]{6,14}", "write the whole number, with + and country code, such as +12025550100")
+    str, FullMatch(r"\+[1-9][0-9]{6,14}", "write the whole number, with + and country code, such as +12025550100")
 ]
-Dtmf = Annotated[str, Written(r"[0-9#w]+", "write digits, # and w only; w is a pause of half a second")]
-Language = Annotated[str, Written(r"[A-Za-z]{2,3}(-[A-Za-z]{2})?", "write a language and a country, such as en-US")]
-SipAddress = Annotated[str, Field(max_length=256), Written(r"[!-~]+", "write an address such as desk@pbx.example")]
+Dtmf = Annotated[str, FullMatch(r"[0-9#w]+", "write digits, # and w only; w is a pause of half a second")]
+Language = Annotated[str, FullMatch(r"[A-Za-z]{2,3}(-[A-Za-z]{2})?", "write a language and a country, such as en-US")]
+SipAddress = Annotated[str, Field(max_length=256), FullMatch(r"[!-~]+", "write an address such as desk@pbx.example")]
 ConferenceId = Annotated[
     str,
     Field(max_length=MAX_CONFERENCE_ID),
-    Written(r"[^\x00-\x1f\x7f]+", "write a name of 1 to 64 characters on one line"),
+    FullMatch(r"[^\x00-\x1f\x7f]+", "write a name of 1 to 64 characters on one line"),
 ]
-HeaderText = Annotated[str, Written(r"[^\x00-\x1f\x7f]*", "write it on one line, without control characters")]
-# The Java and Node SDKs list these. Where Java writes "false", a reader of YAML took Norway's "no" for one.
+HeaderText = Annotated[str, FullMatch(r"[^\x00-\x1f\x7f]*", "write it on one line, without control characters")]
+# Sinch's Java and Node SDKs list these. Java's list has "false" for Norway's "no", which YAML reads as a boolean.
 # fmt: off
 Indications = Literal[
     "at", "au", "be", "bg", "br", "ch", "cl", "cn", "cz", "de", "dk", "ee", "es", "fi", "fr", "gr", "hu", "il", "in",
@@ -50,14 +51,14 @@ Moh = Literal["ring", "music1", "music2", "music3"]
 
 
 class TranscriptionOptions(Strict):
-    """Whether Sinch transcribes the recording, and in which locale (such as ``en-US``)."""
+    """Whether Sinch transcribes the recording, and in which locale, such as ``en-US``."""
 
     enabled: bool
-    locale: Annotated[str, Listed(transcription_locale, transcription_locales)] | None = None
+    locale: Annotated[str, OneOf(normalize_transcription_locale, list_transcription_locales)] | None = None
 
 
 class RecordingOptions(Strict):
-    """Where a recording goes and how. ``credentials`` leave only in an answer to Sinch, else they are masked."""
+    """How a call is recorded, and where to. The ``credentials`` are masked, except in an answer to Sinch."""
 
     destination_url: str
     credentials: SecretStr
@@ -71,7 +72,7 @@ class RecordingOptions(Strict):
 
 
 class CallHeader(Strict):
-    """A key and value handed to the called side."""
+    """A key and a value that the called side gets."""
 
     key: Annotated[HeaderText, Field(min_length=1, max_length=256)]
     value: Annotated[HeaderText, Field(max_length=1024)]
@@ -87,7 +88,7 @@ CallHeaders = Annotated[tuple[CallHeader, ...], AfterValidator(_within_1024_byte
 
 
 class UsernameDestination(Strict):
-    """An app user, by the name it registered with."""
+    """An app user, by its registered name."""
 
     type: Literal["username"] = "username"
     endpoint: Name
@@ -108,7 +109,7 @@ class Amd(Strict):
 
 
 class ConferenceDtmfOptions(Strict):
-    """What a conference does with key presses. ``timeout_mills`` is in milliseconds."""
+    """How a conference handles key presses. ``timeout_mills`` is in milliseconds."""
 
     mode: Literal["ignore", "forward", "detect"]
     max_digits: int | None = None
@@ -119,8 +120,8 @@ class _Recordable(Strict):
     record: Literal[True] | None = None
     recording_options: RecordingOptions | None = None
 
-    def recorded(self, options: RecordingOptions) -> Self:
-        """Return the same action with recording on."""
+    def with_recording(self, options: RecordingOptions) -> Self:
+        """Return the same action with recording turned on."""
         return self.model_copy(update={"record": True, "recording_options": options})
 
 
@@ -133,7 +134,7 @@ class ConnectMxp(_Recordable):
 
 
 class ConnectPstn(_Recordable):
-    """Connect to a phone number, in E.164 form with ``+``. Durations are in seconds."""
+    """Connect to a phone number in E.164 form, with ``+``. Durations are in seconds."""
 
     name: Literal["connectPstn"] = "connectPstn"
     number: PhoneNumber
@@ -148,7 +149,7 @@ class ConnectPstn(_Recordable):
 
 
 class ConnectConf(_Recordable):
-    """Connect to a conference; a recording of it is the conference's, not the caller's leg."""
+    """Connect to a conference. Sinch then records the conference, not the leg of the caller."""
 
     name: Literal["connectConf"] = "connectConf"
     conference_id: ConferenceId
@@ -157,7 +158,7 @@ class ConnectConf(_Recordable):
 
 
 class ConnectSip(_Recordable):
-    """Connect to a SIP address. ``max_duration`` is in seconds; the call headers become SIP headers."""
+    """Connect to a SIP address. ``max_duration`` is in seconds. The call headers become SIP headers."""
 
     name: Literal["connectSip"] = "connectSip"
     destination: SipDestination
@@ -170,7 +171,7 @@ class ConnectSip(_Recordable):
 
     @field_validator("call_headers")
     @classmethod
-    def _private(cls, headers: tuple[CallHeader, ...] | None) -> tuple[CallHeader, ...] | None:
+    def _check_private(cls, headers: tuple[CallHeader, ...] | None) -> tuple[CallHeader, ...] | None:
         for header in headers or ():
             if not _PRIVATE_HEADER.fullmatch(header.key):
                 raise ValueError("write keys such as X-My-Header: private headers of SIP begin with X-")
@@ -178,14 +179,14 @@ class ConnectSip(_Recordable):
 
 
 class MenuOption(Strict):
-    """A key and what it does: ``return(value)`` ends the menu and comes back in the PIE, ``menu(id)`` goes on."""
+    """A key and its action: ``return(value)`` ends the menu with a value for the PIE, ``menu(id)`` plays another."""
 
     dtmf: Annotated[str, Field(pattern=r"^[0-9*#]$")]
     action: str
 
 
 class Menu(Strict):
-    """One menu. Prompts are ``#tts[text]`` or the URL of a file; ``timeout_mills`` is in milliseconds."""
+    """One menu. A prompt is ``#tts[text]`` or the URL of a file. ``timeout_mills`` is in milliseconds."""
 
     id: str
     main_prompt: str
@@ -197,7 +198,7 @@ class Menu(Strict):
 
 
 class RunMenu(Strict):
-    """Play a menu; its result comes as a PIE. One of the menus must have the id ``main``."""
+    """Play a menu. Its result comes as a PIE. One of the menus must have the id ``main``."""
 
     name: Literal["runMenu"] = "runMenu"
     barge: bool | None = None
@@ -214,7 +215,7 @@ class Hangup(Strict):
 
 
 class Continue(Strict):
-    """Go on with the call as it is."""
+    """Continue the call unchanged."""
 
     name: Literal["continue"] = "continue"
 
@@ -223,11 +224,11 @@ Connect = ConnectMxp | ConnectPstn | ConnectConf | ConnectSip
 
 
 def connect_to(to_type: str | None, endpoint: str) -> Connect | None:
-    """Return the connect to where an ICE says that the call goes, or ``None`` if it cannot be.
+    """Return the action that connects a call to the destination in its ICE, or ``None`` if that is impossible.
 
-    Nothing but the length is checked: a number that nobody would write into a route is Sinch's own, and it dials it.
+    Only the length is checked: the destination comes from Sinch, so Sinch can connect to it, whatever its form.
     """
-    # Type alone decides: for conference calls of SDK clients the domain may say pstn.
+    # Only the type decides: the domain of conference calls from SDK clients may be pstn.
     match to_type:
         case "username" if len(endpoint) <= 256:
             return ConnectMxp(destination=UsernameDestination(endpoint=endpoint))
@@ -253,7 +254,7 @@ class Say(Strict):
 
 
 class PlayFiles(Strict):
-    """Play files, by URL."""
+    """Play files, by their URLs."""
 
     name: Literal["playFiles"] = "playFiles"
     ids: tuple[str, ...]
@@ -261,13 +262,13 @@ class PlayFiles(Strict):
 
 
 class Answer(Strict):
-    """Answer the call, which ``runMenu`` needs. In ICE only."""
+    """Answer the call, as ``runMenu`` requires. It is allowed in the answer to an ICE only."""
 
     name: Literal["answer"] = "answer"
 
 
 class StartRecording(Strict):
-    """Record this leg from here on. Beside ``connectMxp`` Sinch ignores it."""
+    """Record this leg from now on. Sinch ignores it if the action is ``connectMxp``."""
 
     name: Literal["startRecording"] = "startRecording"
     options: RecordingOptions
@@ -277,38 +278,39 @@ Instruction = Say | PlayFiles | Answer | StartRecording
 
 
 class Svaml(Strict):
-    """One answer: instructions in the order in which they are carried out, then exactly one action."""
+    """One answer: instructions in the order in which Sinch carries them out, then exactly one action."""
 
     instructions: tuple[Annotated[Instruction, Field(discriminator="name")], ...] = ()
     action: Annotated[Action, Field(discriminator="name")]
 
     @property
     def conference_id(self) -> str | None:
-        """The conference that the call is connected to, if it is."""
+        """The conference to which the call is connected, if there is one."""
         return self.action.conference_id if isinstance(self.action, ConnectConf) else None
 
-    def adding(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> Self:
-        """Return the answer with more instructions before its action and, given options, its connect recorded."""
+    def with_additions(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> Self:
+        """Return the answer with more instructions before its action and, with options, with its action recorded."""
         action = self.action
         if options is not None and isinstance(action, _Recordable):
-            action = action.recorded(options)
+            action = action.with_recording(options)
         return self.model_copy(update={"instructions": (*self.instructions, *instructions), "action": action})
 
     def to_json(self) -> str:
-        """Return the answer for Sinch, with the storage credentials in it."""
-        return self.model_dump_json(by_alias=True, exclude_none=True, exclude=self._empty(), context=_FOR_SINCH)
+        """Return the answer for Sinch, with the storage credentials."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, exclude=self._empty_fields, context=_FOR_SINCH)
 
-    def masked(self) -> dict[str, Any]:
-        """Return the answer for a person to read: the same, its credentials masked."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=self._empty())
+    def to_masked(self) -> dict[str, Any]:
+        """Return the answer for a person to read, with masked credentials."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=self._empty_fields)
 
-    def _empty(self) -> set[str]:
+    @property
+    def _empty_fields(self) -> set[str]:
         return set() if self.instructions else {"instructions"}
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSvaml:
-    """An answer that another backend made: kept as it came, apart from what is added.
+    """An answer of the application's own backend. It is kept unchanged, except for additions.
 
     Raises:
         ValueError: the text is not a JSON object with an ``action`` that has a ``name``, or is nested too deep.
@@ -319,47 +321,47 @@ class UpstreamSvaml:
     options: RecordingOptions | None = None
 
     def __post_init__(self) -> None:
-        answer = self._parsed()
+        answer = self._parse()
         action = answer.get("action")
         if not isinstance(action, dict) or not isinstance(action.get("name"), str):
             raise ValueError("no action with a name")
         if not isinstance(answer.get("instructions", []), list):
-            raise ValueError("instructions that are no list")
-        if _depth(answer) > _DEEPEST:
+            raise ValueError("instructions are not a list")
+        if _measure_depth(answer) > _MAX_DEPTH:
             raise ValueError(_TOO_DEEP)
 
     @property
     def connects(self) -> bool:
-        """Whether the action is one that can be recorded; its name is compared without case, as Sinch does.
+        """Whether the action can be recorded. Its name is compared without regard to case, as Sinch does.
 
-        A recording is the conference's, so one in a conference without a readable id could not be traced.
+        Sinch records the conference, so a recording in a conference without a readable id could not be found.
         """
-        name = self._action_name()
+        name = self._action_name
         return name in _RECORDABLE and (name != _CONFERENCE or self.conference_id is not None)
 
     @property
     def conference_id(self) -> str | None:
-        """The conference that the call is connected to, if it is."""
-        conference_id = self._parsed()["action"].get("conferenceId")
-        named = is_text(conference_id) and conference_id
-        return conference_id if named and self._action_name() == _CONFERENCE else None
+        """The conference to which the call is connected, if there is one."""
+        conference_id = self._parse()["action"].get("conferenceId")
+        is_named = is_text(conference_id) and conference_id
+        return conference_id if is_named and self._action_name == _CONFERENCE else None
 
-    def adding(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> UpstreamSvaml:
-        """Return the answer with more instructions before its action and, given options, its connect recorded."""
+    def with_additions(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> UpstreamSvaml:
+        """Return the answer with more instructions before its action and, with options, with its action recorded."""
         return replace(self, instructions=(*self.instructions, *instructions), options=options or self.options)
 
     def to_json(self) -> str:
-        """Return the answer for Sinch: the very same text if nothing was added."""
+        """Return the answer for Sinch. Without additions, it is the unchanged text."""
         if not self.instructions and self.options is None:
             return self.text
-        return json.dumps(self._with_additions(_FOR_SINCH), allow_nan=False, separators=(",", ":"))
+        return json.dumps(self._merge_additions(_FOR_SINCH), allow_nan=False, separators=(",", ":"))
 
-    def masked(self) -> dict[str, Any]:
-        """Return the answer for a person to read: the same, our credentials masked."""
-        return self._with_additions(None)
+    def to_masked(self) -> dict[str, Any]:
+        """Return the answer for a person to read, with our credentials masked."""
+        return self._merge_additions(None)
 
-    def _with_additions(self, context: dict[str, str] | None) -> dict[str, Any]:
-        answer = self._parsed()
+    def _merge_additions(self, context: dict[str, str] | None) -> dict[str, Any]:
+        answer = self._parse()
         if self.instructions:
             added = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in self.instructions]
             answer["instructions"] = [*answer.get("instructions", []), *added]
@@ -368,27 +370,28 @@ class UpstreamSvaml:
             answer["action"] |= {"record": True, "recordingOptions": options}
         return answer
 
+    @property
     def _action_name(self) -> str:
-        return str(self._parsed()["action"]["name"]).lower()
+        return str(self._parse()["action"]["name"]).lower()
 
-    def _parsed(self) -> dict[str, Any]:
+    def _parse(self) -> dict[str, Any]:
         try:
-            answer = json.loads(self.text, parse_float=_finite, parse_constant=_finite)
+            answer = json.loads(self.text, parse_float=_parse_float, parse_constant=_parse_float)
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
         if not isinstance(answer, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
         return answer
 
 
-def _finite(number: str) -> float:
+def _parse_float(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
-        raise ValueError("a number that cannot be passed on")
+        raise ValueError("a number that JSON cannot express")
     return value
 
 
-def _depth(value: Any) -> int:
+def _measure_depth(value: Any) -> int:
     """Return how deep lists and objects are nested."""
     depth, level = 0, [value]
     while level := [each for each in level if isinstance(each, dict | list)]:
@@ -400,14 +403,7 @@ def _depth(value: Any) -> int:
 _PRIVATE_HEADER: Final = re.compile(r"[Xx]-[A-Za-z0-9.!%*_+`'~-]+")
 _CONFERENCE: Final = "connectconf"
 _RECORDABLE: Final = frozenset({"connectmxp", "connectpstn", _CONFERENCE, "connectsip"})
-_DEEPEST: Final = 64
+_MAX_DEPTH: Final = 64  # of lists and objects in a backend's answer
 _TOO_DEEP: Final = "nested too deep"
-
-ALLOWED_ACTIONS: Final[dict[str, frozenset[str]]] = {
-    "ice": frozenset({"hangup", "connectPstn", "connectMxp", "connectConf", "connectSip", "runMenu"}),
-    "ace": frozenset({"hangup", "continue", "connectConf", "runMenu"}),
-    "pie": frozenset({"hangup", "continue", "connectPstn", "connectConf", "connectSip", "runMenu"}),
-}
-"""The actions that Sinch allows in the answer to each callback, of those that are modelled here."""
 
 _FOR_SINCH: Final = {"credentials": "revealed"}

@@ -1,4 +1,4 @@
-"""Timestamps as Sinch writes them."""
+"""Sinch's timestamps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _TIMESTAMP = re.compile(r"(2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Read a Sinch timestamp to the second: always UTC, any number of fraction digits, with or without ``Z``.
+    """Read a timestamp to the second. It is in UTC, with any number of fraction digits, and with or without ``Z``.
 
-    The vendor's documents show all these forms. A year outside 2000 to 2999 is none: nothing that is reckoned
-    from a timestamp can then run off the calendar.
+    Sinch's documents show all these forms. A year outside 2000 to 2999 is refused, so that adding a duration to a
+    timestamp never exceeds the calendar.
 
     Raises:
         ValueError: the text is not such a timestamp.

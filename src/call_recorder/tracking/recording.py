@@ -317,6 +317,16 @@ class Recording(OutboxItem):
             return "no-witness"
         return "not-announced" if ends else "nothing-heard"
 
+    def awaited_answer(self, call_id: str) -> AwaitedAnswer | None:
+        """Return the decision to record a call from its answer on, with its proof of consent.
+
+        The former version stored the proof in ``consents`` only, with the time of the decision.
+        """
+        awaited, consent = self.awaited.get(call_id), self.consents.get(call_id)
+        if awaited is None or awaited.consent or consent is None or consent.at != awaited.at:
+            return awaited
+        return awaited.model_copy(update={"consent": consent})
+
     @property
     def answers_missed(self) -> dict[str, AwaitedAnswer]:
         """The calls that should have been recorded from their answer, were answered, and were not recorded."""

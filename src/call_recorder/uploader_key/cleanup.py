@@ -1,8 +1,8 @@
-"""What a stack has gained since it was made and what would keep it from being deleted, and its removal.
+"""Removes what prevents the deletion of the stack: access keys of the uploader, and rules on the bus.
 
-RotationFunction makes access keys of the uploader, and IAM deletes no user that has any. Subscribers put rules on the
-bus, and EventBridge deletes no bus that has any. Both are looked for each time, so a removal that ends halfway is taken
-up by the next.
+RotationFunction creates access keys of the uploader, and IAM deletes no user that has one. Subscribers create rules on
+the bus, and EventBridge deletes no bus that has one. Each run lists them again, so it continues one that was
+interrupted.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from call_recorder.facts.errors import CallRecorderError, CleanupIncomplete, Upl
 from call_recorder.uploader_key.plan import Observation, mask_key
 
 
-class UploaderKeys(Protocol):
-    """The uploader's keys, and the parameters that hold them."""
+class _Keys(Protocol):
+    """The access keys of the uploader, and the parameters that contain them."""
 
     def observe(self, *, profiles: bool) -> Observation:
-        """Return what there is. Raises AccessKeysUnavailable, UploaderMissing or ParametersUnavailable."""
+        """Return the observed state. Raises UploaderMissing, AccessKeysUnavailable or ParametersUnavailable."""
 
-    def forget(self, applications: Sequence[str], *, newest: bool) -> None:
+    def delete_credentials(self, applications: Sequence[str], *, newest: bool) -> None:
         """Delete the credentials of applications, and the newest key's parameter. Raises ParametersUnavailable."""
 
     def delete(self, key_id: str) -> None:
         """Delete a key. Raises AccessKeysUnavailable."""
 
 
-class BusRules(Protocol):
+class _Rules(Protocol):
     """The rules on the stack's bus."""
 
-    def names(self) -> list[str]:
-        """Return their names. Raises BusUnavailable."""
+    def list_names(self) -> list[str]:
+        """Return the names of the rules. Raises BusUnavailable."""
 
     def remove(self, name: str) -> None:
         """Remove a rule and its targets. Raises BusUnavailable."""
@@ -40,7 +40,7 @@ class BusRules(Protocol):
 
 @dataclass(slots=True)
 class Removed:
-    """What was removed: what may be shown of keys' ids, the applications whose credentials held one, and rules."""
+    """The removed things: masked ids of keys, the applications whose credentials had one, and the names of rules."""
 
     keys: list[str] = field(default_factory=list)
     applications: list[str] = field(default_factory=list)
@@ -48,27 +48,28 @@ class Removed:
 
 
 class Cleanup:
-    """Removes the uploader's keys with every copy of them, and the rules on the bus.
+    """Removes the uploader's keys, the parameters that contain them, and the rules on the bus.
 
-    The copies are deleted first: it is by the keys that they are known. Credentials that hold another user's key stay.
+    The parameters are deleted first: they are found by the ids of the keys. Credentials with the key of another user
+    stay.
 
     Args:
         keys: the keys and the parameters.
         rules: the rules.
-        has_time: tells whether there is time to remove one thing more.
+        has_time: tells whether there is time to remove another rule.
     """
 
-    def __init__(self, keys: UploaderKeys, rules: BusRules, has_time: Callable[[], bool]) -> None:
+    def __init__(self, keys: _Keys, rules: _Rules, has_time: Callable[[], bool]) -> None:
         self._keys = keys
         self._rules = rules
         self._has_time = has_time
         self.removed = Removed()
 
     def run(self) -> None:
-        """Remove everything; trouble with the keys does not stop the rules from being removed.
+        """Remove the keys and the rules. If the keys cannot be removed, the rules are removed all the same.
 
         Raises:
-            CleanupIncomplete: something is left; the text says why.
+            CleanupIncomplete: something remains. The text gives the reason.
         """
         failures = []
         for remove in (self._remove_keys, self._remove_rules):
@@ -81,22 +82,22 @@ class Cleanup:
 
     def _remove_keys(self) -> None:
         try:
-            seen = self._keys.observe(profiles=False)
+            observed = self._keys.observe(profiles=False)
         except UploaderMissing:
             return
-        ours = seen.ours()
-        applications = [holder.application for holder in seen.holders if holder.key_id in ours]
-        newest = seen.newest is not None and seen.newest.id in ours
+        own_ids = observed.own_key_ids
+        applications = [holder.application for holder in observed.holders if holder.key_id in own_ids]
+        newest = observed.newest is not None and observed.newest.id in own_ids
         if applications or newest:
-            self._keys.forget(applications, newest=newest)
+            self._keys.delete_credentials(applications, newest=newest)
             self.removed.applications += applications
-        for key in seen.keys:
+        for key in observed.keys:
             self._keys.delete(key.id)
             self.removed.keys.append(mask_key(key.id))
 
     def _remove_rules(self) -> None:
-        for name in self._rules.names():
+        for name in self._rules.list_names():
             if not self._has_time():
-                raise CleanupIncomplete("there was no time to remove all the rules on the bus: delete the stack again")
+                raise CleanupIncomplete("there was no time to remove all rules on the bus: delete the stack again")
             self._rules.remove(name)
             self.removed.rules.append(name)

@@ -1,10 +1,10 @@
-"""The uploader's access key: what is to be done about it next, and doing it so that a crash anywhere costs nothing.
+"""The rotation of the uploader's access key: each run takes the steps that are due. A crash at any point is harmless.
 
-Sinch gets the key in every answer that records and uses it when the call is over, hours later. So a key is
-replaced in steps, hours apart: make a new one, hand it out, wait until the last call that began with the old one
-has stored its file, switch the old one off, wait again, delete it. Nothing is remembered between two runs. Each
-looks at what there is (the user's keys, the newest key with its secret, the credentials that applications have)
-and takes the steps that are due by that, so a run that ends halfway is taken up by the next.
+Sinch gets the key in every answer that records, and uses it hours later, when the call has ended. So a key is replaced
+in steps that are hours apart: create a new key, hand it out, wait until the last call that began with the old key has
+stored its file, deactivate the old key, wait again, delete it. Nothing is stored between two runs. Each run observes
+the user's keys, the newest key with its secret, and the credentials of the applications, and takes the steps that are
+due. So each run continues one that was interrupted.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from call_recorder.uploader_key.plan import (
     Create,
     Deactivate,
     Delete,
-    Due,
     HandOut,
     NewestKey,
     NewKey,
     Observation,
+    PlanItem,
     Problem,
     RotationPolicy,
     Wait,
@@ -39,51 +39,59 @@ from call_recorder.uploader_key.plan import (
 
 
 class Uploader(Protocol):
-    """The uploader's keys, and the parameters that hold them."""
+    """The uploader's keys, and the parameters that contain them."""
 
     def observe(self) -> Observation:
-        """Return what there is. Raises AccessKeysUnavailable or ParametersUnavailable."""
+        """Return the observed state. Raises AccessKeysUnavailable or ParametersUnavailable."""
 
     def create(self) -> NewKey:
-        """Make a key. Raises AccessKeysUnavailable, which does not mean that none was made."""
+        """Create a key. Raises AccessKeysUnavailable, although a key may have been created."""
 
     def deactivate(self, key_id: str) -> None:
-        """Switch a key off. Raises AccessKeysUnavailable."""
+        """Deactivate a key. Raises AccessKeysUnavailable."""
 
     def delete(self, key_id: str) -> None:
         """Delete a key. Raises AccessKeysUnavailable."""
 
-    def keep(self, newest: NewestKey, *, over: bool) -> None:
-        """Write the newest key. Raises ParametersUnavailable, also if there is one and it is not ``over`` it."""
+    def save_newest(self, newest: NewestKey, *, overwrite: bool) -> None:
+        """Write the newest key. Raises ParametersUnavailable, also if one exists and must not be overwritten."""
 
     def hand_out(self, application: str, credentials: SecretStr) -> None:
         """Write an application's storage credentials. Raises ParametersUnavailable."""
 
 
-class Announcements(Protocol):
-    """Where steps are announced."""
+class Queue(Protocol):
+    """The recording queue, which announces steps."""
 
     def send(self, fact: UploaderKeyChangedFact) -> None:
         """Announce a step. Raises QueueUnavailable."""
 
 
-Announced = Literal["created", "handed-out", "deactivated", "deleted"]
+AnnouncedStep = Literal["created", "handed-out", "deactivated", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A step that was taken, with what may be shown of the key's id."""
+class TakenStep:
+    """A step that was taken, with the masked id of its key."""
 
-    step: Announced | Literal["adopted"]
+    step: AnnouncedStep | Literal["adopted"]
     key: str
     application: str | None = None
 
 
 @dataclass(slots=True)
 class RotationReport:
-    """What a run did and what it left: steps that failed, problems, and what is waited for."""
+    """The result of a run.
 
-    taken: list[Taken] = field(default_factory=list)
+    Attributes:
+        taken: the steps that were taken.
+        failures: the errors of the steps that failed.
+        problems: the problems that an operator must solve.
+        waits: the steps that are not due yet.
+        days_overdue: by how many days the oldest active key exceeds its maximum age; ``None`` without an active key.
+    """
+
+    taken: list[TakenStep] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
@@ -91,17 +99,18 @@ class RotationReport:
 
 
 class Rotation:
-    """Takes the steps that are due, each announced so that none goes unannounced.
+    """Takes the steps that are due, and announces each of them.
 
-    A step is announced before it is taken: if the announcement cannot be queued, the step is left for the next run,
-    and if the process ends between the two, the next run announces it again, which makes the same event. A key is
-    announced as created when it has been made and before anything depends on it; if it cannot be announced or its
-    secret not be kept, it is deleted again. If the process ends in between, there is a key whose secret nobody
-    knows, which goes the way of every key that no application has, announced.
+    A step is announced before it is taken. If the queue does not take the announcement, the step is left for the next
+    run. If the process ends between the two, the next run announces the step again, with the same event.
+
+    A key is announced as created after it is created and before anything depends on it. If the announcement fails, or
+    the secret cannot be written, the key is deleted again. If the process ends in between, a key remains whose secret
+    is lost. No application has it, so later runs deactivate and delete it, and announce that.
 
     Args:
-        uploader: the keys and the parameters that hold them.
-        announcements: where steps are announced.
+        uploader: the keys and the parameters that contain them.
+        queue: takes the announcements.
         policy: the rules.
         clock: the time in UTC.
     """
@@ -109,103 +118,105 @@ class Rotation:
     def __init__(
         self,
         uploader: Uploader,
-        announcements: Announcements,
+        queue: Queue,
         policy: RotationPolicy,
         clock: Callable[[], datetime],
     ) -> None:
         self._uploader = uploader
-        self._announcements = announcements
+        self._queue = queue
         self._policy = policy
         self._clock = clock
 
-    def run(self, *, order: bool = False) -> RotationReport:
-        """Take every step that is due; one that fails does not stop the others.
+    def run(self, *, force: bool = False) -> RotationReport:
+        """Take every step that is due. If a step fails, the others are taken all the same.
 
         Args:
-            order: whether to make a new key now, whatever the age of the newest. With two keys there is none.
+            force: whether to create a new key now, whatever the age of the newest one. With two keys, none is created.
 
         Raises:
             AccessKeysUnavailable: the user's keys could not be listed.
             ParametersUnavailable: the parameters could not be read.
         """
-        # The time before the look: what changes meanwhile is later, and what waits for it waits long enough.
+        # The time is taken before the observation: a change during the observation is later, so no wait is too short.
         now = self._clock()
-        seen = self._uploader.observe()
-        report = RotationReport(days_overdue=seen.days_overdue(now, self._policy))
-        items = plan_steps(seen, now, self._policy, order=order)
+        observed = self._uploader.observe()
+        report = RotationReport(days_overdue=observed.count_days_overdue(now, self._policy))
+        items = plan_steps(observed, now, self._policy, force=force)
         renewal = items[0] if items else None
         if isinstance(renewal, Create | Adopt):
             items = items[1:]
             try:
-                seen = self._renewed(renewal, seen, now, report)
+                observed = self._renew(renewal, observed, now, report)
             except CallRecorderError as error:
                 report.failures.append(str(error))
             else:
-                items = plan_steps(seen, now, self._policy)
-        self._take(items, seen, now, report)
+                items = plan_steps(observed, now, self._policy)
+        self._take_steps(items, observed, now, report)
         return report
 
-    def _renewed(
-        self, renewal: Create | Adopt, seen: Observation, now: datetime, report: RotationReport
+    def _renew(
+        self, renewal: Create | Adopt, observed: Observation, now: datetime, report: RotationReport
     ) -> Observation:
-        """Make or adopt a key and keep it; return what there is then."""
+        """Create or adopt a key, keep it as the newest, and return the new state."""
         if isinstance(renewal, Adopt):
-            newest = self._newest(renewal.key, renewal.secret, seen, now)
-            self._keep(newest, seen)
-            report.taken.append(Taken("adopted", mask_key(newest.id)))
-            return replace(seen, newest=newest)
-        made = self._uploader.create()
-        newest = self._newest(made.key, made.secret, seen, now)
+            newest = self._describe_newest(renewal.key, renewal.secret, observed, now)
+            self._save_newest(newest, observed)
+            report.taken.append(TakenStep("adopted", mask_key(newest.id)))
+            return replace(observed, newest=newest)
+        created = self._uploader.create()
+        newest = self._describe_newest(created.key, created.secret, observed, now)
         try:
-            self._announce(newest.id, "created", seen, now)
-            self._keep(newest, seen)
+            self._announce(newest.id, "created", observed, now)
+            self._save_newest(newest, observed)
         except CallRecorderError:
-            self._take_back(newest.id, seen, now)
+            self._delete_unused(newest.id, observed, now)
             raise
-        report.taken.append(Taken("created", mask_key(newest.id)))
-        return replace(seen, newest=newest, keys=(*seen.keys, made.key))
+        report.taken.append(TakenStep("created", mask_key(newest.id)))
+        return replace(observed, newest=newest, keys=(*observed.keys, created.key))
 
-    def _newest(self, key: AccessKey, secret: SecretStr, seen: Observation, now: datetime) -> NewestKey:
-        replaces = frozenset(holder.key_id for holder in seen.concerned(self._policy)) - {"", key.id}
-        return NewestKey(key.id, secret, seen.user, now, replaces)
+    def _describe_newest(self, key: AccessKey, secret: SecretStr, observed: Observation, now: datetime) -> NewestKey:
+        replaces = frozenset(holder.key_id for holder in observed.find_recipients(self._policy)) - {"", key.id}
+        return NewestKey(key.id, secret, observed.user, now, replaces)
 
-    def _keep(self, newest: NewestKey, seen: Observation) -> None:
-        # Where there was none, another stack with the same prefix may have written one meanwhile.
-        self._uploader.keep(newest, over=seen.newest is not None)
+    def _save_newest(self, newest: NewestKey, observed: Observation) -> None:
+        # If none was observed, another stack with the same prefix may have written one since. It is not overwritten.
+        self._uploader.save_newest(newest, overwrite=observed.newest is not None)
 
-    def _take_back(self, key_id: str, seen: Observation, now: datetime) -> None:
-        """Delete a key that no application has been given yet. What fails is left to the runs that follow."""
+    def _delete_unused(self, key_id: str, observed: Observation, now: datetime) -> None:
+        """Delete a key that no application has yet. If that fails, later runs delete it."""
         with suppress(QueueUnavailable):
-            self._announce(key_id, "deleted", seen, now)
+            self._announce(key_id, "deleted", observed, now)
         with suppress(AccessKeysUnavailable):
             self._uploader.delete(key_id)
 
-    def _take(self, items: Sequence[Due], seen: Observation, now: datetime, report: RotationReport) -> None:
+    def _take_steps(
+        self, items: Sequence[PlanItem], observed: Observation, now: datetime, report: RotationReport
+    ) -> None:
         report.problems += [item.text for item in items if isinstance(item, Problem)]
         report.waits += [item for item in items if isinstance(item, Wait)]
-        announced = seen.held()
+        announced = observed.held_key_ids
         for item in items:
             try:
                 match item:
-                    case HandOut() if seen.newest:
-                        if seen.newest.id not in announced:
-                            self._announce(seen.newest.id, "handed-out", seen, now)
-                            announced |= {seen.newest.id}
+                    case HandOut() if observed.newest:
+                        if observed.newest.id not in announced:
+                            self._announce(observed.newest.id, "handed-out", observed, now)
+                            announced |= {observed.newest.id}
                         self._uploader.hand_out(item.application, item.credentials)
-                        report.taken.append(Taken("handed-out", mask_key(seen.newest.id), item.application))
+                        report.taken.append(TakenStep("handed-out", mask_key(observed.newest.id), item.application))
                     case Deactivate(key):
-                        self._announce(key, "deactivated", seen, now)
+                        self._announce(key, "deactivated", observed, now)
                         self._uploader.deactivate(key)
-                        report.taken.append(Taken("deactivated", mask_key(key)))
+                        report.taken.append(TakenStep("deactivated", mask_key(key)))
                     case Delete(key):
-                        self._announce(key, "deleted", seen, now)
+                        self._announce(key, "deleted", observed, now)
                         self._uploader.delete(key)
-                        report.taken.append(Taken("deleted", mask_key(key)))
+                        report.taken.append(TakenStep("deleted", mask_key(key)))
             except QueueUnavailable as error:
                 report.failures.append(str(error))
                 return
             except CallRecorderError as error:
                 report.failures.append(str(error))
 
-    def _announce(self, key_id: str, step: Announced, seen: Observation, now: datetime) -> None:
-        self._announcements.send(UploaderKeyChangedFact(at=now, user=seen.user, key=mask_key(key_id), step=step))
+    def _announce(self, key_id: str, step: AnnouncedStep, observed: Observation, now: datetime) -> None:
+        self._queue.send(UploaderKeyChangedFact(at=now, user=observed.user, key=mask_key(key_id), step=step))

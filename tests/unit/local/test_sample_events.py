@@ -112,7 +112,7 @@ def test_env_json_has_declared_variables_that_the_functions_accept() -> None:
 
     callback = CallbackSettings.read(environment["CallbackFunction"])
     notify = NotifySettings.read(environment["NotifyFunction"])
-    rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).rotation
+    rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).policy
     WatchdogSettings.read(environment["WatchdogFunction"])
     CleanupSettings.read(environment["CleanupFunction"])
 

@@ -1,6 +1,6 @@
-"""AWS services that speak its JSON protocol, called without an SDK.
+"""A client for AWS services with the JSON protocol. It needs no SDK.
 
-All that a caller waits for goes this way: to import botocore takes longer than all else that the function does
+All calls for which a caller waits use it: importing botocore takes longer than everything else that the function does
 before its first answer (docs/decisions/0015).
 """
 
@@ -24,18 +24,24 @@ from urllib.parse import urlsplit
 
 from call_recorder.adapters.aws_api.sigv4 import Credentials, NoCredentials, sign_request
 from call_recorder.adapters.aws_api.transient_errors import is_transient
-from call_recorder.adapters.limits import MAX_IDLE, Limits
+from call_recorder.adapters.limits import MAX_IDLE_SECONDS, Limits
 from call_recorder.adapters.operations import CallFailed
 
 Clock = Callable[[], float]
 
 IDLE_CLOCKS: tuple[Clock, ...] = (time.monotonic, time.time)
-"""Both tell how long a connection was idle, and the later one counts. An environment stands still between two
-invocations; whether the clock that only goes up stands still with it is Lambda's business and not documented."""
+"""The clocks that measure how long a connection was idle, in seconds. The larger measurement counts: Lambda freezes an
+environment between two invocations, and does not document whether the monotonic clock stops too."""
 
 
 class Service(NamedTuple):
-    """A service: its name in addresses and signatures, what precedes an operation's name, its version of JSON."""
+    """A service of AWS.
+
+    Attributes:
+        name: its name in URLs and signatures.
+        target: the prefix of its operations.
+        json: its version of the JSON protocol.
+    """
 
     name: str
     target: str
@@ -48,17 +54,17 @@ DYNAMODB = Service("dynamodb", "DynamoDB_20120810", "1.0")
 
 
 class ServiceClient:
-    """One service in one region. Connections are kept, each for one call at a time; threads may share the whole.
+    """Calls one service in one region, and keeps connections for the next calls. Threads may share it.
 
     Args:
-        service: which service.
-        url: where it is, such as ``https://sqs.eu-west-1.amazonaws.com``.
-        region: what requests are signed for.
-        credentials: gives the credentials to sign with.
-        limits: how long a call may take.
+        service: the service.
+        url: its URL, such as ``https://sqs.eu-west-1.amazonaws.com``.
+        region: the region, for signatures.
+        credentials: returns the credentials to sign with.
+        limits: the time limits of a call.
         clock: the time in UTC, for signatures.
-        tls: makes the TLS settings when first needed.
-        idle_clocks: seconds, by which connections have been idle.
+        tls: creates the TLS settings when they are first needed.
+        idle_clocks: the clocks that measure how long a connection was idle.
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class ServiceClient:
         tls: Callable[[], ssl.SSLContext],
         idle_clocks: tuple[Clock, ...] = IDLE_CLOCKS,
     ) -> None:
-        self._idle = _Idle(idle_clocks)
+        self._idle = _IdleConnections(idle_clocks)
         parts = urlsplit(url)
         self.service = service
         self.url = url
@@ -89,73 +95,73 @@ class ServiceClient:
         self._tls = tls
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an operation; parameters and answer are as the service's API reference has them.
+        """Call an operation. Its parameters and its answer are those in the service's API reference.
 
         Raises:
-            CallFailed: it was refused, or not answered within the limits.
+            CallFailed: AWS refused the call, or did not answer within the limits.
         """
         body = json.dumps(parameters, separators=(",", ":")).encode()
         if self._secure:
-            self._tls()  # which is our own work, and not waiting: it is done before the time is taken
+            self._tls()  # The time limits are for waiting, and this is computing, so it is done before.
         overall = Deadline(self.limits.overall)
         attempt = 1
         while True:
             try:
-                return self._answer(operation, body, overall.within(self.limits.attempt), fresh=attempt > 1)
+                return self._call_once(operation, body, overall.within(self.limits.attempt), fresh=attempt > 1)
             except CallFailed as failure:
                 if attempt == self.limits.attempts or not failure.transient or overall.passed:
                     raise
             attempt += 1
 
-    def within(self, limits: Limits) -> ServiceClient:
-        """Return the same service within other limits; both use the same connections."""
+    def with_limits(self, limits: Limits) -> ServiceClient:
+        """Return a client of the same service with other limits. Both share their connections."""
         other = copy(self)
         other.limits = limits
         return other
 
-    def open_ahead(self) -> None:
-        """Begin to open a connection beside whatever else goes on, unless one is kept."""
-        if not self._idle.has_one:
+    def preconnect(self) -> None:
+        """Start to open a connection in a thread, unless one is kept."""
+        if not self._idle.has_fresh:
             Thread(target=self.connect, name=f"connect-{self.service.name}", daemon=True).start()
 
     def connect(self) -> None:
-        """Open a connection ahead of a call. Errors are ignored here: the call meets them again."""
+        """Open a connection for a later call. Errors are ignored here; the call will raise them."""
         with suppress(OSError):
-            self._idle.keep(self._connected(Deadline(self.limits.attempt)))
+            self._idle.keep(self._connect(Deadline(self.limits.attempt)))
 
-    def _answer(self, operation: str, body: bytes, deadline: Deadline, *, fresh: bool) -> dict[str, Any]:
-        """Make one attempt. Raises CallFailed."""
+    def _call_once(self, operation: str, body: bytes, deadline: Deadline, *, fresh: bool) -> dict[str, Any]:
+        """Make one attempt and return the answer. Raises CallFailed."""
         try:
-            status, kind, content = self._attempt(operation, body, deadline, fresh=fresh)
+            status, error_type, content = self._attempt(operation, body, deadline, fresh=fresh)
         except NoCredentials as error:
             raise CallFailed(operation, str(error)) from error
         except (OSError, HTTPException) as error:
             raise CallFailed(operation, type(error).__name__, transient=True) from error
-        answer = _object(content)
+        answer = _parse_object(content)
         if status == HTTPStatus.OK and answer is not None:
             return answer
-        code = _code(kind, answer or {})
+        code = _read_error_code(error_type, answer or {})
         raise CallFailed(operation, code or f"status {status}", answer, transient=is_transient(status, code))
 
     def _attempt(self, operation: str, body: bytes, deadline: Deadline, *, fresh: bool) -> tuple[int, str, bytes]:
-        """Send one request; return the answer's status, error type and content.
+        """Send one request, and return the status, the error type and the content of the answer.
 
-        The other side closes a connection that is idle for long, and a function that stands still between two
-        invocations may not have heard of it. A kept connection that turns out to be closed costs no attempt, only
-        the time that it took. A ``fresh`` attempt takes none that was kept.
+        The other side closes idle connections, and Lambda freezes a function between two invocations, so a kept
+        connection may be closed without notice. Finding that out costs time, but no attempt. A ``fresh`` attempt uses
+        no kept connection.
         """
-        request = self._request(operation, body)
+        request = self._build_request(operation, body)
         while not fresh and (connection := self._idle.take()):
             if not _is_open(connection):
                 connection.close()
                 continue
             try:
                 return self._exchange(connection, request, deadline)
-            except ConnectionError:  # RemoteDisconnected is one
+            except ConnectionError:  # http.client's RemoteDisconnected is a ConnectionError
                 break
-        return self._exchange(self._connected(deadline), request, deadline)
+        return self._exchange(self._connect(deadline), request, deadline)
 
-    def _request(self, operation: str, body: bytes) -> bytes:
+    def _build_request(self, operation: str, body: bytes) -> bytes:
         headers = {
             "content-type": f"application/x-amz-json-{self.service.json}",
             "host": self._authority,
@@ -174,53 +180,53 @@ class ServiceClient:
         return f"POST {self._path} HTTP/1.1\r\n{fields}content-length: {len(body)}\r\n\r\n".encode("ascii") + body
 
     def _exchange(self, connection: socket.socket, request: bytes, deadline: Deadline) -> tuple[int, str, bytes]:
-        """Send a request in one piece, which http.client's own connection would send in two, and read the answer."""
-        kept = False
+        """Send a request and read the answer. The request goes out in one piece; http.client would send two."""
+        keep = False
         try:
             _send(connection, request, deadline)
-            with HTTPResponse(_Incoming(connection, deadline), method="POST") as answer:  # type: ignore[arg-type]
+            with HTTPResponse(_DeadlineReader(connection, deadline), method="POST") as answer:  # type: ignore[arg-type]
                 answer.begin()
                 content = answer.read()
-                kept = not answer.will_close
+                keep = not answer.will_close
         finally:
-            if kept:
+            if keep:
                 self._idle.keep(connection)
             else:
                 connection.close()
-        kind = answer.getheader("x-amzn-query-error") or answer.getheader("x-amzn-errortype") or ""
-        return answer.status, kind, content
+        error_type = answer.getheader("x-amzn-query-error") or answer.getheader("x-amzn-errortype") or ""
+        return answer.status, error_type, content
 
-    def _connected(self, deadline: Deadline) -> socket.socket:
-        connection = _connected(self._host, self._port, deadline)
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        connection = _open_connection(self._host, self._port, deadline)
         if not self._secure:
             return connection
-        with connection:  # wrapped, it is another object's; not wrapped, it is of no use
-            connection.settimeout(deadline.left())  # for the handshake as a whole
+        with connection:  # Wrapping detaches the socket, so this closes it only if the handshake fails.
+            connection.settimeout(deadline.remaining())  # for the whole handshake
             return self._tls().wrap_socket(connection, server_hostname=self._host)
 
 
 class Deadline:
-    """The time by which something must be done, by the clock that only goes up."""
+    """A time limit, on the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
 
     def within(self, seconds: float) -> Deadline:
-        """Return the earlier one of this and one in so many seconds."""
+        """Return this deadline, or the one after this number of seconds if that is earlier."""
         other = Deadline(seconds)
         other._at = min(other._at, self._at)
         return other
 
     @property
     def passed(self) -> bool:
-        """Whether it is over."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self._at
 
-    def left(self) -> float:
-        """Return the seconds that are left.
+    def remaining(self) -> float:
+        """Return the remaining seconds.
 
         Raises:
-            TimeoutError: there are none.
+            TimeoutError: the deadline has passed.
         """
         seconds = self._at - time.monotonic()
         if seconds <= 0:
@@ -228,10 +234,10 @@ class Deadline:
         return seconds
 
 
-class _Incoming(RawIOBase):
-    """What comes over a connection, until a deadline.
+class _DeadlineReader(RawIOBase):
+    """Reads from a connection until a deadline.
 
-    A socket's own timeout starts anew with every piece, so that a peer that sends a byte now and then never meets it.
+    A socket's own timeout starts again with every piece, so a peer that sends single bytes would never exceed it.
     """
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
@@ -239,24 +245,25 @@ class _Incoming(RawIOBase):
         self._deadline = deadline
 
     def makefile(self, _mode: str) -> BufferedReader:
-        """Return the file that http.client reads, as it asks a socket for it."""
+        """Return the file that http.client reads from, in place of a socket's."""
         return BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(self._deadline.left())
+        self._connection.settimeout(self._deadline.remaining())
         return self._connection.recv_into(buffer)
 
 
-class _Idle:
-    """Connections that wait for their next call, and are closed when nobody can make one any more.
+class _IdleConnections:
+    """Connections that are kept for the next call. They are closed with this object.
 
-    Who has waited for long may be dropped on the way without hearing of it: a request would go out and no answer come.
+    Connections that were idle for too long are not used: the network may have dropped them without notice, and a
+    request would get no answer.
 
     Args:
-        clocks: seconds; the one that says most counts.
+        clocks: the clocks that measure how long a connection was idle. The largest measurement counts.
     """
 
     def __init__(self, clocks: tuple[Clock, ...]) -> None:
@@ -268,12 +275,12 @@ class _Idle:
             connection.close()
 
     @property
-    def has_one(self) -> bool:
-        """Whether the next call finds one here, if no other thread is quicker."""
+    def has_fresh(self) -> bool:
+        """Whether there is a connection for the next call, unless another thread takes it first."""
         return any(self._is_fresh(since) for _, since in self._connections[-1:])
 
     def take(self) -> socket.socket | None:
-        """Take the one that was used last, if there is one; another thread may be quicker."""
+        """Take the connection that was used last, or return ``None`` if there is none. Threads may call it at once."""
         while True:
             try:
                 connection, since = self._connections.pop()
@@ -284,28 +291,28 @@ class _Idle:
             connection.close()
 
     def keep(self, connection: socket.socket) -> None:
-        """Keep one for the next call."""
+        """Keep a connection for the next call."""
         self._connections.append((connection, self._now()))
 
     def _is_fresh(self, since: tuple[float, ...]) -> bool:
-        return all(now - then < MAX_IDLE for now, then in zip(self._now(), since, strict=True))
+        return all(now - then < MAX_IDLE_SECONDS for now, then in zip(self._now(), since, strict=True))
 
     def _now(self) -> tuple[float, ...]:
         return tuple(clock() for clock in self._clocks)
 
 
 def ssl_context(bundle: str | None) -> Callable[[], ssl.SSLContext]:
-    """Return what makes the TLS settings, once: those in ``bundle`` are trusted, or whom the system trusts."""
+    """Return a function that creates the TLS settings once. They trust ``bundle``, or the system's certificates."""
     return cache(lambda: ssl.create_default_context(cafile=bundle))
 
 
-def _connected(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """Return a connection to the first of a host's addresses that takes one; all of them share the time."""
+def _open_connection(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """Open a connection to the first address of a host that accepts one. All attempts share the deadline."""
     failure: OSError = TimeoutError()
-    for family, kind, protocol, _, address in _addresses(host, port, deadline):
+    for family, kind, protocol, _, address in _look_up(host, port, deadline):
         connection = socket.socket(family, kind, protocol)
         try:
-            connection.settimeout(deadline.left())
+            connection.settimeout(deadline.remaining())
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -316,39 +323,39 @@ def _connected(host: str, port: int, deadline: Deadline) -> socket.socket:
     raise failure
 
 
-def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """Look a host's addresses up, in a thread that is left alone at the deadline: the look-up itself knows of none."""
-    found: list[Any] = []
-    failed: list[OSError] = []
+def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """Return the addresses of a host. A thread looks them up, since ``getaddrinfo`` has no timeout."""
+    addresses: list[Any] = []
+    errors: list[OSError] = []
 
-    def look_up() -> None:
+    def run() -> None:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
-            failed.append(error)
+            errors.append(error)
 
-    thread = Thread(target=look_up, name="look-up", daemon=True)
+    thread = Thread(target=run, name="look-up", daemon=True)
     thread.start()
-    thread.join(deadline.left())
-    if failed:
-        raise failed[0]
-    if not found:
+    thread.join(deadline.remaining())
+    if errors:
+        raise errors[0]
+    if not addresses:
         raise TimeoutError
-    return found
+    return addresses
 
 
 def _send(connection: socket.socket, request: bytes, deadline: Deadline) -> None:
-    """Send all of a request. ``sendall`` over TLS takes its time for each piece anew."""
-    rest = memoryview(request)
-    while rest:
-        connection.settimeout(deadline.left())
-        rest = rest[connection.send(rest) :]
+    """Send a whole request. With TLS, ``sendall`` would start the timeout again for each piece."""
+    remaining = memoryview(request)
+    while remaining:
+        connection.settimeout(deadline.remaining())
+        remaining = remaining[connection.send(remaining) :]
 
 
 def _is_open(connection: socket.socket) -> bool:
-    """Tell whether the other side has neither closed an idle connection nor said what nobody asked for.
+    """Tell whether the other side has neither closed an idle connection nor sent anything on it.
 
-    To ask a TLS socket reads what belongs to TLS itself, such as the session tickets that follow a handshake.
+    On a TLS socket, this also reads TLS's own messages, such as the session tickets that follow a handshake.
     """
     try:
         connection.settimeout(0)
@@ -360,8 +367,8 @@ def _is_open(connection: socket.socket) -> bool:
     return False
 
 
-def _object(content: bytes) -> dict[str, Any] | None:
-    """Return the JSON object of an answer, or ``None`` if it is none."""
+def _parse_object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of an answer, or ``None`` if it is not one."""
     try:
         answer = json.loads(content)
     except ValueError:
@@ -369,7 +376,10 @@ def _object(content: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _code(kind: str, answer: Mapping[str, Any]) -> str:
-    """Return AWS's error code: SQS's old one, a header's, or the body's, without namespace and address."""
-    kind = kind or str(answer.get("__type") or answer.get("code") or "")
-    return kind.partition(";")[0].partition(":")[0].rpartition("#")[2][:64]
+def _read_error_code(error_type: str, answer: Mapping[str, Any]) -> str:
+    """Return AWS's error code, from the error type in the headers or else from the body.
+
+    The namespace before ``#``, the fault after ``;`` and the URL after ``:`` are cut off.
+    """
+    error_type = error_type or str(answer.get("__type") or answer.get("code") or "")
+    return error_type.partition(";")[0].partition(":")[0].rpartition("#")[2][:64]

@@ -1,4 +1,4 @@
-"""Where the services are that CallbackFunction calls, and with whose credentials it calls them."""
+"""The AWS services that CallbackFunction calls: their URLs, credentials and time limits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from call_recorder.adapters.aws_api.sigv4 import find_credentials
 
 
 class NoRegion(ValueError):
-    """The environment does not say in which region the services are."""
+    """The environment does not name the region of the services."""
 
 
 class Services:
-    """The services as the environment says where they are, and with whose credentials they are called.
+    """A client for each purpose, created when it is first needed. The clients of one service share their connections.
 
-    ``AWS_ENDPOINT_URL_SSM`` and its like, or ``AWS_ENDPOINT_URL`` for all of them, stand in for AWS's own addresses,
-    as for every SDK. ``URL_SUFFIX`` is the end of the names of AWS's hosts, which differs between its partitions.
+    As in every AWS SDK, ``AWS_ENDPOINT_URL_SSM`` and its like, or ``AWS_ENDPOINT_URL`` for all services, replace AWS's
+    own URLs. ``URL_SUFFIX`` is the end of AWS's host names, which differs between its partitions.
+
+    Args:
+        environment: the environment of the function.
 
     Raises:
         NoRegion: ``AWS_REGION`` is not set.
@@ -31,40 +34,45 @@ class Services:
         self._region = region
         self._credentials = find_credentials(environment)
         self._tls = ssl_context(environment.get("AWS_CA_BUNDLE"))
-        self._made: dict[Service, ServiceClient] = {}
+        self._clients: dict[Service, ServiceClient] = {}
 
+    @property
     def parameters(self) -> ServiceClient:
-        """Return SSM on the path of ICE."""
-        return self._endpoint(SSM, limits.PARAMETERS)
+        """SSM, to read the parameters of an application."""
+        return self._get_client(SSM, limits.PARAMETERS)
 
+    @property
     def listing(self) -> ServiceClient:
-        """Return SSM for the list of applications, on the path of ICE."""
-        return self._endpoint(SSM, limits.LISTING)
+        """SSM, to list the applications."""
+        return self._get_client(SSM, limits.LISTING)
 
+    @property
     def facts(self) -> ServiceClient:
-        """Return SQS on the path of ICE."""
-        return self._endpoint(SQS, limits.FACT)
+        """SQS, to send facts while a caller waits."""
+        return self._get_client(SQS, limits.FACT)
 
+    @property
     def notifications(self) -> ServiceClient:
-        """Return SQS for what nobody waits for in a call."""
-        return self._endpoint(SQS, limits.NOTIFICATION)
+        """SQS, to send facts for which no caller waits."""
+        return self._get_client(SQS, limits.NOTIFICATION)
 
+    @property
     def calls(self) -> ServiceClient:
-        """Return DynamoDB on the path of ACE and PIE, while a caller waits."""
-        return self._endpoint(DYNAMODB, limits.CALL)
+        """DynamoDB, to read what is known of a call."""
+        return self._get_client(DYNAMODB, limits.KNOWN_CALL)
 
-    def _endpoint(self, service: Service, within: limits.Limits) -> ServiceClient:
-        if service not in self._made:
-            self._made[service] = self._new(service, within)
-        return self._made[service].within(within)
+    def _get_client(self, service: Service, call_limits: limits.Limits) -> ServiceClient:
+        if service not in self._clients:
+            self._clients[service] = self._create_client(service, call_limits)
+        return self._clients[service].with_limits(call_limits)
 
-    def _new(self, service: Service, within: limits.Limits) -> ServiceClient:
-        said = self._environment
+    def _create_client(self, service: Service, call_limits: limits.Limits) -> ServiceClient:
+        environment = self._environment
         url = (
-            said.get(f"AWS_ENDPOINT_URL_{service.name.upper()}")
-            or said.get("AWS_ENDPOINT_URL")
-            or f"https://{service.name}.{self._region}.{said.get('URL_SUFFIX') or 'amazonaws.com'}"
+            environment.get(f"AWS_ENDPOINT_URL_{service.name.upper()}")
+            or environment.get("AWS_ENDPOINT_URL")
+            or f"https://{service.name}.{self._region}.{environment.get('URL_SUFFIX') or 'amazonaws.com'}"
         )
         return ServiceClient(
-            service, url, region=self._region, credentials=self._credentials, limits=within, tls=self._tls
+            service, url, region=self._region, credentials=self._credentials, limits=call_limits, tls=self._tls
         )

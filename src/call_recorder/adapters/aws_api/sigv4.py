@@ -1,6 +1,6 @@
-"""Signature Version 4: how a request says that it is from one of an account's identities.
+"""AWS Signature Version 4, for requests of AWS's JSON protocol.
 
-For requests of AWS's JSON protocol alone, which have no query and sign every header that they have
+These requests have no query, and sign all their headers
 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
 """
 
@@ -17,7 +17,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class Credentials:
-    """An access key, and the session token that a role's has beside it. Shows none of them."""
+    """An access key, with a session token if it belongs to a role. Its ``repr`` shows neither."""
 
     __slots__ = ("access_key", "secret_key", "token")
 
@@ -28,33 +28,33 @@ class Credentials:
 
 
 def find_credentials(environment: Mapping[str, str]) -> Callable[[], Credentials]:
-    """Return what gives the credentials of the moment.
+    """Return a function that returns the current credentials.
 
-    Lambda puts its role's into the environment, where they stay good for as long as the environment lives. Where
-    there are none, as after SnapStart, botocore finds them and keeps them fresh.
+    Lambda puts the credentials of its role into the environment, where they are valid until the environment ends.
+    Without them, as after SnapStart, botocore finds credentials and refreshes them.
     """
     if environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
         token = environment.get("AWS_SESSION_TOKEN")
         fixed = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], token)
         return lambda: fixed
-    return _Found()
+    return _BotocoreCredentials()
 
 
-class _Found:
-    """Credentials that botocore finds when they are first needed."""
+class _BotocoreCredentials:
+    """Returns credentials that botocore finds when they are first needed."""
 
     def __init__(self) -> None:
-        # To import it takes longer than all that the other credentials need. In a snapshot it is there already.
+        # Imported here, since botocore takes long to import. A snapshot contains it already.
         import botocore.session
 
         self._session = botocore.session.get_session()
         self._credentials: Any = None
 
     def __call__(self) -> Credentials:
-        """Return them, refreshed if they are about to expire.
+        """Return the credentials, refreshed if they are about to expire.
 
         Raises:
-            NoCredentials: there are none, or they cannot be fetched.
+            NoCredentials: botocore finds no credentials, or cannot fetch them.
         """
         from botocore.exceptions import BotoCoreError
 
@@ -62,14 +62,14 @@ class _Found:
             self._credentials = self._credentials or self._session.get_credentials()
             if self._credentials is None:
                 raise NoCredentials("NoCredentialsError")
-            found = self._credentials.get_frozen_credentials()
+            frozen = self._credentials.get_frozen_credentials()
         except BotoCoreError as error:
             raise NoCredentials(type(error).__name__) from error
-        return Credentials(found.access_key, found.secret_key, found.token)
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
 
 class NoCredentials(Exception):
-    """There is nothing to sign with; the text is the name of botocore's error."""
+    """There are no credentials to sign with. The text is the name of botocore's error."""
 
 
 def sign_request(
@@ -82,16 +82,16 @@ def sign_request(
     service: str,
     at: datetime,
 ) -> dict[str, str]:
-    """Return the headers of a POST with those that sign it added.
+    """Sign a POST request: return its headers and the headers of the signature.
 
     Args:
-        headers: what is signed, by names in lower case; ``host`` must be among them.
-        body: the request's body.
-        path: the request's path, as it goes over the wire.
-        credentials: whose request it is.
+        headers: the headers, with names in lower case. They must include ``host``.
+        body: the body of the request.
+        path: the path of the request, as it is sent.
+        credentials: the credentials to sign with.
         region: the region of the service, such as ``eu-west-1``.
-        service: the service as signatures name it, such as ``sqs``.
-        at: the time in UTC. AWS allows five minutes of difference.
+        service: the name of the service in signatures, such as ``sqs``.
+        at: the time in UTC. AWS accepts a difference of five minutes.
     """
     time = f"{at:%Y%m%dT%H%M%SZ}"
     day = time[:8]
@@ -99,22 +99,32 @@ def sign_request(
     if credentials.token:
         headers["x-amz-security-token"] = credentials.token
     names = sorted(headers)
-    listed = ";".join(names)
+    signed_headers = ";".join(names)
     canonical = "\n".join(
-        ("POST", path, "", *(f"{name}:{headers[name]}" for name in names), "", listed, hashlib.sha256(body).hexdigest())
+        (
+            "POST",
+            path,
+            "",
+            *(f"{name}:{headers[name]}" for name in names),
+            "",
+            signed_headers,
+            hashlib.sha256(body).hexdigest(),
+        )
     )
     scope = f"{day}/{region}/{service}/aws4_request"
     to_sign = "\n".join((_ALGORITHM, time, scope, hashlib.sha256(canonical.encode()).hexdigest()))
-    signature = hmac.digest(_key(credentials.secret_key, day, region, service), to_sign.encode(), "sha256").hex()
+    key = _derive_key(credentials.secret_key, day, region, service)
+    signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
+    credential = f"{credentials.access_key}/{scope}"
     headers["authorization"] = (
-        f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
+        f"{_ALGORITHM} Credential={credential}, SignedHeaders={signed_headers}, Signature={signature}"
     )
     return headers
 
 
 @lru_cache(maxsize=8)
-def _key(secret_key: str, *scope: str) -> bytes:
-    """Return the key of one day, region and service."""
+def _derive_key(secret_key: str, *scope: str) -> bytes:
+    """Derive the signing key of a day, a region and a service."""
     key = f"AWS4{secret_key}".encode()
     for part in (*scope, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

@@ -1,6 +1,6 @@
-"""Errors of AWS that another attempt may not meet: the service throttles, is busy or fails.
+"""Transient errors of AWS: the service throttles, is busy or fails, and another attempt may succeed.
 
-For our own client. boto3 knows its own; tests/unit/test_transient.py holds that each of those is here.
+Our own client uses them. boto3 has its own list. tests/unit/test_transient.py checks that this list contains it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final
 
 TRANSIENT_CODES: Final = frozenset(
     {
-        # botocore's throttling codes (botocore/retries/standard.py), of all services
+        # botocore's throttling codes (botocore/retries/standard.py), for all services
         "BandwidthLimitExceeded",
         "EC2ThrottledException",
         "LimitExceededException",
@@ -24,21 +24,21 @@ TRANSIENT_CODES: Final = frozenset(
         "ThrottlingException",
         "TooManyRequestsException",
         "TransactionInProgressException",
-        # botocore's codes of a service that gave up waiting
+        # botocore's codes for a service that stopped waiting
         "RequestTimeout",
         "RequestTimeoutException",
-        # SQS, when KMS throttles it: by its JSON protocol, and by its older one
+        # SQS, if KMS throttles it: in its JSON protocol, and in its older one
         "KmsThrottled",
         "KMS.ThrottlingException",
-        # the name without its suffix, as DynamoDB's documentation has it in places
+        # the name without its suffix, as in some of DynamoDB's documentation
         "ProvisionedThroughputExceeded",
     }
 )
 
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-"""HTTP statuses that say so on their own: a load balancer's answer names no code."""
+"""HTTP statuses of transient errors. The answer of a load balancer has no error code."""
 
 
 def is_transient(status: int, code: str) -> bool:
-    """Tell whether another attempt may succeed after an answer with this HTTP status and error code."""
+    """Tell whether another attempt may succeed after an answer with this HTTP status and this error code."""
     return status in TRANSIENT_STATUSES or code in TRANSIENT_CODES
