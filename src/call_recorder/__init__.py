@@ -1,5 +1,6 @@
 """Call recording on Sinch Voice (API v1), on AWS.
 
-``handlers`` are the Lambda entry points, ``sinch`` is the vendor's protocol, ``recording`` is the domain and
-``aws`` holds the adapters. ``sinch`` and ``recording`` know neither AWS nor Powertools.
+``functions`` are the Lambda entry points and ``adapters`` call AWS. ``answering`` decides what a caller gets,
+``tracking`` what happens to a recording, and ``uploader_key`` rotates the key that Sinch uploads with. They meet in
+``facts``. ``sinch`` is the vendor's protocol. A room imports the rooms below it only (docs/decisions/0026).
 """
