@@ -1,1 +1,1 @@
-"""What the functions cost beside other ways to write them: `make bench`, explained in docs/performance.md."""
+"""Measures the functions beside other implementations: `make bench`, explained in docs/performance.md."""

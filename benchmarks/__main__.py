@@ -1,4 +1,4 @@
-"""`make bench`: measures the functions beside their twins and says whether they keep to what they have to."""
+"""`make bench`: measures the functions beside their twins, and tells whether the functions meet their goals."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 import build
 from benchmarks import report
-from benchmarks.contenders import VERSION, WORK, contenders
+from benchmarks.contenders import VERSION, WORK, build_contenders
 from benchmarks.goals import GOALS
 from benchmarks.measuring import measure
 from benchmarks.processes import Broken
 
 ROUNDS = 20
-"""Rounds that the results rest on."""
+"""The rounds of a full run."""
 
 RUNTIME = "3.13"
-"""The Python of the template's functions, whose results are kept beside the code."""
+"""The Python of the template's functions. The results of its full runs are kept beside the code."""
 
 _KEPT = Path(__file__).resolve().parent / "results"
 
 
 def main() -> int:
-    """Run the command; return 1 if a goal is missed, 2 if nothing could be measured."""
+    """Run the command; return 1 if a goal is missed, 2 if nothing can be measured."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds to measure (%(default)s)")
     rounds = parser.parse_args().rounds
@@ -33,15 +33,15 @@ def main() -> int:
         parser.error("at least one round is needed")
     try:
         _say("building the packages")
-        found = measure(contenders(), rounds, _about(), _say)
+        found = measure(build_contenders(), rounds, _about(), _say)
     except (build.BuildError, Broken) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     whole = rounds >= ROUNDS and VERSION == RUNTIME
     files = report.write(found, _KEPT if whole else WORK / "results", f"python{VERSION}")
-    print(*report.goals(found), sep="\n")
+    print(*report.describe_goals(found), sep="\n")
     print("Written:", *(os.path.relpath(file) for file in files))
-    missed = [goal.title for goal in GOALS if not goal.held(found)]
+    missed = [goal.title for goal in GOALS if not goal.is_met(found)]
     print(f"Missed: {', '.join(missed)}." if missed else "Every goal is held.")
     return 1 if missed else 0
 

@@ -1,46 +1,36 @@
-"""What the functions are given: signed callbacks of calls that are recorded, and a batch of what becomes of them."""
+"""The input of the functions: signed callbacks of calls that are recorded, and a batch of facts about such calls."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import uuid4
 
-from call_recorder.answering.application import Application
-from call_recorder.answering.policy import Policy
-from call_recorder.facts.facts import Fact
-from call_recorder.facts.from_callbacks import fact_from_callback
-from call_recorder.facts.messages import write_message
-from call_recorder.sinch.callbacks import DiceCallback, IceCallback, NotifyCallback, parse
 from local import sample_events
-from local.sample_events import APPLICATION, BUCKET, PUBLIC_PATH
-from local.simulator.calls import Body, End, IncomingCall, app_to_phone, encode_body
+from local.sample_events import APPLICATION, PUBLIC_PATH
+from local.simulator.calls import app_to_phone, encode_body
 
 Event = dict[str, Any]
 
 PREFIX = "call-recorder"
 PARAMETERS = {f"/{PREFIX}/{APPLICATION.key}/{name}": value for name, value in sample_events.PARAMETERS.items()}
-"""What SSM holds: an application whose one rule records everything, with transcripts, into the stack's own bucket."""
+"""SSM's parameters: an application whose one rule records everything, with transcripts, into the stack's own bucket."""
 
-BATCH = 10
-"""Facts in a batch: as many as the queue hands over at once."""
-
-_TALKED = End("ANSWERED", "CALLERHANGUP")
-_JSON = "application/json"
+MAX_BATCH = 10
+"""The number of messages that the queue hands over at once."""
 
 
-def incoming(number: int) -> Iterator[Event]:
-    """Yield so many ICE callbacks, each of another call and signed now, as API Gateway hands them over."""
+def sign_callbacks(number: int) -> Iterator[Event]:
+    """Yield ICE callbacks as API Gateway hands them over, each of another call and signed now."""
     frame = sample_events.make_event("callback-ice-number", datetime.now(UTC))
     for _ in range(number):
         at = datetime.now(UTC).replace(microsecond=0)
-        call = replace(app_to_phone("+46700000001"), call_id=str(uuid4()))
-        body = encode_body(call.ice(APPLICATION.key, at))
-        signed = APPLICATION.sign_headers(body, path=PUBLIC_PATH, content_type=_JSON, at=at)
+        body = encode_body(replace(app_to_phone("+46700000001"), call_id=str(uuid4())).ice(APPLICATION.key, at))
+        signed = APPLICATION.sign_headers(body, path=PUBLIC_PATH, content_type="application/json", at=at)
         headers = frame["headers"] | {name.lower(): value for name, value in signed.items()}
         yield frame | {"headers": headers | {"content-length": str(len(body))}, "body": body.decode()}
 
@@ -50,7 +40,7 @@ class Batch:
     """A batch of facts, each about another call.
 
     Attributes:
-        before: batches of what was heard of these calls before, in order.
+        before: batches of the earlier facts about these calls, in order.
         event: the batch itself.
     """
 
@@ -58,75 +48,27 @@ class Batch:
     event: Event
 
 
-def batch() -> Batch:
-    """Make a batch as there is in steady state, where each recorded call sends one fact of each kind.
+def make_batch() -> Batch:
+    """Make a batch of the steady state, in which each recorded call sends one fact of each kind.
 
     Two calls were just decided on, two have ended, of two Sinch stopped recording, of two the file is stored and of
-    two the transcript. What went before is in the table.
+    two the transcript. The earlier facts are in the table already.
     """
-    at = datetime.now(UTC).replace(microsecond=0)
-    calls = [replace(app_to_phone("+46700000001"), call_id=str(uuid4())) for _ in range(BATCH)]
-    histories = [_history(call, at)[: 1 + number // 2] for number, call in enumerate(calls)]
-    steps = range(max(map(len, histories)))
-    before = [[history[step] for history in histories if step < len(history) - 1] for step in steps]
+    records = sample_events.make_event("notify-whole-call", datetime.now(UTC))["Records"]
+    histories = [list(_rename(records[: 1 + number // 2])) for number in range(MAX_BATCH)]
     return Batch(
-        before=[_queue_event(facts) for facts in before if facts],
-        event=_queue_event(history[-1] for history in histories),
+        before=[
+            {"Records": [history[step] for history in histories if step < len(history) - 1]}
+            for step in range(len(records) - 1)
+        ],
+        event={"Records": [history[-1] for history in histories]},
     )
 
 
-def _history(call: IncomingCall, at: datetime) -> list[str]:
-    """Return all that is heard of a call that is recorded, as CallbackFunction queues it."""
-    file = f"s3://{BUCKET}/recordings/{at:%Y/%m/%d}/{call.call_id}"
-    bodies: list[Body] = [
-        call.ice(APPLICATION.key, at),
-        call.dice(APPLICATION.key, at, _TALKED, seconds=42),
-        call.notify("recording_finished"),
-        call.notify("recording_available", destination=f"{file}.mp3"),
-        call.notify("transcription_available", destination=f"{file}-transcript.json"),
-    ]
-    return [write_message(_fact(encode_body(body), at)) for body in bodies]
-
-
-def _fact(content: bytes, at: datetime) -> Fact:
-    fact: Fact | None = None
-    match parse(content):
-        case IceCallback() as ice:
-            known = Application.from_parameters(APPLICATION.key, sample_events.PARAMETERS, own_bucket=BUCKET)
-            fact = Policy(APPLICATION.key, known.recorder, at).ice(ice).fact if known.recorder else None
-        case (DiceCallback() | NotifyCallback()) as callback:
-            fact = fact_from_callback(callback, application_key=APPLICATION.key, at=at, body=content)
-        case _:
-            pass
-    if fact is None:
-        raise ValueError("nothing of this callback goes on the queue")
-    return fact
-
-
-def _queue_event(bodies: Iterable[str]) -> Event:
-    """Wrap facts as Lambda's event source does."""
-    return {"Records": [_message(number, body) for number, body in enumerate(bodies)]}
-
-
-def _message(number: int, body: str) -> Event:
-    return {
-        "messageId": str(uuid5(NAMESPACE_URL, f"{number} {body}")),
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": "1",
-            "SentTimestamp": "1795426200000",
-            "SenderId": "AROASAMPLEROLE:call-recorder-callback",
-            "ApproximateFirstReceiveTimestamp": "1795426200012",
-        },
-        "messageAttributes": {},
-        "md5OfBody": hashlib.md5(body.encode(), usedforsecurity=False).hexdigest(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:call-recorder-call-facts",
-        "awsRegion": "eu-west-1",
-    }
-
-
-def lines(events: Iterable[Event]) -> str:
-    """Write events as the runner reads them."""
-    return "".join(json.dumps(event) + "\n" for event in events)
+def _rename(records: Sequence[Event]) -> Iterator[Event]:
+    """Yield the records of the sample's call as those of another call."""
+    known, call_id = json.loads(records[0]["body"])["callId"], str(uuid4())
+    for record in records:
+        body: str = record["body"].replace(known, call_id)
+        digest = hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
+        yield record | {"messageId": str(uuid4()), "body": body, "md5OfBody": digest}

@@ -1,4 +1,4 @@
-"""Who is measured: our functions and their twins, each in the package that it would be deployed as."""
+"""The contenders: our functions and their twins, each in the package in which it would be deployed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from pruning import UNREACHED, prune
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 WORK = ROOT / ".local" / "benchmarks" / VERSION
-"""Where packages are made and files pass between processes; `make clean` removes it."""
+"""Holds packages and the files that processes exchange; `make clean` removes it."""
 
-_TWINS = Path(__file__).resolve().parent / "twins"
+_TWINS = Path(__file__).resolve().with_name("twins")
 _REQUIREMENTS = _TWINS / "requirements.txt"
 
-# What the usual twin calls and imports, where that is more than what our functions do.
+# The usual twin calls these operations.
 _OPERATIONS: Mapping[str, Sequence[str]] = {
-    # The resource is made from the description of a table.
+    # boto3 makes the resource from the description of a table.
     "dynamodb": ("DescribeTable", "GetItem", "UpdateItem"),
     "events": ("PutEvents",),
     "sqs": ("SendMessage",),
     "ssm": ("GetParameters",),
 }
+# The usual twin imports these, and our functions do not.
 _REACHED = (
     "aws_lambda_powertools/event_handler",
     "aws_lambda_powertools/utilities/batch",
@@ -46,14 +47,14 @@ _REACHED = (
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to do the job.
+    """An implementation of the two functions.
 
     Attributes:
-        name: what it is called in results.
-        package: the folder that would be deployed, and all that the function can import.
+        name: its name in the results.
+        package: the folder that would be deployed, from which alone the functions can import.
         callback: the entry point that answers callbacks.
-        notify: the entry point that takes batches.
-        variables: environment variables beyond those that all have.
+        notify: the entry point that processes batches.
+        variables: its own environment variables.
     """
 
     name: str
@@ -63,17 +64,14 @@ class Contender:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self, aws: Mapping[str, str], queue_url: str) -> dict[str, str]:
-        """Return the whole environment of its process: what Lambda sets, what the template sets, where AWS is.
+        """Return the whole environment of its process, as Lambda and the template set it.
 
         Args:
-            aws: the variables that say where AWS is.
+            aws: the variables that point clients to the fake AWS.
             queue_url: the recording queue.
         """
-        return {**_LAMBDA, **_TEMPLATE, **aws, **self._own(), "RECORDING_QUEUE_URL": queue_url}
-
-    def _own(self) -> dict[str, str]:
-        package = str(self.package)
-        return {"LAMBDA_TASK_ROOT": package, "PYTHONPATH": package, **self.variables}
+        package = {"LAMBDA_TASK_ROOT": str(self.package), "PYTHONPATH": str(self.package)}
+        return {**_LAMBDA, **_TEMPLATE, **aws, **package, **self.variables, "RECORDING_QUEUE_URL": queue_url}
 
 
 _LAMBDA: Mapping[str, str] = {
@@ -84,14 +82,14 @@ _LAMBDA: Mapping[str, str] = {
     "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
     "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/measured",
     "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/23/[$LATEST]0",
-    # Nothing is there. That it is set is how a function knows that it runs in Lambda.
+    # Nothing listens there. A function knows by this variable that it runs in Lambda.
     "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9",
     "HOME": "/nonexistent",
     "LANG": "en_US.UTF-8",
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "TZ": ":UTC",
     "_X_AMZN_TRACE_ID": "Root=1-6b04678c-3fc73f2230a49dd358f5dc3c;Parent=53995c3f42cd8ad8;Sampled=1",
-    # The function's folder is read-only in Lambda, and the log is written as it comes.
+    # In Lambda the function's folder is read-only, and log lines are written immediately.
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
@@ -118,53 +116,58 @@ OURS, PREFETCHING = "ours", "ours, prefetching"
 FLOOR, USUAL, COMPILED, PACKAGED = "floor", "usual", "usual, compiled", "usual, same packaging"
 
 
-def contenders() -> list[Contender]:
-    """Build all packages and return who is in them.
+def build_contenders() -> list[Contender]:
+    """Build all packages and return the contenders.
 
     Raises:
         build.BuildError: a package cannot be built.
     """
     shutil.rmtree(WORK / "packages", ignore_errors=True)
-    ours = _folder("ours")
+    ours = _make_folder("ours")
     build.build(ours, "host", VERSION, WORK / "cache")
     entries = ("call_recorder.functions.callback.handler", "call_recorder.functions.notify.handler")
-    known = {"PREFETCHED_APPLICATION_KEY": APPLICATION.key}
-    floor = _folder("floor")
-    shutil.copy(_TWINS / "floor.py", floor)
+    floor = _make_folder("floor")
+    _copy_twin(floor, "floor.py")
     build.precompile(floor, floor)
-    usual = [_usual(name) for name in (USUAL, COMPILED, PACKAGED)]
-    build.precompile(usual[1].package, usual[1].package)
-    reached = [pattern for pattern in UNREACHED if pattern not in _REACHED]
-    prune(usual[2].package, _OPERATIONS, reached)
-    build.precompile(usual[2].package, usual[2].package)
+    usual, compiled, packaged = (_build_usual(name) for name in (USUAL, COMPILED, PACKAGED))
+    build.precompile(compiled.package, compiled.package)
+    prune(packaged.package, _OPERATIONS, [pattern for pattern in UNREACHED if pattern not in _REACHED])
+    build.precompile(packaged.package, packaged.package)
     return [
         Contender(OURS, ours, *entries),
-        Contender(PREFETCHING, ours, *entries, variables=known),
-        Contender(FLOOR, floor, "floor.callback", "floor.notify"),
-        *usual,
+        Contender(PREFETCHING, ours, *entries, variables={"PREFETCHED_APPLICATION_KEY": APPLICATION.key}),
+        Contender(FLOOR, floor, "benchmarks.twins.floor.callback", "benchmarks.twins.floor.notify"),
+        *(usual, compiled, packaged),
     ]
 
 
-def _usual(name: str) -> Contender:
-    folder = _folder(name)
-    shutil.copytree(_installed(), folder, dirs_exist_ok=True)
-    for module in ("usual_callback.py", "usual_notify.py"):
-        shutil.copy(_TWINS / module, folder)
-    # As Powertools' documentation advises whoever answers with a secret.
+def _build_usual(name: str) -> Contender:
+    folder = _make_folder(name)
+    shutil.copytree(_install(), folder, dirs_exist_ok=True)
+    _copy_twin(folder, "usual_callback.py", "usual_notify.py")
+    callback, notify = "benchmarks.twins.usual_callback.handler", "benchmarks.twins.usual_notify.handler"
+    # Powertools' documentation recommends this for functions whose answers contain a secret.
     private = {"POWERTOOLS_TRACER_CAPTURE_RESPONSE": "false"}
-    return Contender(name, folder, "usual_callback.handler", "usual_notify.handler", variables=private)
+    return Contender(name, folder, callback, notify, variables=private)
 
 
-def _folder(name: str) -> Path:
+def _copy_twin(folder: Path, *modules: str) -> None:
+    twins = folder / "benchmarks" / "twins"
+    twins.mkdir(parents=True)
+    for module in (*modules, "job.py"):
+        shutil.copy(_TWINS / module, twins)
+
+
+def _make_folder(name: str) -> Path:
     folder = WORK / "packages" / name.replace(", ", "-").replace(" ", "-")
     folder.mkdir(parents=True)
     return folder
 
 
-def _installed() -> Path:
-    """Return a folder with the usual twin's wheels unpacked, as `sam build` leaves them."""
-    asked = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = WORK / "cache" / f"usual-{asked}"
+def _install() -> Path:
+    """Unpack the wheels of the usual twin as `sam build` does, unless an earlier run has; return the folder."""
+    digest = hashlib.sha256(_REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder = WORK / "cache" / f"usual-{digest}"
     if not folder.is_dir():
         scratch = folder.with_suffix(".part")
         shutil.rmtree(scratch, ignore_errors=True)
@@ -179,8 +182,8 @@ def _installed() -> Path:
     return folder
 
 
-def zipped_bytes(package: Path, *, compiled: bool = True) -> int:
-    """Return how large a package is when it is zipped, with or without what is compiled in it."""
+def zipped_bytes(package: Path, *, compiled: bool) -> int:
+    """Return the size of a zipped package, with or without its .pyc files."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for path in sorted(package.rglob("*")):

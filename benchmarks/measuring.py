@@ -1,4 +1,4 @@
-"""The rounds: every contender does everything once in each, in an order of its own."""
+"""Measures the contenders in rounds. In each round every contender does every action once, in random order."""
 
 from __future__ import annotations
 
@@ -6,69 +6,68 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks import results as measures
-from benchmarks.aws import Endpoint, Latency, serving
-from benchmarks.calls import PARAMETERS, Batch, Event, batch, incoming
+from benchmarks.calls import PARAMETERS, Batch, Event, make_batch, sign_callbacks
 from benchmarks.contenders import COMPILED, FLOOR, OURS, PACKAGED, PREFETCHING, USUAL, Contender, zipped_bytes
-from benchmarks.goals import BATCH_CALLS, COLD_CALLS, MEGABYTE, WARM_CALLS
-from benchmarks.processes import Broken, emulated, function, import_times, runtime
-from benchmarks.results import Results
+from benchmarks.processes import Broken, copy_runtime, run_emulated, start_function, trace_imports
+from benchmarks.results import BATCH_CALLS, COLD_CALLS, MEGABYTE, WARM_CALLS, ZIPPED, ZIPPED_SOURCE, Measure, Results
+from local.fake_aws import Endpoint, serving
 
 WARM_CALLBACKS = 300
 """Callbacks that a warm process answers in each round."""
 
 WARM_BATCHES = 8
-"""Batches that a warm process takes in each round."""
+"""Batches that a warm process processes in each round."""
 
 EMULATED_CALLBACKS = 100
-"""Callbacks that it answers in the runtime interface emulator, which takes its own time for each."""
+"""Warm callbacks in the runtime interface emulator, which adds its own time to each."""
 
 EMULATED_BATCHES = 5
-"""Batches that it takes there."""
+"""Warm batches there."""
 
 SSM_LATENCY_MS = 40.0
-"""What a slow GetParameters takes: where fetching early pays."""
+"""The duration of a slow GetParameters, where prefetching pays."""
 
 AWS_LATENCY_MS = 5.0
-"""What each call of a batch takes."""
+"""The duration of each AWS call of a batch."""
 
 _COLD_ONLY = (PREFETCHING,)
 _SLOW_SSM = (OURS, PREFETCHING, FLOOR, USUAL, PACKAGED)
 _EMULATED = (OURS, PREFETCHING, USUAL, PACKAGED)
+_TRACED = (USUAL, COMPILED, PACKAGED)
 
 
 @dataclass
 class Measuring:
-    """Measures contenders against one AWS.
+    """Measures contenders against one fake AWS.
 
     Args:
-        contenders: who is measured.
-        aws: where they find AWS.
-        found: where what is measured goes.
-        say: told how far it is.
+        contenders: the contenders.
+        aws: the fake AWS.
+        found: receives the results.
+        say: receives the progress.
     """
 
     contenders: Sequence[Contender]
     aws: Endpoint
     found: Results
     say: Callable[[str], None]
-    _batch: Batch = field(init=False, default_factory=batch)
+    _batch: Batch = field(init=False, default_factory=make_batch)
     _tables: dict[str, Mapping[str, list[dict[str, Any]]]] = field(init=False, default_factory=dict)
 
     def run(self, rounds: int) -> None:
-        """Check that all do the same, then measure so many rounds.
+        """Check that all contenders do the same job, then measure them.
 
         Raises:
-            Broken: a contender fails, or does something else than the others.
+            Broken: a contender fails, or does another job than the others.
         """
         self.say("checking that all contenders give the same answers, facts and events")
-        self.check()
-        self._runtime = runtime()
+        self._check_jobs()
+        self._check_signatures()
+        self._runtime = copy_runtime()
         self.say("one round to warm the disk's cache, which does not count")
         self._round(Results({}))
         started = time.monotonic()
@@ -78,7 +77,7 @@ class Measuring:
             each = (time.monotonic() - started) / number
             self.say(f"round {number} of {rounds}, {each:.0f} s each; {each * (rounds - number):.0f} s to go")
         self.say("package sizes and import times")
-        self._once()
+        self._measure_once()
 
     def _round(self, found: Results) -> None:
         steps: Sequence[tuple[Callable[[Contender, Results], None], Sequence[Contender]]] = (
@@ -94,138 +93,143 @@ class Measuring:
     def _named(self, names: Sequence[str]) -> list[Contender]:
         return [contender for contender in self.contenders if contender.name in names]
 
-    def _environment(self, contender: Contender, latency_ms: Latency) -> dict[str, str]:
-        """Make AWS ready for a contender's process, and return its environment."""
+    def _environment(self, contender: Contender, latency_ms: float | Mapping[str, float] = 0) -> dict[str, str]:
+        """Prepare the fake AWS for a contender's process, and return its environment."""
         self.aws.reset()
         self.aws.delay(latency_ms)
         return contender.environment(self.aws.environment, self.aws.queue_url)
 
     def _callback(self, contender: Contender, found: Results) -> None:
-        environment = self._environment(contender, 0)
-        with function(contender.callback, environment) as process:
-            cold = process.run(incoming(1))
-            found.add(measures.COLD_ICE, contender.name, cold.took[0])
-            found.add(measures.COLD_IMPORT, contender.name, cold.imported or 0)
+        with start_function(contender.callback, self._environment(contender)) as process:
+            cold = process.run(sign_callbacks(1))
+            found.add(Measure.COLD_ICE, contender.name, cold.took[0])
+            found.add(Measure.COLD_IMPORT, contender.name, cold.imported or 0)
             found.calls.setdefault(COLD_CALLS, {})[contender.name] = self.aws.counts()
             if contender.name in _COLD_ONLY:
                 return
             self.aws.reset()
-            warm = process.run(incoming(WARM_CALLBACKS))
+            warm = process.run(sign_callbacks(WARM_CALLBACKS))
             counts = self.aws.counts()
         if uneven := {name: count for name, count in counts.items() if count % WARM_CALLBACKS}:
             raise Broken(f"{contender.name} made {uneven} calls in {WARM_CALLBACKS} warm callbacks")
-        found.calls.setdefault(WARM_CALLS, {})[contender.name] = {
-            name: count // WARM_CALLBACKS for name, count in counts.items()
-        }
-        found.add(measures.WARM_ICE, contender.name, median(warm.took))
-        found.add(measures.WARM_ICE_99, contender.name, quantiles(warm.took, n=100)[98])
-        found.add(measures.CALLBACK_MEMORY, contender.name, warm.peak_bytes / MEGABYTE)
+        calls = {name: count // WARM_CALLBACKS for name, count in counts.items()}
+        found.calls.setdefault(WARM_CALLS, {})[contender.name] = calls
+        found.add(Measure.WARM_ICE, contender.name, median(warm.took))
+        found.add(Measure.WARM_ICE_99, contender.name, quantiles(warm.took, n=100)[98])
+        found.add(Measure.CALLBACK_MEMORY, contender.name, warm.peak_bytes / MEGABYTE)
 
     def _slow_parameters(self, contender: Contender, found: Results) -> None:
         environment = self._environment(contender, {"GetParameters": SSM_LATENCY_MS})
-        with function(contender.callback, environment) as process:
-            found.add(measures.COLD_ICE_SLOW, contender.name, process.run(incoming(1)).took[0])
+        with start_function(contender.callback, environment) as process:
+            found.add(Measure.COLD_ICE_SLOW, contender.name, process.run(sign_callbacks(1)).took[0])
 
     def _notify(self, contender: Contender, found: Results) -> None:
         environment = self._environment(contender, AWS_LATENCY_MS)
-        with function(contender.notify, environment) as process:
-            self.aws.restore(self._tables[contender.name])
-            cold = process.run([self._batch.event])
-            found.add(measures.COLD_BATCH, contender.name, cold.took[0])
+        batches = self._batches(contender, 1 + WARM_BATCHES)
+        with start_function(contender.notify, environment) as process:
+            cold = process.run([next(batches)])
             found.calls.setdefault(BATCH_CALLS, {})[contender.name] = self.aws.counts()
-            took, peak = [], 0
-            for _ in range(WARM_BATCHES):
-                self.aws.restore(self._tables[contender.name])
-                warm = process.run([self._batch.event])
-                took.append(warm.took[0])
-                peak = warm.peak_bytes
-        found.add(measures.WARM_BATCH, contender.name, median(took))
-        found.add(measures.NOTIFY_MEMORY, contender.name, peak / MEGABYTE)
+            warm = [process.run([batch]) for batch in batches]
+        found.add(Measure.COLD_BATCH, contender.name, cold.took[0])
+        found.add(Measure.WARM_BATCH, contender.name, median(each.took[0] for each in warm))
+        found.add(Measure.NOTIFY_MEMORY, contender.name, warm[-1].peak_bytes / MEGABYTE)
 
     def _emulated(self, contender: Contender, found: Results) -> None:
-        environment = self._environment(contender, 0)
-        events = incoming(1 if contender.name in _COLD_ONLY else 1 + EMULATED_CALLBACKS)
-        callback = emulated(contender.callback, environment, self._runtime, events)
-        found.add(measures.EMULATED_ICE, contender.name, callback.answered)
-        found.add(measures.EMULATED_INIT, contender.name, callback.initialized)
-        if contender.name in _COLD_ONLY:
+        name, environment = contender.name, self._environment(contender)
+        events = sign_callbacks(1 if name in _COLD_ONLY else 1 + EMULATED_CALLBACKS)
+        callback = run_emulated(contender.callback, environment, self._runtime, events)
+        found.add(Measure.EMULATED_ICE, name, callback.cold)
+        found.add(Measure.EMULATED_INIT, name, callback.initialized)
+        if name in _COLD_ONLY:
             return
-        found.add(measures.EMULATED_WARM_ICE, contender.name, median(callback.warm))
-        found.add(measures.EMULATED_WARM_ICE_99, contender.name, quantiles(callback.warm, n=100)[98])
+        found.add(Measure.EMULATED_WARM_ICE, name, median(callback.warm))
+        found.add(Measure.EMULATED_WARM_ICE_99, name, quantiles(callback.warm, n=100)[98])
         environment = self._environment(contender, AWS_LATENCY_MS)
-        notify = emulated(contender.notify, environment, self._runtime, self._batches(contender, 1 + EMULATED_BATCHES))
-        found.add(measures.EMULATED_BATCH, contender.name, notify.answered)
-        found.add(measures.EMULATED_WARM_BATCH, contender.name, median(notify.warm))
+        batches = self._batches(contender, 1 + EMULATED_BATCHES)
+        notify = run_emulated(contender.notify, environment, self._runtime, batches)
+        found.add(Measure.EMULATED_BATCH, name, notify.cold)
+        found.add(Measure.EMULATED_WARM_BATCH, name, median(notify.warm))
 
     def _batches(self, contender: Contender, number: int) -> Iterator[Event]:
-        """Yield the batch so many times, the tables each time as they were before it."""
+        """Yield the batch several times; restore the table before each."""
         for _ in range(number):
             self.aws.restore(self._tables[contender.name])
             yield self._batch.event
 
-    def _once(self) -> None:
+    def _measure_once(self) -> None:
         for contender in self.contenders:
-            if contender.name in _COLD_ONLY:
-                continue
-            self.found.sizes[contender.name] = {
-                "zipped": zipped_bytes(contender.package),
-                "zipped without .pyc": zipped_bytes(contender.package, compiled=False),
-            }
-        (ours,) = self._named((OURS,))
-        (event,) = incoming(1)
-        self.found.imports = import_times(ours.callback, self._environment(ours, 0), event)
+            if contender.name not in _COLD_ONLY:
+                sizes = {
+                    kind: zipped_bytes(contender.package, compiled=kind == ZIPPED) for kind in (ZIPPED, ZIPPED_SOURCE)
+                }
+                self.found.sizes[contender.name] = sizes
+        [ours], [event] = self._named((OURS,)), sign_callbacks(1)
+        self.found.imports = trace_imports(ours.callback, self._environment(ours), event)
 
-    def check(self) -> None:
-        """Hold that all contenders do the same whole job, and keep what each has in its table before the batch.
+    def _check_jobs(self) -> None:
+        """Check that all contenders do the whole job, and keep the table of each as it is before the batch.
 
         Raises:
-            Broken: one fails, or its answers, facts or events differ.
+            Broken: a contender fails, or its answers, facts or events differ from ours.
         """
-        (event,) = incoming(1)
-        done = {contender.name: self._done(contender, event) for contender in self.contenders}
-        for name, each in done.items():
-            for what, ours in done[OURS].items():
-                if each[what] != ours:
-                    raise Broken(f"the {what} of {name} differ:\n{each[what]}\nand ours:\n{ours}")
+        [event] = sign_callbacks(1)
+        done = {contender.name: self._do_job(contender, event) for contender in self.contenders}
+        for name, results in done.items():
+            for kind, ours in done[OURS].items():
+                if results[kind] != ours:
+                    raise Broken(f"the {kind} of {name} differ:\n{results[kind]}\nand ours:\n{ours}")
 
-    def _done(self, contender: Contender, event: Event) -> dict[str, Any]:
-        """Return what a contender makes of a callback and of the batch."""
-        with function(contender.callback, self._environment(contender, 0)) as process:
+    def _check_signatures(self) -> None:
+        """Check that the fake AWS refuses a wrong signature.
+
+        Raises:
+            Broken: it accepts one.
+        """
+        [floor], [event] = self._named((FLOOR,)), sign_callbacks(1)
+        environment = self._environment(floor) | {"AWS_SECRET_ACCESS_KEY": "another"}
+        try:
+            with start_function(floor.callback, environment) as process:
+                process.run([event])
+        except Broken as refusal:
+            if "the signature does not match" in str(refusal):
+                return
+            raise
+        raise Broken("the fake AWS accepts a wrong signature")
+
+    def _do_job(self, contender: Contender, event: Event) -> dict[str, Any]:
+        """Return a contender's answer to a callback, the facts it queues, and the events it publishes for the batch."""
+        with start_function(contender.callback, self._environment(contender)) as process:
             answer = process.run([event]).answer
         facts = self.aws.kept().messages
-        if contender.name in (USUAL, COMPILED, PACKAGED) and not self.aws.traces():
+        if contender.name in _TRACED and not self.aws.traces():
             raise Broken(f"the tracer of {contender.name} is not on")
-        with function(contender.notify, self._environment(contender, 0)) as process:
+        with start_function(contender.notify, self._environment(contender)) as process:
             for each in self._batch.before:
                 process.run([each])
             self._tables[contender.name] = self.aws.kept().items
             self.aws.reset()
-            self.aws.restore(self._tables[contender.name])
-            process.run([self._batch.event])
+            [batch] = self._batches(contender, 1)
+            process.run([batch])
             events = self.aws.kept().events
-            process.run([self._batch.event])
+            process.run([batch])
         if len(self.aws.kept().events) != len(events):
             raise Broken(f"{contender.name} publishes events again when a batch is delivered again")
+        # Each contender makes its own event ids, so only the data is compared.
+        data = [(event["DetailType"], json.loads(event["Detail"])["data"]) for event in events]
         return {
             "answers": json.loads(answer["body"]),
             "facts": [json.loads(fact) for fact in facts],
-            "events": sorted(map(_told, events)),
+            "events": sorted((kind, json.dumps(each, sort_keys=True)) for kind, each in data),
         }
 
 
-def _told(entry: Mapping[str, str]) -> tuple[str, str]:
-    """Return what an event tells, without the id that each contender makes in its own way."""
-    return entry["DetailType"], json.dumps(json.loads(entry["Detail"])["data"], sort_keys=True)
-
-
 def measure(contenders: Sequence[Contender], rounds: int, about: dict[str, str], say: Callable[[str], None]) -> Results:
-    """Measure contenders and return what was found.
+    """Measure contenders and return the results.
 
     Raises:
-        Broken: a contender fails, or does something else than the others.
+        Broken: a contender fails, or does another job than the others.
     """
     found = Results(about)
-    with ExitStack() as stack:
-        aws = stack.enter_context(serving(parameters=PARAMETERS))
+    with serving(parameters=PARAMETERS) as aws:
         Measuring(contenders, aws, found, say).run(rounds)
     return found

@@ -4,13 +4,12 @@
 
     python -S runner.py MODULE.FUNCTION REPORT
 
-Every line on the standard input names a file with one event per line. The function is imported and given the first
-event when the first file comes: that is the cold start. What it took is written to the file descriptor REPORT, one
-line of JSON for each file. Nothing is imported here before the clock starts but what Lambda's runtime has imported by
-then too.
+Every line on the standard input names a file with one event per line. The first file causes the cold start: the
+import of the function and its first invocation. For each file one line of JSON goes to the file descriptor REPORT.
+Before the clock starts, only modules that Lambda's runtime has imported by then are imported here.
 """
 
-import decimal  # noqa: F401 - loaded by the runtime, see above
+import decimal  # noqa: F401 - the runtime imports it, see above
 import importlib
 import json
 import logging  # noqa: F401
@@ -21,7 +20,7 @@ from time import perf_counter
 
 
 class Context:
-    """What a function is told of its invocation."""
+    """Lambda's context of an invocation."""
 
     function_name = "measured"
     function_version = "$LATEST"
@@ -32,21 +31,18 @@ class Context:
     log_stream_name = "2026/11/23/[$LATEST]0"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return a time that is long enough."""
+        """Return enough time for any invocation."""
         return 3000
 
 
 def succeeded(answer: dict[str, object]) -> bool:
-    """Tell whether an answer is one of success, of either function."""
+    """Tell whether either function's answer is a success."""
     return answer.get("statusCode") == 200 or answer.get("batchItemFailures") == []
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process ever had.
-
-    ``ru_maxrss`` would not do: it begins with what the process that started this one had.
-    """
-    with open("/proc/self/status") as status:  # noqa: PTH123 - nothing is loaded here but what is listed above
+    """Return the peak memory of this process. Unlike ``VmHWM``, ``ru_maxrss`` includes the parent's memory."""
+    with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib is not imported here
         return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
@@ -67,10 +63,8 @@ def main() -> None:
                 answer = handler(event, Context())
                 took.append(1000 * (perf_counter() - started))
                 failed += not succeeded(answer)
-        report.write(
-            json.dumps({"took": took, "imported": imported, "failed": failed, "answer": answer, "peak": peak_bytes()})
-        )
-        report.write("\n")
+        results = {"took": took, "imported": imported, "failed": failed, "answer": answer, "peak": peak_bytes()}
+        report.write(json.dumps(results) + "\n")
         report.flush()
 
 

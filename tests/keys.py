@@ -1,4 +1,4 @@
-"""IAM, SSM and the callers of a made-up account, as far as the uploader's access key goes."""
+"""A fake account: the parts of IAM, SSM and the callers that deal with the uploader's access key."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Final, TypeVar
 
 from pydantic import SecretStr
@@ -43,7 +44,7 @@ LISTED_AFTER: Final = timedelta(seconds=30)
 
 @dataclass
 class Upload:
-    """A file that Sinch stores at a time, with the key that it was given when the call began."""
+    """A file that Sinch stores at a time, with the key that it got when the call began."""
 
     key: str
     at: datetime
@@ -68,9 +69,9 @@ class Prefix:
 
 @dataclass
 class Account:
-    """Implements the rotation's ports in memory. ``before`` and ``after`` are told each call, and may raise.
+    """Implements the rotation's ports in memory, for one stack. ``before`` and ``after`` get each call, and may raise.
 
-    It is one stack's. Two of them may have one clock and one prefix.
+    Two accounts may share a clock and a prefix.
     """
 
     policy: RotationPolicy = POLICY
@@ -169,17 +170,41 @@ class Account:
     def remove(self, key_id: str) -> None:
         del self.keys[key_id]
 
-    def do_as_told(self, problem: str) -> None:
-        """Delete what a problem says is to be deleted, unless the same run has done so."""
+    def fail(
+        self,
+        call: str | int,
+        *,
+        after: bool = False,
+        error: Callable[[str], BaseException] | None = None,
+        uncounted: str = "",
+    ) -> None:
+        """Raise an error at each call of a name, or at the n-th call of any name but the uncounted one."""
+        numbers = count(1)
+
+        def raise_at(name: str) -> None:
+            if name == call or (name != uncounted and next(numbers) == call):
+                raise (error or unavailable)(name)
+
+        if after:
+            self.after = raise_at
+        else:
+            self.before = raise_at
+
+    def recover(self) -> None:
+        """Let every call succeed from now on."""
+        self.before = self.after = lambda call: None
+
+    def follow(self, problem: str) -> None:
+        """Delete what a problem asks to delete, unless the same run has done so."""
         if "delete uploader-key and the storage-credentials that hold its key" in problem:
             self.forget_newest()
             return
-        told = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?; the next run creates", problem)
-        assert told, problem
-        for key_id in [key_id for key_id in self.keys if key_id.endswith(told[1])]:
+        asked = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?, and a new one", problem)
+        assert asked, problem
+        for key_id in [key_id for key_id in self.keys if key_id.endswith(asked[1])]:
             self.remove(key_id)
             for application, holder in self.holders.items():
-                if told[2] and holder.key_id == key_id:
+                if asked[2] and holder.key_id == key_id:
                     self.holders[application] = replace(holder, credentials=None)
 
     def forget_newest(self) -> None:
@@ -211,7 +236,7 @@ class Account:
         return Rotation(self, self, self.policy, self.clock).run(force=force)
 
     def advance(self, time: timedelta) -> None:
-        """Let time pass, and Sinch store the files of calls that are over."""
+        """Let time pass; store the files of calls that are over."""
         self.clock.advance(time.total_seconds())
         for upload in [each for each in self.uploads if each.at <= self.clock()]:
             self.uploads.remove(upload)
@@ -228,7 +253,7 @@ class Account:
         return reports
 
     def call(self, memory: Memory, lasts: timedelta) -> None:
-        """Begin a call, whose file is stored after so long, with what a warm function remembers."""
+        """Begin a call whose file is stored after a time, with the credentials that a warm function remembers."""
         now = self.clock()
         if memory.read is None or memory.read + TTL <= now:
             holder = self.holders[memory.application]
@@ -241,7 +266,7 @@ class Account:
 
     @property
     def steps(self) -> list[tuple[str, str]]:
-        """What was announced, in order."""
+        """The announced steps, in order."""
         return [(fact.step, fact.key) for fact in self.announced]
 
     @property
@@ -249,7 +274,7 @@ class Account:
         return NewestKey.read(self.newest).id if self.newest else None
 
     def has_settled(self) -> bool:
-        """Tell whether there is one key, which is active, newest, and everybody's."""
+        """Tell whether there is one key, which is active, the newest, and that of every application."""
         return (
             set(self.keys) == {self.newest_id}
             and all(key.active for key in self.keys.values())
@@ -265,7 +290,7 @@ class Account:
 
 
 def unavailable(call: str) -> Exception:
-    """Return what a port raises if it fails."""
+    """Return the error that a port raises when a call fails."""
     if call == "send":
         return QueueUnavailable("SendMessage: ServiceUnavailable")
     if call in ("keep", "hand-out", "observe", "forget"):

@@ -1,1 +1,1 @@
-"""The same job in other hands: what the functions are measured against. docs/performance.md says what each does."""
+"""The twins: other implementations of the functions' job. docs/performance.md describes them."""

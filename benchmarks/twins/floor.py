@@ -1,7 +1,7 @@
-"""The floor: both jobs with the standard library alone, no logs, no metrics, no models, as few calls as they need.
+"""The floor: both functions with the standard library alone, no logs, no metrics, no models, and few AWS calls.
 
-It says how fast Python can be at this, not how anybody should write it: nothing is checked that the job does not need,
-and whatever is wrong with a request or a batch is one error.
+It shows how fast Python can do the job, and is no example to follow: it checks only what the job needs, and every
+fault in a request or a batch is the same error.
 """
 
 from __future__ import annotations
@@ -16,21 +16,17 @@ from datetime import datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import NAMESPACE_URL, uuid5
+
+from benchmarks.twins import job
 
 _WINDOW_SECONDS = 300
 _TTL_SECONDS = 300
 _RETENTION_SECONDS = 365 * 86_400
-_EVENTS = {
-    "recording-finished": "Recording Finished",
-    "recording-available": "Recording Available",
-    "transcription-available": "Transcription Available",
-}
 _TARGETS = {"ssm": "AmazonSSM", "sqs": "AmazonSQS", "dynamodb": "DynamoDB_20120810", "events": "AWSEvents"}
 
 
 class _Aws:
-    """One service: a connection that is kept, and requests that are signed by hand (AWS Signature Version 4)."""
+    """A service: a connection that is kept open, and requests signed by hand (AWS Signature Version 4)."""
 
     def __init__(self, service: str) -> None:
         region = os.environ["AWS_REGION"]
@@ -42,21 +38,21 @@ class _Aws:
         self._scope = f"{region}/{service}/aws4_request"
         self._keys: dict[str, bytes] = {}
 
-    def call(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps(asked).encode()
+    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps(request).encode()
         headers = self._headers(f"{self._target}.{operation}", body)
         try:
             self._connection.request("POST", "/", body, headers)
             answer = self._connection.getresponse()
-        except (HTTPException, OSError):  # the other side has closed what was kept
+        except (HTTPException, OSError):  # the server has closed the connection
             self._connection.close()
             self._connection.request("POST", "/", body, headers)
             answer = self._connection.getresponse()
         content = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{operation}: {answer.status} {content!r}")
-        told: dict[str, Any] = json.loads(content)
-        return told
+        result: dict[str, Any] = json.loads(content)
+        return result
 
     def _headers(self, target: str, body: bytes) -> dict[str, str]:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -99,7 +95,7 @@ def _aws(service: str) -> _Aws:
 
 
 def callback(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Answer an ICE: verify, decide, send the fact, answer with SVAML."""
+    """Answer an ICE: verify it, decide, queue the fact, answer with SVAML."""
     body = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"].encode()
     headers = event["headers"]
     application, _, signature = headers["authorization"].partition(" ")[2].partition(":")
@@ -108,17 +104,25 @@ def callback(event: dict[str, Any], _context: object) -> dict[str, Any]:
     if abs(time.time() - at.timestamp()) > _WINDOW_SECONDS:
         return {"statusCode": 401}
     secret, credentials, profile = _application(application)
-    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-    lines = ("POST", digest, headers["content-type"], f"x-timestamp:{timestamp}", os.environ["CALLBACK_PATH"])
-    expected = base64.b64encode(hmac.digest(secret, "\n".join(lines).encode(), "sha256")).decode()
+    expected = job.sign(secret, body, headers["content-type"], timestamp, os.environ["CALLBACK_PATH"])
     if not hmac.compare_digest(expected, signature):
         return {"statusCode": 401}
     ice = json.loads(body)
-    action = _connect(ice["to"], profile)
+    routes = (route["action"] for route in profile.get("routes", ()) if route["to"] == ice["to"]["endpoint"])
+    action = job.connect(ice["to"], routes)
     rule = next((rule for rule in profile["rules"] if rule["record"]), None)
     if rule and action["name"] != "hangup":
-        fact = _decided(ice, application, profile, rule["name"], at)
-        action |= {"record": True, "recordingOptions": _options(fact["request"], credentials)}
+        transcription = profile.get("transcription", {})
+        request = {
+            "at": job.format_time(at),
+            "rule": rule["name"],
+            "destinationUrl": profile["destination"],
+            "format": "mp3",
+            "notificationEvents": True,
+            "transcription": transcription.get("enabled", False),
+            "locale": transcription.get("locale", "en-US"),
+        }
+        fact = job.request_recording(action, credentials, application, ice, request)
         message = {"QueueUrl": os.environ["RECORDING_QUEUE_URL"], "MessageBody": json.dumps(fact)}
         _aws("sqs").call("SendMessage", message)
     return {
@@ -141,89 +145,33 @@ def _application(key: str) -> tuple[bytes, str, dict[str, Any]]:
     return known[1:]
 
 
-def _connect(to: dict[str, str], profile: dict[str, Any]) -> dict[str, Any]:
-    match to["type"]:
-        case "number":
-            return {"name": "connectPstn", "number": to["endpoint"]}
-        case "username":
-            return {"name": "connectMxp", "destination": {"type": "username", "endpoint": to["endpoint"]}}
-        case _:
-            routes = (route["action"] for route in profile.get("routes", ()) if route["to"] == to["endpoint"])
-            return dict(next(routes, {"name": "hangup"}))
-
-
-def _decided(ice: dict[str, Any], application: str, profile: dict[str, Any], rule: str, at: datetime) -> dict[str, Any]:
-    time_text = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    url = profile["destination"].replace("{date}", at.strftime("%Y/%m/%d")).replace("{callId}", ice["callid"])
-    transcription = profile.get("transcription", {})
-    call = {
-        "at": time_text,
-        "from": ice.get("cli") or ice.get("user"),
-        "to": ice["to"]["endpoint"],
-        "toType": ice["to"]["type"],
-        "domain": ice.get("domain"),
-        "originationType": ice.get("originationType", "").lower(),
-        "custom": ice.get("custom"),
-    }
-    return {
-        "recordingId": ice["callid"],
-        "applicationKey": application,
-        "callId": ice["callid"],
-        "fact": "call-decided",
-        "call": {name: value for name, value in call.items() if value is not None},
-        "request": {
-            "at": time_text,
-            "rule": rule,
-            "destinationUrl": url.replace("{format}", "mp3"),
-            "format": "mp3",
-            "notificationEvents": True,
-            "transcription": transcription.get("enabled", False),
-            "locale": transcription.get("locale", "en-US"),
-        },
-    }
-
-
-def _options(request: dict[str, Any], credentials: str) -> dict[str, Any]:
-    return {
-        "destinationUrl": request["destinationUrl"],
-        "credentials": credentials,
-        "format": request["format"],
-        "notificationEvents": request["notificationEvents"],
-        "transcriptionOptions": {"enabled": request["transcription"], "locale": request["locale"]},
-    }
-
-
 def notify(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Take a batch of facts in four calls: read the items, write them together, publish, mark them together."""
+    """Process a batch in four calls: read the items, write them together, publish, mark them together."""
     facts = [json.loads(record["body"]) for record in event["Records"]]
-    items = _items({fact["recordingId"] for fact in facts})
+    items = _load({fact["recordingId"] for fact in facts})
     for fact in facts:
-        known = items.setdefault(fact["recordingId"], {"revision": 0, "facts": {}, "published": []})
-        known["facts"].setdefault(fact["fact"], fact)
+        item = items.setdefault(fact["recordingId"], {"revision": 0, "facts": {}, "published": []})
+        item["facts"].setdefault(fact["fact"], fact)
     _save(items)
-    due = [each for fact in facts if (each := _event(fact, items[fact["recordingId"]])) is not None]
-    if due:
-        entries = [
-            {
-                "EventBusName": os.environ["RECORDINGS_BUS"],
-                "Source": "call-recorder",
-                "DetailType": kind,
-                "Detail": json.dumps(detail),
-            }
-            for kind, detail in due
-        ]
+    published, entries = {}, []
+    for fact in facts:
+        name = fact["recordingId"]
+        made = job.make_event(fact, items[name]["facts"].get("call-decided", {}))
+        if made is None or made[1]["metadata"]["eventId"] in items[name]["published"]:
+            continue
+        kind, detail = made
+        items[name]["published"].append(detail["metadata"]["eventId"])
+        published[name] = items[name]
+        entry = {"EventBusName": os.environ["RECORDINGS_BUS"], "Source": "call-recorder", "DetailType": kind}
+        entries.append(entry | {"Detail": json.dumps(detail)})
+    if entries:
         if _aws("events").call("PutEvents", {"Entries": entries})["FailedEntryCount"]:
             raise RuntimeError("the bus refused events")
-        told = {}
-        for _, detail in due:
-            name = detail["data"]["recordingId"]
-            told[name] = items[name]
-            told[name]["published"].append(detail["metadata"]["eventId"])
-        _save(told)
+        _save(published)
     return {"batchItemFailures": []}
 
 
-def _items(names: set[str]) -> dict[str, dict[str, Any]]:
+def _load(names: set[str]) -> dict[str, dict[str, Any]]:
     table = os.environ["RECORDINGS_TABLE"]
     keys = [{"recordingId": {"S": name}} for name in names]
     answer = _aws("dynamodb").call("BatchGetItem", {"RequestItems": {table: {"Keys": keys, "ConsistentRead": True}}})
@@ -239,18 +187,18 @@ def _items(names: set[str]) -> dict[str, dict[str, Any]]:
 
 def _save(items: dict[str, dict[str, Any]]) -> None:
     puts = []
-    for name, known in items.items():
-        expected = known["revision"]
-        known["revision"] += 1
+    for name, item in items.items():
+        expected = item["revision"]
+        item["revision"] += 1
         puts.append(
             {
                 "Put": {
                     "TableName": os.environ["RECORDINGS_TABLE"],
                     "Item": {
                         "recordingId": {"S": name},
-                        "revision": {"N": str(known["revision"])},
-                        "facts": {"S": json.dumps(known["facts"])},
-                        "published": {"SS": known["published"]} if known["published"] else {"NULL": True},
+                        "revision": {"N": str(item["revision"])},
+                        "facts": {"S": json.dumps(item["facts"])},
+                        "published": {"SS": item["published"]} if item["published"] else {"NULL": True},
                         "expiresAt": {"N": str(int(time.time()) + _RETENTION_SECONDS)},
                     },
                     "ConditionExpression": "revision = :revision OR attribute_not_exists(recordingId)",
@@ -259,32 +207,3 @@ def _save(items: dict[str, dict[str, Any]]) -> None:
             }
         )
     _aws("dynamodb").call("TransactWriteItems", {"TransactItems": puts})
-
-
-def _event(fact: dict[str, Any], known: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    name = fact["recordingId"]
-    decided = known["facts"].get("call-decided", {})
-    request = decided.get("request", {})
-    data = {"recordingId": name, "applicationKey": fact["applicationKey"], "callId": fact["callId"]}
-    data |= {field: value for field, value in decided.get("call", {}).items() if field != "at"}
-    if request:
-        data |= {"rule": request["rule"], "requestedAt": request["at"]}
-    if fact["fact"] == "call-decided" and request:
-        kind, at = "Recording Requested", request["at"]
-        data |= {field: request[field] for field in ("destinationUrl", "format", "transcription")}
-    elif fact["fact"] in _EVENTS:
-        kind, at = _EVENTS[fact["fact"]], fact["at"]
-        data |= {"finishedAt": at} if "destination" not in fact else {"availableAt": at, "file": _file(fact)}
-    else:
-        return None
-    event_id = str(uuid5(NAMESPACE_URL, f"{name}\n{kind}"))
-    if event_id in known["published"]:
-        return None
-    return kind, {"metadata": {"eventId": event_id, "schemaVersion": "1", "occurredAt": at}, "data": data}
-
-
-def _file(fact: dict[str, Any]) -> dict[str, str]:
-    url = fact["destination"]
-    storage, _, rest = url.partition("://")
-    bucket, _, key = rest.partition("/")
-    return {"url": url, "storage": storage, "bucket": bucket, "key": key}

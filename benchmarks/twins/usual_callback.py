@@ -1,12 +1,8 @@
-"""The usual callback function: composed of Powertools and boto3 as Powertools' documentation composes them.
-
-Resolver, Logger, Tracer, Metrics, parser and parameters, each set up as its page shows.
-"""
+"""The usual callback function: Powertools and boto3, combined as Powertools' documentation shows."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import os
@@ -28,6 +24,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from benchmarks.twins import job
+
 CALLBACK_PATH = os.environ["CALLBACK_PATH"]
 PARAMETER_PREFIX = os.environ["PARAMETER_PREFIX"]
 RECORDING_QUEUE_URL = os.environ["RECORDING_QUEUE_URL"]
@@ -42,7 +40,7 @@ sqs = boto3.client("sqs", config=Config(connect_timeout=0.2, read_timeout=0.5))
 
 
 class Destination(BaseModel):
-    """Where a call goes."""
+    """The destination of a call."""
 
     type: str
     endpoint: str
@@ -63,7 +61,7 @@ class IncomingCall(BaseModel):
 
 
 class When(BaseModel):
-    """Which calls a rule is for."""
+    """The calls that a rule matches."""
 
     from_: str = Field("*", alias="from")
     to: str = "*"
@@ -71,7 +69,7 @@ class When(BaseModel):
 
 
 class Rule(BaseModel):
-    """Whether to record."""
+    """Decides whether a call is recorded."""
 
     name: str
     when: When = When()
@@ -79,21 +77,21 @@ class Rule(BaseModel):
 
 
 class Route(BaseModel):
-    """Where a dialled number goes."""
+    """Connects a dialled number."""
 
     to: str
     action: dict[str, Any]
 
 
 class Transcription(BaseModel):
-    """Whether to transcribe."""
+    """Decides whether a recording is transcribed."""
 
     enabled: bool = False
     locale: str = "en-US"
 
 
 class Profile(BaseModel):
-    """What an application wants recorded, and how."""
+    """What to record of an application's calls, and how."""
 
     destination: str
     format: str = "mp3"
@@ -105,13 +103,13 @@ class Profile(BaseModel):
 
 @lru_cache
 def read_profile(text: str) -> Profile:
-    """Read a profile once for as long as it stays the same."""
+    """Parse a profile, once as long as it stays the same."""
     return parse(event=json.loads(text), model=Profile)
 
 
 @tracer.capture_method(capture_response=False)
 def get_application(key: str) -> dict[str, str]:
-    """Return the application's parameters by name: one call, cached by Powertools."""
+    """Return the application's parameters by name, with one call that Powertools caches."""
     folder = f"/{PARAMETER_PREFIX}/{key}/"
     wanted = ("application-secrets", "storage-credentials", "recording-profile")
     names: dict[str, dict[str, Any]] = {f"{folder}{name}": {} for name in wanted}
@@ -126,17 +124,15 @@ def get_application(key: str) -> dict[str, str]:
 
 
 def verify(body: bytes, signature: str, timestamp: str, secret: str) -> None:
-    """Check the signature over the raw bytes."""
-    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    """Check the signature of the raw body."""
     content_type = app.current_event.headers.get("content-type", "")
-    to_sign = "\n".join(("POST", digest, content_type, f"x-timestamp:{timestamp}", CALLBACK_PATH))
-    expected = base64.b64encode(hmac.digest(base64.b64decode(secret), to_sign.encode(), "sha256")).decode()
+    expected = job.sign(base64.b64decode(secret), body, content_type, timestamp, CALLBACK_PATH)
     if not hmac.compare_digest(expected, signature):
         raise UnauthorizedError("Unauthorized")
 
 
-def signed_at(timestamp: str) -> datetime:
-    """Return when the callback was signed, if that is not too long ago."""
+def parse_timestamp(timestamp: str) -> datetime:
+    """Return when the callback was signed, and refuse it if that is too long ago."""
     try:
         at = datetime.fromisoformat(timestamp)
     except ValueError:
@@ -158,53 +154,9 @@ def find_rule(call: IncomingCall, profile: Profile) -> Rule | None:
     return None
 
 
-def connect(call: IncomingCall, profile: Profile) -> dict[str, Any]:
-    """Return the action that takes the call where it goes."""
-    match call.to.type.lower():
-        case "number":
-            return {"name": "connectPstn", "number": call.to.endpoint}
-        case "username":
-            return {"name": "connectMxp", "destination": {"type": "username", "endpoint": call.to.endpoint}}
-        case _:
-            for route in profile.routes:
-                if fnmatchcase(call.to.endpoint, route.to):
-                    return dict(route.action)
-            return {"name": "hangup"}
-
-
-def decided(call: IncomingCall, key: str, profile: Profile, rule: Rule, at: datetime) -> dict[str, Any]:
-    """Return the fact that NotifyFunction is told."""
-    url = profile.destination.format(date=at.strftime("%Y/%m/%d"), callId=call.call_id, format=profile.format)
-    start = {
-        "at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "from": call.cli or call.user,
-        "to": call.to.endpoint,
-        "toType": call.to.type,
-        "domain": call.domain,
-        "originationType": call.origination_type and call.origination_type.lower(),
-        "custom": call.custom,
-    }
-    return {
-        "recordingId": call.call_id,
-        "applicationKey": key,
-        "callId": call.call_id,
-        "fact": "call-decided",
-        "call": {name: value for name, value in start.items() if value is not None},
-        "request": {
-            "at": start["at"],
-            "rule": rule.name,
-            "destinationUrl": url,
-            "format": profile.format,
-            "notificationEvents": profile.notification_events,
-            "transcription": profile.transcription.enabled,
-            "locale": profile.transcription.locale,
-        },
-    }
-
-
 @tracer.capture_method(capture_response=False)
 def send(fact: dict[str, Any]) -> None:
-    """Queue the fact; if that fails, the call goes on."""
+    """Queue the fact; answer the call even if that fails."""
     try:
         sqs.send_message(QueueUrl=RECORDING_QUEUE_URL, MessageBody=json.dumps(fact))
     except (BotoCoreError, ClientError):
@@ -223,7 +175,7 @@ def callback() -> Response[str]:
     if scheme.lower() != "application" or not signature:
         raise UnauthorizedError("Unauthorized")
     timestamp = event.headers.get("x-timestamp", "")
-    at = signed_at(timestamp)
+    at = parse_timestamp(timestamp)
     application = get_application(key)
     verify(body, signature, timestamp, application["application-secrets"])
     try:
@@ -233,18 +185,21 @@ def callback() -> Response[str]:
     if call.application_key not in (None, key):
         raise UnauthorizedError("Unauthorized")
     profile = read_profile(application["recording-profile"])
-    action, rule = connect(call, profile), find_rule(call, profile)
+    rule = find_rule(call, profile)
+    routes = (route.action for route in profile.routes if fnmatchcase(call.to.endpoint, route.to))
+    action = job.connect(call.to.model_dump(), routes)
     if rule and rule.record and action["name"] != "hangup":
-        fact = decided(call, key, profile, rule, at)
-        action["record"] = True
-        action["recordingOptions"] = {
-            "destinationUrl": fact["request"]["destinationUrl"],
-            "credentials": application["storage-credentials"],
+        request = {
+            "at": job.format_time(at),
+            "rule": rule.name,
+            "destinationUrl": profile.destination,
             "format": profile.format,
             "notificationEvents": profile.notification_events,
-            "transcriptionOptions": profile.transcription.model_dump(),
+            "transcription": profile.transcription.enabled,
+            "locale": profile.transcription.locale,
         }
-        send(fact)
+        ice = call.model_dump(by_alias=True)
+        send(job.request_recording(action, application["storage-credentials"], key, ice, request))
         metrics.add_metric(name="CallsRecorded", unit=MetricUnit.Count, value=1)
     logger.info("callback answered", event=call.event, recording_id=call.call_id, rule=rule and rule.name)
     return Response(status_code=200, content_type=content_types.APPLICATION_JSON, body=json.dumps({"action": action}))

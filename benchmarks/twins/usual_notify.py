@@ -1,7 +1,6 @@
-"""The usual notify function: composed of Powertools and boto3 as Powertools' documentation composes them.
+"""The usual notify function: Powertools and boto3, combined as Powertools' documentation shows.
 
-Batch processor with the parser's models, Logger, Tracer and Metrics, and boto3's resource for the table. Record by
-record: a conditional update, the event, and the mark that the event is out.
+For each record it makes a conditional update, publishes the event, and marks the event as published.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
-from uuid import NAMESPACE_URL, uuid5
 
 import boto3
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -23,6 +21,8 @@ from boto3.dynamodb.conditions import Attr
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import Json
+
+from benchmarks.twins import job
 
 RECORDINGS_BUS = os.environ["RECORDINGS_BUS"]
 RETENTION = timedelta(days=int(os.environ["RETENTION_DAYS"]))
@@ -48,7 +48,7 @@ class Call(BaseModel):
 
 
 class Request(BaseModel):
-    """What Sinch was asked to record."""
+    """A recording request to Sinch."""
 
     at: datetime
     rule: str
@@ -60,7 +60,7 @@ class Request(BaseModel):
 
 
 class End(BaseModel):
-    """How a call ended."""
+    """The end of a call."""
 
     at: datetime
     result: str | None = None
@@ -71,7 +71,7 @@ class End(BaseModel):
 
 
 class About(BaseModel):
-    """Which recording a fact is about."""
+    """The recording that a fact is about."""
 
     recording_id: str = Field(alias="recordingId")
     application_key: str = Field(alias="applicationKey")
@@ -79,7 +79,7 @@ class About(BaseModel):
 
 
 class CallDecided(About):
-    """A call is to be recorded."""
+    """A call will be recorded."""
 
     fact: Literal["call-decided"]
     call: Call
@@ -87,7 +87,7 @@ class CallDecided(About):
 
 
 class CallEnded(About):
-    """A call is over."""
+    """A call has ended."""
 
     fact: Literal["call-ended"]
     end: End
@@ -112,7 +112,7 @@ Fact = Annotated[CallDecided | CallEnded | RecordingFinished | FileAvailable, Fi
 
 
 class FactRecord(SqsRecordModel):
-    """A queue message with a fact in it."""
+    """A queue message that contains a fact."""
 
     body: Json[Fact]
 
@@ -120,16 +120,10 @@ class FactRecord(SqsRecordModel):
 processor = BatchProcessor(event_type=EventType.SQS, model=FactRecord)
 
 
-def written(at: datetime) -> str:
-    """Write a time to the second."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 @tracer.capture_method(capture_response=False)
-def store(fact: CallDecided | CallEnded | RecordingFinished | FileAvailable) -> dict[str, Any]:
-    """Put the fact into its item, once, and return the item."""
+def store(fact: CallDecided | CallEnded | RecordingFinished | FileAvailable, content: dict[str, Any]) -> dict[str, Any]:
+    """Write the fact into its item, once; return the item."""
     key = {"recordingId": fact.recording_id}
-    content = fact.model_dump(mode="json", by_alias=True, exclude_none=True)
     at = fact.call.at if isinstance(fact, CallDecided) else fact.end.at if isinstance(fact, CallEnded) else fact.at
     fields = {"#fact": fact.fact, "#application": "applicationKey", "#expires": "expiresAt"}
     values: dict[str, Any] = {
@@ -137,18 +131,16 @@ def store(fact: CallDecided | CallEnded | RecordingFinished | FileAvailable) -> 
         ":application": fact.application_key,
         ":expires": int((at + RETENTION).timestamp()),
     }
-    assignments = ["#fact = :fact", "#application = :application", "#expires = :expires"]
     if isinstance(fact, CallDecided):
         fields |= {"#day": "applicationDay", "#requested": "requestedAt"}
         values |= {
             ":day": f"{fact.application_key}#{fact.request.at:%Y-%m-%d}",
-            ":requested": written(fact.request.at),
+            ":requested": job.format_time(fact.request.at),
         }
-        assignments += ["#day = :day", "#requested = :requested"]
     try:
         answer = table.update_item(
             Key=key,
-            UpdateExpression=f"SET {', '.join(assignments)}",
+            UpdateExpression=f"SET {', '.join(f'#{name[1:]} = {name}' for name in values)}",
             ConditionExpression=Attr(fact.fact).not_exists(),
             ExpressionAttributeNames=fields,
             ExpressionAttributeValues=values,
@@ -157,48 +149,21 @@ def store(fact: CallDecided | CallEnded | RecordingFinished | FileAvailable) -> 
     except ClientError as error:
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
-        logger.info("fact is known already", recording_id=fact.recording_id)
+        logger.info("fact is stored already", recording_id=fact.recording_id)
         return dict(table.get_item(Key=key, ConsistentRead=True)["Item"])
     return dict(answer["Attributes"])
 
 
-def event_of(fact: CallDecided | CallEnded | RecordingFinished | FileAvailable, item: dict[str, Any]) -> Any:
-    """Return the detail type and the detail of what a fact has to be announced as, if anything."""
-    decided = item.get("call-decided", {})
-    data: dict[str, Any] = {
-        "recordingId": fact.recording_id,
-        "applicationKey": fact.application_key,
-        "callId": fact.call_id,
-        **{name: value for name, value in decided.get("call", {}).items() if name != "at"},
-    }
-    if decided:
-        data |= {"rule": decided["request"]["rule"], "requestedAt": decided["request"]["at"]}
-    match fact:
-        case CallDecided(request=request):
-            data |= {"destinationUrl": request.destination_url, "format": request.format}
-            return "Recording Requested", request.at, data | {"transcription": request.transcription}
-        case RecordingFinished(at=at):
-            return "Recording Finished", at, data | {"finishedAt": written(at)}
-        case FileAvailable(at=at, destination=url):
-            storage, _, rest = url.partition("://")
-            bucket, _, key = rest.partition("/")
-            file = {"url": url, "storage": storage, "bucket": bucket, "key": key}
-            kind = "Recording Available" if fact.fact == "recording-available" else "Transcription Available"
-            return kind, at, data | {"availableAt": written(at), "file": file}
-        case _:
-            return None
-
-
 class Metadata(BaseModel):
-    """What every event says of itself."""
+    """The metadata of every event."""
 
-    event_id: str = Field(serialization_alias="eventId")
-    schema_version: str = Field("1", serialization_alias="schemaVersion")
-    occurred_at: str = Field(serialization_alias="occurredAt")
+    event_id: str = Field(alias="eventId")
+    schema_version: str = Field("1", alias="schemaVersion")
+    occurred_at: str = Field(alias="occurredAt")
 
 
 class Detail(BaseModel):
-    """An event's content."""
+    """The content of an event."""
 
     metadata: Metadata
     data: dict[str, Any]
@@ -206,7 +171,7 @@ class Detail(BaseModel):
 
 @tracer.capture_method(capture_response=False)
 def publish(detail_type: str, detail: Detail) -> None:
-    """Put the event on the bus."""
+    """Publish the event on the bus."""
     answer = events.put_events(
         Entries=[
             {
@@ -233,15 +198,16 @@ def mark(recording_id: str, event_id: str) -> None:
 
 @tracer.capture_method(capture_response=False)
 def record_handler(record: FactRecord) -> None:
-    """Take one fact."""
+    """Process one fact."""
     fact = record.body
-    item = store(fact)
-    if event := event_of(fact, item):
-        detail_type, at, data = event
-        event_id = str(uuid5(NAMESPACE_URL, f"{fact.recording_id}\n{detail_type}"))
+    content = fact.model_dump(mode="json", by_alias=True, exclude_none=True)
+    item = store(fact, content)
+    if event := job.make_event(content, item.get("call-decided", {})):
+        detail_type, detail = event
+        event_id = detail["metadata"]["eventId"]
         if event_id in item.get("published", ()):
             return
-        publish(detail_type, Detail(metadata=Metadata(event_id=event_id, occurred_at=written(at)), data=data))
+        publish(detail_type, Detail.model_validate(detail))
         mark(fact.recording_id, event_id)
         metrics.add_metric(name=detail_type.replace(" ", ""), unit=MetricUnit.Count, value=1)
         logger.info("event published", detail_type=detail_type, event_id=event_id)

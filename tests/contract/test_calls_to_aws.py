@@ -1,6 +1,6 @@
 """What the functions ask of AWS, call by call, in processes of their own as Lambda starts them.
 
-AWS is the one of the benchmarks: on this machine, and it refuses whatever is not signed rightly.
+A fake AWS on this machine counts the calls, and refuses a request whose signature is wrong.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import aws
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.answering.registered_applications import MAX_MISSES
 from call_recorder.facts import call_details, facts, messages
+from local import fake_aws as aws
 from tests import sinch
 from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
 

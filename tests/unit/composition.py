@@ -1,4 +1,4 @@
-"""Runs one function's handler in this process and says what that took: modules imported, clients created.
+"""Imports and composes one function in this process, and prints the imported modules and the clients of boto3.
 
 Run as ``python composition.py callback|notify|watchdog`` by the tests, in a process of its own.
 """
@@ -12,16 +12,19 @@ from typing import Any
 
 
 def main(name: str) -> None:
-    """Import the handler, compose its function and print both outcomes."""
+    """Import the handler, compose its function and print what each step made."""
     handler = importlib.import_module(f"call_recorder.functions.{name}")
     at_import = sorted(clients())
+    own = [each for each in vars(handler).values() if getattr(each, "__module__", "") == handler.__name__]
+    ready = sum(each.cache_info().currsize for each in own if hasattr(each, "cache_info"))
     function = handler.compose(os.environ)
     assert function
-    print(json.dumps({"modules": sorted(sys.modules), "atImport": at_import, "composed": sorted(clients())}))  # noqa: T201
+    found = {"modules": sorted(sys.modules), "atImport": at_import, "ready": ready, "composed": sorted(clients())}
+    print(json.dumps(found))  # noqa: T201
 
 
 def clients() -> list[str]:
-    """Return the names of the services that boto3 has clients for, if it was imported at all."""
+    """Return the services for which boto3 has clients, if it was imported."""
     gc.unfreeze()
     base: Any = getattr(sys.modules.get("botocore.client"), "BaseClient", None)
     return [each.meta.service_model.service_name for each in gc.get_objects() if base and isinstance(each, base)]

@@ -1,4 +1,4 @@
-"""What keeps a stack from being deleted is removed, in however many tries, and nothing that is another stack's."""
+"""A cleanup removes what prevents the deletion of a stack, in any number of tries, and nothing of another stack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from call_recorder.facts.errors import BusUnavailable, CleanupIncomplete, UploaderMissing
-from call_recorder.uploader_key.cleanup import Cleanup
+from call_recorder.uploader_key.cleanup import Cleanup, Removed
 from call_recorder.uploader_key.plan import Observation, mask_key
 from tests.fakes import Crash
 from tests.keys import PROFILE, REGION, Account, unavailable
@@ -21,48 +21,37 @@ CALLS = 8
 
 @dataclass
 class Bus:
-    """Implements the rules' port in memory, and counts as part of an account's calls."""
+    """Implements the rules' port in memory. Its calls are among the account's."""
 
     account: Account
     rules: list[str] = field(default_factory=lambda: ["a", "b", "c"])
 
     def list_names(self) -> list[str]:
-        return self._call("names", lambda: list(self.rules))
+        return self.account._call("names", lambda: list(self.rules))
 
     def remove(self, name: str) -> None:
-        self._call("remove", lambda: self.rules.remove(name))
-
-    def _call(self, name: str, effect: Callable[[], list[str] | None]) -> list[str]:
-        self.account.calls.append(name)
-        self.account.before(name)
-        result = effect() or []
-        self.account.after(name)
-        return result
+        self.account._call("remove", lambda: self.rules.remove(name))
 
 
-@dataclass
 class Stack:
-    """A stack in the middle of a rotation, with two keys, of which two applications have one each."""
+    """A stack in the middle of a rotation: it has two keys, and two applications have one each."""
 
-    account: Account = field(default_factory=Account)
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
+        self.account = Account()
         self.account.put("one", profile=PROFILE)
         self.account.run()
         self.account.advance(HOUR)
         self.account.run(force=True)
         self.account.advance(HOUR)
-        newest = self.account.newest_id
-        assert newest
-        self.account.put("two", self.account.credentials(newest), PROFILE)
+        self.account.put("two", self.account.credentials(str(self.account.newest_id)), PROFILE)
         self.account.put("another's", OF_ANOTHER, PROFILE)
         self.account.calls.clear()
         self.bus = Bus(self.account)
 
-    def clean_up(self, has_time: Callable[[], bool] = lambda: True) -> Cleanup:
+    def clean_up(self, has_time: Callable[[], bool] = lambda: True) -> Removed:
         cleanup = Cleanup(self.account, self.bus, has_time)
         cleanup.run()
-        return cleanup
+        return cleanup.removed
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -70,97 +59,70 @@ class Stack:
         return {name: each.text.get_secret_value() for name, each in held.items() if each}
 
     def is_clean(self) -> bool:
-        """Tell whether nothing is left but what is another user's."""
-        return (
-            self.account.keys == {}
-            and self.account.newest is None
-            and self.credentials == {"another's": OF_ANOTHER}
-            and self.bus.rules == []
+        """Tell whether only another user's credentials and the profiles are left."""
+        left = (self.account.keys, self.account.newest, self.bus.rules, self.credentials)
+        return left == ({}, None, [], {"another's": OF_ANOTHER}) and all(
+            holder.profile for holder in self.account.holders.values()
         )
 
 
-def test_the_keys_go_with_every_copy_of_them_and_so_do_the_rules() -> None:
-    stack = Stack()
+@pytest.fixture
+def stack() -> Stack:
+    return Stack()
+
+
+def test_keys_are_removed_with_every_copy_and_so_are_rules(stack: Stack) -> None:
     keys = [mask_key(key) for key in stack.account.keys]
     assert len(keys) == 2
 
-    removed = stack.clean_up().removed
+    assert stack.clean_up() == Removed(keys, ["one", "two"], ["a", "b", "c"])
 
     assert stack.is_clean()
-    assert (removed.keys, removed.applications, removed.rules) == (keys, ["one", "two"], ["a", "b", "c"])
     assert len(stack.account.calls) == CALLS
-
-
-def test_profiles_stay() -> None:
-    stack = Stack()
-    stack.clean_up()
-
-    assert all(holder.profile for holder in stack.account.holders.values())
 
 
 def test_a_stack_without_keys_or_rules_is_clean() -> None:
     account = Account()
     account.put("another's", OF_ANOTHER, PROFILE)
 
-    cleanup = Cleanup(account, Bus(account, []), lambda: True)
-    cleanup.run()
+    Cleanup(account, Bus(account, []), lambda: True).run()
 
     assert account.calls == ["observe", "names"]
 
 
-def test_what_another_stack_has_below_the_same_prefix_stays() -> None:
-    stack = Stack()
+def test_keys_of_another_stack_with_the_same_prefix_stay(stack: Stack) -> None:
+    before, newest = stack.credentials, stack.account.newest
     lodger = Account(clock=stack.account.clock, user="lodger", prefix=stack.account.prefix)
     lodger.put("lodger's", lodger.credentials(lodger.hand_made_key().key.id), PROFILE)
     stack.account.advance(HOUR)
-    before, newest = stack.credentials, stack.account.newest
-    del before["lodger's"]
 
     Cleanup(lodger, Bus(lodger), lambda: True).run()
 
     assert lodger.keys == {}
-    assert stack.credentials == before
-    assert stack.account.newest == newest
+    assert (stack.credentials, stack.account.newest) == (before, newest)
 
 
-@pytest.mark.parametrize(("own", "left"), [(True, False), (False, True)], ids=["own key", "key of nobody known"])
-def test_a_newest_key_in_a_text_of_version_1_goes_if_the_user_has_it(own: bool, left: bool) -> None:
-    stack = Stack()
+@pytest.mark.parametrize(("own", "left"), [(True, False), (False, True)], ids=["own key", "unknown key"])
+def test_a_key_of_version_1_is_removed_if_the_user_has_it(stack: Stack, own: bool, left: bool) -> None:
     stack.account.write_as_version_1()
     if not own:
-        newest = stack.account.newest_id
-        assert newest
-        stack.account.remove(newest)
+        stack.account.remove(str(stack.account.newest_id))
 
     stack.clean_up()
 
     assert bool(stack.account.newest) is left
 
 
-def test_credentials_with_a_key_that_was_deleted_by_hand_go_too() -> None:
-    stack = Stack()
-    for key in list(stack.account.keys):
-        stack.account.remove(key)
+def test_credentials_with_deleted_keys_are_removed(stack: Stack) -> None:
+    stack.account.keys.clear()
 
     stack.clean_up()
 
     assert stack.is_clean()
 
 
-def interrupt(stack: Stack, nth: int, *, after: bool, with_: Callable[[str], BaseException]) -> None:
-    """Raise at the n-th call."""
-    count = 0
-
-    def fail(call: str) -> None:
-        nonlocal count
-        count += 1
-        if count == nth:
-            raise with_(call)
-
-    if after:
-        stack.account.after = fail
-    else:
-        stack.account.before = fail
+def crash(call: str) -> Crash:
+    return Crash()
 
 
 def refused(call: str) -> Exception:
@@ -168,25 +130,22 @@ def refused(call: str) -> Exception:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("with_", [lambda call: Crash(), refused], ids=["crash", "error"])
+@pytest.mark.parametrize("error", [crash, refused])
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
-def test_a_cleanup_that_is_interrupted_is_taken_up_by_the_next(
-    nth: int, with_: Callable[[str], BaseException], after: bool
+def test_an_interrupted_cleanup_is_finished_by_the_next(
+    stack: Stack, nth: int, error: Callable[[str], BaseException], after: bool
 ) -> None:
-    stack = Stack()
-    interrupt(stack, nth, after=after, with_=with_)
+    stack.account.fail(nth, after=after, error=error)
     with pytest.raises((Crash, CleanupIncomplete)):
         stack.clean_up()
 
-    stack.account.before = stack.account.after = lambda call: None
+    stack.account.recover()
     stack.clean_up()
 
     assert stack.is_clean()
 
 
-def test_trouble_with_the_keys_does_not_keep_the_rules_and_both_are_told() -> None:
-    stack = Stack()
-
+def test_failures_with_keys_and_with_rules_are_reported_together(stack: Stack) -> None:
     def fail(call: str) -> None:
         if call in ("forget", "names"):
             raise refused(call)
@@ -194,29 +153,25 @@ def test_trouble_with_the_keys_does_not_keep_the_rules_and_both_are_told() -> No
     stack.account.before = fail
     with pytest.raises(CleanupIncomplete, match=r"^PutParameter: InternalServerError; DeleteRule: InternalException$"):
         stack.clean_up()
-    assert len(stack.account.keys) == 2, "it is by the keys that their copies are known"
+    assert len(stack.account.keys) == 2, "the keys identify their copies"
 
-    stack.account.before = lambda call: None
-    interrupt(stack, 2, after=False, with_=unavailable)
-    with pytest.raises(CleanupIncomplete):
+    stack.account.fail("forget")
+    with pytest.raises(CleanupIncomplete, match=r"^PutParameter: InternalServerError$"):
         stack.clean_up()
     assert stack.bus.rules == []
 
 
-def test_rules_for_which_there_is_no_time_are_left_to_the_next() -> None:
-    stack = Stack()
+def test_rules_that_remain_when_time_is_up_are_left_to_the_next(stack: Stack) -> None:
     turns = iter([True, False])
     with pytest.raises(CleanupIncomplete, match="delete the stack again"):
         stack.clean_up(lambda: next(turns))
-
     assert stack.bus.rules == ["b", "c"]
+
     stack.clean_up()
     assert stack.is_clean()
 
 
-def test_a_user_that_is_gone_has_no_keys() -> None:
-    stack = Stack()
-
+def test_rules_are_removed_although_the_user_is_gone(stack: Stack) -> None:
     class Gone(Account):
         def observe(self, *, profiles: bool = True) -> Observation:
             raise UploaderMissing("ListAccessKeys: NoSuchEntity")
@@ -226,8 +181,7 @@ def test_a_user_that_is_gone_has_no_keys() -> None:
     assert stack.bus.rules == []
 
 
-def test_a_stack_of_the_same_name_begins_anew() -> None:
-    stack = Stack()
+def test_a_new_stack_of_the_same_name_starts_afresh(stack: Stack) -> None:
     stack.clean_up()
 
     again = Account(clock=stack.account.clock, user="uploader-of-the-new-stack", prefix=stack.account.prefix)

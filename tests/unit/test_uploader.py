@@ -1,4 +1,4 @@
-"""The uploader's keys in IAM and in the parameters: what is read, what is written, and what is never looked at."""
+"""The uploader's keys in IAM and in the parameters: which are read and written, and which are not."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ConnectTimeoutError
-from botocore.stub import Stubber
+from botocore.exceptions import ClientError, ConnectTimeoutError
 from moto import mock_aws
 from pydantic import SecretStr
 
 from call_recorder.adapters import boto_clients
 from call_recorder.adapters.iam_keys import MAX_NAMES, UploaderKeys
-from call_recorder.facts.errors import AccessKeysUnavailable, ParametersUnavailable
+from call_recorder.facts.errors import AccessKeysUnavailable, ParametersUnavailable, UploaderMissing
 from call_recorder.uploader_key.plan import NewestKey, Observation
 from tests import sinch
 from tests.keys import PROFILE, REGION, USER
@@ -28,7 +27,7 @@ KMS_KEY = "arn:aws:kms:eu-west-1:123456789012:key/6e1c1a52-5a3c-4f0e-9d5b-8a4b6f
 
 
 class Clients:
-    """The real clients before a made-up AWS, with what SSM was asked."""
+    """The real clients with a fake AWS, and the calls to SSM."""
 
     def __init__(self) -> None:
         self.iam: IAMClient = boto_clients.create_iam_client()
@@ -57,12 +56,10 @@ def aws() -> Iterator[Clients]:
         yield made
 
 
-def test_a_user_without_keys_and_parameters_is_seen_as_such(aws: Clients) -> None:
-    assert aws.keys().observe() == Observation(USER)
-
-
 def test_a_key_is_made_switched_off_and_deleted(aws: Clients) -> None:
     keys = aws.keys()
+    assert keys.observe() == Observation(USER)
+
     made = keys.create()
     assert made.key.active
     assert made.secret.get_secret_value()
@@ -71,54 +68,37 @@ def test_a_key_is_made_switched_off_and_deleted(aws: Clients) -> None:
     assert abs(datetime.now(UTC) - listed.created).total_seconds() < 60
 
     keys.deactivate(made.key.id)
-    [listed] = keys.observe().keys
-    assert not listed.active
+    assert [key.active for key in keys.observe().keys] == [False]
 
-    keys.delete(made.key.id)
+    for _ in range(2):
+        keys.delete(made.key.id)
     assert keys.observe().keys == ()
 
+    aws.iam.delete_user(UserName=USER)
+    with pytest.raises(UploaderMissing):
+        keys.observe()
 
-def test_the_newest_key_is_seen_as_it_was_kept(aws: Clients) -> None:
-    newest = NewestKey("AKIA3", SecretStr("secret/+"), USER, sinch.NOW, frozenset({"AKIA1", "AKIA2"}))
-    aws.keys().save_newest(newest, overwrite=False)
+
+def test_the_newest_key_is_read_as_written_and_overwritten_only_on_request(aws: Clients) -> None:
+    first = NewestKey("AKIA3", SecretStr("secret/+"), USER, sinch.NOW, frozenset({"AKIA1", "AKIA2"}))
+    second = NewestKey("AKIA4", SecretStr("secret"), USER, sinch.NOW)
+    aws.keys().save_newest(first, overwrite=False)
+    with pytest.raises(ParametersUnavailable, match="^PutParameter /call-recorder/uploader-key: ParameterAlreadyExist"):
+        aws.keys().save_newest(second, overwrite=False)
 
     assert aws.value("/call-recorder/uploader-key") == f"AKIA3:secret/+:AKIA1,AKIA2:{USER}"
     seen = aws.keys().observe().newest
     assert seen
-    assert replace(seen, written=newest.written) == newest
-
-
-def test_a_newest_key_that_came_in_between_is_not_written_over(aws: Clients) -> None:
-    first, second = (NewestKey(key, SecretStr("secret"), USER, sinch.NOW) for key in ("AKIA1", "AKIA2"))
-    aws.keys().save_newest(first, overwrite=False)
-
-    with pytest.raises(
-        ParametersUnavailable, match=r"^PutParameter /call-recorder/uploader-key: ParameterAlreadyExists"
-    ):
-        aws.keys().save_newest(second, overwrite=False)
-    assert aws.value("/call-recorder/uploader-key") == first.to_text().get_secret_value()
+    assert replace(seen, written=first.written) == first
 
     aws.keys().save_newest(second, overwrite=True)
     assert aws.value("/call-recorder/uploader-key") == second.to_text().get_secret_value()
 
 
-def test_an_application_is_seen_with_its_credentials_and_its_profile(aws: Clients) -> None:
-    aws.put("/call-recorder/one/application-secrets")
-    aws.put("/call-recorder/one/recording-profile", PROFILE)
-    aws.keys().hand_out("one", SecretStr(f"AKIA1:secret:{REGION}"))
-    aws.put("/call-recorder/two/recording-profile", "{}")
-    aws.put("/call-recorder/three/application-secrets")
-
-    one, two = aws.keys().observe().holders
-
-    assert (one.application, one.key_id) == ("one", "AKIA1")
-    assert one.profile
-    assert one.profile.text.get_secret_value() == PROFILE
-    assert (two.application, two.credentials) == ("two", None)
-
-
-def test_what_lies_beside_or_deeper_is_somebody_elses(aws: Clients) -> None:
+def test_only_credentials_and_profiles_of_applications_are_observed(aws: Clients) -> None:
     for name in (
+        "/call-recorder/one/application-secrets",
+        "/call-recorder/three/application-secrets",
         "/call-recorder/eu/one/storage-credentials",
         "/call-recorder/eu/uploader-key",
         "/call-recorder/one/notes",
@@ -127,8 +107,18 @@ def test_what_lies_beside_or_deeper_is_somebody_elses(aws: Clients) -> None:
         "/other/one/storage-credentials",
     ):
         aws.put(name)
-
     assert aws.keys().observe() == Observation(USER)
+
+    aws.put("/call-recorder/one/recording-profile", PROFILE)
+    aws.keys().hand_out("one", SecretStr(f"AKIA1:secret:{REGION}"))
+    aws.put("/call-recorder/two/recording-profile", "{}")
+    one, two = aws.keys().observe().holders
+
+    assert (one.application, one.key_id) == ("one", "AKIA1")
+    assert one.profile
+    assert one.profile.text.get_secret_value() == PROFILE
+    assert (two.application, two.credentials) == ("two", None)
+    assert [holder.profile for holder in aws.keys().observe(profiles=False).holders] == [None, None]
 
 
 def test_a_prefix_may_have_several_parts(aws: Clients) -> None:
@@ -157,20 +147,19 @@ def test_application_secrets_are_never_read_and_ten_names_make_one_call(aws: Cli
 
 def test_a_parameter_is_encrypted_with_the_stacks_key_if_it_has_one(aws: Clients) -> None:
     aws.keys(kms_key=KMS_KEY).hand_out("one", SecretStr("text"))
-    aws.keys().hand_out("two", SecretStr("text"))
+    aws.keys().hand_out("one", SecretStr("text"))
 
-    with_key, without = (parameters for operation, parameters in aws.asked if operation == "PutParameter")
-    assert with_key == {
+    [(_, with_key), (_, without)] = aws.asked
+    assert without == {
         "Name": "/call-recorder/one/storage-credentials",
         "Value": "text",
         "Type": "SecureString",
         "Overwrite": True,
-        "KeyId": KMS_KEY,
     }
-    assert "KeyId" not in without
+    assert with_key == without | {"KeyId": KMS_KEY}
 
 
-def test_nothing_seen_shows_a_secret(aws: Clients) -> None:
+def test_an_observation_does_not_show_a_secret(aws: Clients) -> None:
     keys = aws.keys()
     made = keys.create()
     secret = made.secret.get_secret_value()
@@ -180,56 +169,40 @@ def test_nothing_seen_shows_a_secret(aws: Clients) -> None:
     assert secret not in f"{keys.observe()!r} {made!r}"
 
 
-CALLS: list[tuple[str, type[Exception], str, Callable[[UploaderKeys], object]]] = [
-    ("list_access_keys", AccessKeysUnavailable, "ListAccessKeys", lambda keys: keys.observe()),
-    ("create_access_key", AccessKeysUnavailable, "CreateAccessKey", lambda keys: keys.create()),
-    ("update_access_key", AccessKeysUnavailable, "UpdateAccessKey", lambda keys: keys.deactivate("AKIAOFTHEUPLOADER")),
-    ("delete_access_key", AccessKeysUnavailable, "DeleteAccessKey", lambda keys: keys.delete("AKIAOFTHEUPLOADER")),
-    ("describe_parameters", ParametersUnavailable, "DescribeParameters", lambda keys: keys.observe()),
-    ("get_parameters", ParametersUnavailable, "GetParameters", lambda keys: keys.observe()),
-    (
-        "put_parameter",
-        ParametersUnavailable,
-        "PutParameter /call-recorder/uploader-key",
-        lambda keys: keys.save_newest(NewestKey("AKIA", SecretStr("secret"), USER, sinch.NOW), overwrite=True),
+CALLS: dict[str, Callable[[UploaderKeys], object]] = {
+    "ListAccessKeys": lambda keys: keys.observe(),
+    "CreateAccessKey": lambda keys: keys.create(),
+    "UpdateAccessKey": lambda keys: keys.deactivate("AKIAOFTHEUPLOADER"),
+    "DeleteAccessKey": lambda keys: keys.delete("AKIAOFTHEUPLOADER"),
+    "DescribeParameters": lambda keys: keys.observe(),
+    "GetParameters": lambda keys: keys.observe(),
+    "PutParameter /call-recorder/uploader-key": lambda keys: keys.save_newest(
+        NewestKey("AKIA", SecretStr("secret"), USER, sinch.NOW), overwrite=True
     ),
-    (
-        "put_parameter",
-        ParametersUnavailable,
-        "PutParameter /call-recorder/one/storage-credentials",
-        lambda keys: keys.hand_out("one", SecretStr("AKIA:secret:eu-west-1")),
-    ),
-]
+    "PutParameter /call-recorder/one/storage-credentials": lambda keys: keys.hand_out("one", SecretStr("AKIA:secret")),
+}
 
 
-@pytest.mark.parametrize(("operation", "error", "told", "call"), CALLS, ids=[told for _, _, told, _ in CALLS])
-def test_what_aws_refuses_is_told_by_operation_and_code(
-    operation: str, error: type[Exception], told: str, call: Callable[[UploaderKeys], object]
-) -> None:
-    made = Clients()
-    client = made.iam if operation.endswith(("_access_key", "_access_keys")) else made.ssm
-    with Stubber(made.iam) as iam, Stubber(made.ssm) as ssm:
-        if client is made.ssm:
-            iam.add_response("list_access_keys", {"AccessKeyMetadata": []})
-        if operation == "get_parameters":
-            ssm.add_response("describe_parameters", {"Parameters": []})
-        stub = iam if client is made.iam else ssm
-        stub.add_client_error(operation, service_error_code="AccessDenied", http_status_code=403)
-        with pytest.raises(error, match=f"^{told}: AccessDenied$"):
-            call(made.keys())
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "Operation"), "AccessDenied"),
+        (ConnectTimeoutError(endpoint_url="https://aws.example"), "ConnectTimeoutError"),
+    ],
+    ids=["refused", "out of reach"],
+)
+def test_a_failed_call_is_reported_by_operation_and_reason(aws: Clients, failure: Exception, reason: str) -> None:
+    def fail(**_: object) -> None:
+        raise failure
+
+    for name, call in CALLS.items():
+        error, client = (AccessKeysUnavailable, aws.iam) if "AccessKey" in name else (ParametersUnavailable, aws.ssm)
+        event = f"before-call.{client.meta.service_model.service_name}.{name.split()[0]}"
+        client.meta.events.register(event, fail)
+        with pytest.raises(error, match=f"^{name}: {reason}$"):
+            call(aws.keys())
+        client.meta.events.unregister(event, fail)
 
 
-def test_what_is_out_of_reach_is_told_by_the_name_of_the_error() -> None:
-    made = Clients()
-
-    def time_out(**_: object) -> None:
-        raise ConnectTimeoutError(endpoint_url="https://iam.example")
-
-    made.iam.meta.events.register("before-call.iam", time_out)
-
-    with pytest.raises(AccessKeysUnavailable, match="^CreateAccessKey: ConnectTimeoutError$"):
-        made.keys().create()
-
-
-def test_a_key_is_never_asked_for_twice_by_one_call() -> None:
+def test_a_call_that_makes_a_key_is_never_repeated() -> None:
     assert boto_clients.create_iam_client().meta.config.retries["total_max_attempts"] == 1  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The watchdog looks at what is due and at nothing else, and what it finds is set right or said."""
+"""The watchdog finds what is due and nothing else, and everything that it finds is corrected or announced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,9 +32,8 @@ from call_recorder.facts.facts import (
 )
 from call_recorder.facts.messages import QueueMessage, read_message
 from call_recorder.functions import watchdog
-from call_recorder.functions.settings import SettingsRefused
 from call_recorder.functions.watchdog import MAX_COMMANDS, Watchdog
-from call_recorder.tracking.fact_processor import CLAIM, Delivery
+from call_recorder.tracking.fact_processor import CLAIM
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
 from tests import sinch
@@ -70,6 +69,9 @@ def ended(result: str = "ANSWERED") -> CallEndedFact:
     return CallEndedFact(**CALL, end=CallEnd(at=sinch.NOW, result=result))
 
 
+AVAILABLE = RecordingAvailableFact(**CALL, at=sinch.NOW, destination=URL)
+
+
 def stored(url: str = URL, at: datetime = sinch.NOW) -> ObjectStoredFact:
     return ObjectStoredFact(url=url, at=at, size=50, checksum="etag")
 
@@ -83,9 +85,7 @@ def missing(books: Books) -> list[RecordingMissingEvent]:
     return [event for event in books.bus.out if isinstance(event, RecordingMissingEvent)]
 
 
-def test_what_was_asked_and_never_came_is_missing_and_announced_once_however_often_it_is_looked_at(
-    books: Books,
-) -> None:
+def test_a_recording_that_never_comes_is_missing_and_announced_once(books: Books) -> None:
     books.take(requested())
     assert books.watch(after=TOO_LATE - timedelta(seconds=2)) == []
 
@@ -103,7 +103,7 @@ def test_what_was_asked_and_never_came_is_missing_and_announced_once_however_oft
     assert books.watch(after=timedelta(days=9)) == []
 
 
-def test_the_event_of_what_is_missing_has_one_id_whenever_and_however_often_it_is_found() -> None:
+def test_the_event_of_a_missing_recording_has_one_id_at_any_time() -> None:
     ids = set()
     for late in (TOO_LATE, TOO_LATE + timedelta(days=3)):
         books = Books(InTurn())
@@ -114,7 +114,7 @@ def test_the_event_of_what_is_missing_has_one_id_whenever_and_however_often_it_i
     assert len(ids) == 1
 
 
-def test_what_is_looked_at_twice_at_once_is_missing_once(books: Books) -> None:
+def test_a_recording_that_is_found_twice_at_once_is_missing_once(books: Books) -> None:
     books.take(requested())
     books.clock.advance(TOO_LATE.total_seconds())
     first, second = (
@@ -128,49 +128,34 @@ def test_what_is_looked_at_twice_at_once_is_missing_once(books: Books) -> None:
     assert books.table.recording().missing["recording"].at == first.at
 
 
+TOO_EARLY = sinch.NOW + PATIENCE.grace - timedelta(seconds=1)
+LATE = sinch.NOW + timedelta(days=9)
+
+
 @pytest.mark.parametrize(
-    "facts",
+    ("facts", "application", "at"),
     [
-        [requested()],
-        [requested(), ended()],
-        [requested(), stored()],
-        [ended()],
+        ([requested()], "app", TOO_EARLY),
+        ([requested(), ended()], "app", TOO_EARLY),
+        ([requested(), stored()], "app", TOO_EARLY),
+        ([ended()], "app", TOO_EARLY),
+        ([], "app", LATE),
+        ([requested()], "other", LATE),
     ],
+    ids=["too early", "ended", "available", "not requested", "unknown", "another application's"],
 )
-def test_a_recording_that_is_not_or_not_any_more_overdue_is_left_as_it_is(
-    books: Books, facts: list[QueueMessage]
+def test_a_recording_that_is_not_overdue_is_neither_made_nor_changed(
+    books: Books, facts: list[QueueMessage], application: str, at: datetime
 ) -> None:
     books.take(*facts)
-    writes, calls = books.table.writes, books.bus.calls
+    items, writes, calls = dict(books.table.items), books.table.writes, books.bus.calls
 
-    books.take(
-        CheckRecording(
-            recording_id=sinch.CALL, application_key="app", at=sinch.NOW + PATIENCE.grace - timedelta(seconds=1)
-        )
-    )
+    books.take(CheckRecording(recording_id=sinch.CALL, application_key=application, at=at))
 
-    assert (books.table.writes, books.bus.calls) == (writes, calls)
+    assert (books.table.items, books.table.writes, books.bus.calls) == (items, writes, calls)
 
 
-def test_a_recording_that_does_not_exist_is_not_made_by_looking_at_it(books: Books) -> None:
-    books.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=sinch.NOW + timedelta(days=9)))
-
-    assert books.table.items == {}
-    assert books.table.writes == 0
-
-
-def test_a_recording_that_another_application_has_is_not_made_by_looking_at_it(books: Books) -> None:
-    books.take(requested())
-    writes = books.table.writes
-
-    books.take(CheckRecording(recording_id=sinch.CALL, application_key="other", at=sinch.NOW + timedelta(days=9)))
-
-    assert list(books.table.items) == [sinch.CALL]
-    assert books.table.writes == writes
-    assert books.table.recording().status == "requested"
-
-
-def test_a_recording_beside_another_applications_is_looked_at_under_its_own_name(books: Books) -> None:
+def test_two_applications_recordings_of_one_name_are_both_found(books: Books) -> None:
     conference = CALL | {"recording_id": "standup", "conference_id": "standup"}
     books.take(requested().model_copy(update=conference | {"application_key": "first"}))
     books.take(requested().model_copy(update=conference))
@@ -181,7 +166,7 @@ def test_a_recording_beside_another_applications_is_looked_at_under_its_own_name
     assert books.watch(after=timedelta(days=9)) == []
 
 
-def test_a_file_and_the_watchdog_in_one_batch_make_no_missing_recording(books: Books) -> None:
+def test_a_file_in_the_batch_of_the_watchdog_prevents_a_missing_recording(books: Books) -> None:
     books.take(requested())
     overdue = books.watch(after=TOO_LATE)
 
@@ -191,11 +176,11 @@ def test_a_file_and_the_watchdog_in_one_batch_make_no_missing_recording(books: B
     assert books.table.recording().missing == {}
 
 
-def test_a_file_that_comes_late_is_available_and_announced_once(books: Books) -> None:
+def test_a_late_file_is_available_and_announced_once(books: Books) -> None:
     books.take(requested())
     books.drain(books.watch(after=TOO_LATE))
 
-    books.take(stored(at=books.clock()), RecordingAvailableFact(**CALL, at=books.clock(), destination=URL))
+    books.take(stored(at=books.clock()), AVAILABLE)
     books.take(stored(at=books.clock()))
 
     assert books.announced_once() == ["Recording Available", "Recording Missing", "Recording Requested"]
@@ -203,60 +188,55 @@ def test_a_file_that_comes_late_is_available_and_announced_once(books: Books) ->
     assert books.watch(after=timedelta(days=9)) == []
 
 
-def test_with_the_bus_down_a_missing_recording_is_announced_when_it_is_up_again(books: Books) -> None:
-    books.take(requested())
-    overdue = books.watch(after=TOO_LATE)
+def lose(books: Books, facts: list[QueueMessage], watched: timedelta | None) -> None:
+    """Let the bus refuse the events of some facts, or of what the watchdog finds later if ``watched`` is given."""
+    waiting = messages(facts)
+    if watched:
+        books.take(*facts)
+        waiting = books.watch(after=watched)
     books.bus.down = True
-    for _ in range(3):
-        assert books.processor.process(overdue).failed
-        books.clock.advance(VISIBILITY_TIMEOUT)
+    assert len(books.processor.process(waiting).failed) == len(waiting)
     books.bus.down = False
 
-    books.drain(overdue)
 
-    assert books.announced_once() == ["Recording Missing", "Recording Requested"]
-
-
-LOST = [
-    [requested()],
-    [requested(), ended(), stored()],
-    [stored(), RecordingAvailableFact(**CALL, at=sinch.NOW, destination=URL)],
-]
-
-
-@pytest.mark.parametrize("facts", LOST)
-def test_what_was_merged_and_never_announced_is_announced_after_its_messages_are_gone(
-    facts: list[QueueMessage],
+@pytest.mark.parametrize(
+    ("facts", "watched", "found"),
+    [
+        ([requested()], None, CheckRecording),
+        ([requested(), ended(), stored()], None, CheckRecording),
+        ([stored(), AVAILABLE], None, CheckRecording),
+        ([requested()], TOO_LATE, CheckRecording),
+        ([stored()], PATIENCE.grace, CheckLocation),
+    ],
+)
+def test_lost_events_are_announced_after_their_messages_are_gone(
+    books: Books, facts: list[QueueMessage], watched: timedelta | None, found: type
 ) -> None:
-    undisturbed, books = Books(InTurn()), Books(InTurn())
+    undisturbed = Books(InTurn())
     undisturbed.take(*facts)
-    books.bus.down = True
-    assert len(books.record(*facts).failed) == len(facts)
-    books.bus.down = False
+    if watched:
+        undisturbed.drain(undisturbed.watch(after=watched))
+    lose(books, facts, watched)
 
     assert books.watch(after=ABANDONED_BY_NOW - timedelta(seconds=2)) == []
-    found = books.watch(after=timedelta(seconds=2))
-    books.drain(found)
+    overdue = books.watch(after=timedelta(seconds=2))
+    books.drain(overdue)
 
-    assert [type(message.message) for message in found] == [CheckRecording]
+    assert [type(message.message) for message in overdue] == [found]
     assert set(books.bus.ids()) == set(undisturbed.bus.ids())
     books.announced_once()
-    assert not books.table.recording().claims
-    assert books.watch() == []
+    assert claims(books) == []
+    # A message that an operator puts back repeats nothing.
+    books.drain(messages(facts))
+    books.announced_once()
 
 
-def test_what_the_watchdog_announced_is_not_announced_again_by_a_message_that_is_put_back(books: Books) -> None:
-    books.bus.down = True
-    books.record(requested(), stored())
-    books.bus.down = False
-    books.drain(books.watch(after=ABANDONED_BY_NOW))
-
-    books.drain(messages([requested(), stored()]))
-
-    assert books.announced_once() == ["Recording Available", "Recording Requested"]
+def claims(books: Books) -> list[str]:
+    found = books.table.load({sinch.CALL}, {PLACE})
+    return [claim for item in (*found.recordings.values(), *found.locations.values()) for claim in item.claims]
 
 
-def test_while_its_message_is_still_tried_an_event_is_left_to_it(books: Books) -> None:
+def test_an_event_is_left_to_its_message_while_that_is_tried(books: Books) -> None:
     books.bus.down = True
     waiting = messages([requested()])
     for _ in range(20):
@@ -265,71 +245,31 @@ def test_while_its_message_is_still_tried_an_event_is_left_to_it(books: Books) -
         assert books.watch() == []
 
 
-def test_a_nobodys_file_that_was_never_announced_is_too(books: Books) -> None:
-    books.take(stored())
-    overdue = books.watch(after=PATIENCE.grace)
-    books.bus.down = True
-    assert books.processor.process(overdue).failed
-    books.bus.down = False
-
-    found = books.watch(after=ABANDONED_BY_NOW)
-    books.drain(found)
-
-    assert [type(message.message) for message in found] == [CheckLocation]
-    assert books.announced_once() == ["Recording Unattributed"]
-    assert not books.table.place(PLACE).claims
-    assert books.watch(after=timedelta(days=9)) == []
-
-
-def lost_missing(books: Books) -> None:
-    books.take(requested())
-    overdue = books.watch(after=TOO_LATE)
-    books.bus.down = True
-    assert books.processor.process(overdue).failed
-
-
-def lost_unattributed(books: Books) -> None:
-    books.take(stored())
-    overdue = books.watch(after=PATIENCE.grace)
-    books.bus.down = True
-    assert books.processor.process(overdue).failed
-
-
-def lost_available(books: Books) -> None:
-    books.bus.down = True
-    assert books.record(requested(), RecordingAvailableFact(**CALL, at=sinch.NOW, destination=URL)).failed
-
-
 @pytest.mark.parametrize(
-    ("lost", "overtaken_by"),
+    ("facts", "watched", "overtaken_by"),
     [
-        (lost_missing, [stored()]),
-        (lost_unattributed, [requested()]),
-        (lost_available, [stored().model_copy(update={"size": 0})]),
+        ([requested()], TOO_LATE, stored()),
+        ([stored()], PATIENCE.grace, requested()),
+        ([requested(), AVAILABLE], None, stored().model_copy(update={"size": 0})),
     ],
 )
-def test_an_event_that_is_called_for_no_more_before_it_went_out_is_waited_for_no_more(
-    books: Books, lost: Any, overtaken_by: list[QueueMessage]
+def test_an_unpublished_event_that_is_overtaken_is_not_waited_for(
+    books: Books, facts: list[QueueMessage], watched: timedelta | None, overtaken_by: QueueMessage
 ) -> None:
-    """Else the watchdog would find it for as long as the item is kept."""
-    lost(books)
-    books.bus.down = False
+    """Otherwise the watchdog would find its item as long as that is kept."""
+    lose(books, facts, watched)
     books.clock.advance(VISIBILITY_TIMEOUT)
 
-    books.take(*overtaken_by)
+    books.take(overtaken_by)
     for _ in range(3):
         books.drain(books.watch(after=timedelta(days=1)))
 
     assert books.watch(after=timedelta(days=1)) == []
-    claims = [each.claims for each in (*books.table.load({sinch.CALL}, {PLACE}).recordings.values(),)]
-    claims += [each.claims for each in books.table.load({sinch.CALL}, {PLACE}).locations.values()]
-    assert not any(claims)
+    assert claims(books) == []
 
 
 @given(fact_lists(), st.data())
-def test_whatever_was_heard_every_recording_ends_and_nothing_is_waited_for(
-    facts: list[Fact], data: st.DataObject
-) -> None:
+def test_after_any_facts_every_recording_ends_and_nothing_is_waited_for(facts: list[Fact], data: st.DataObject) -> None:
     books = Books(InTurn())
     refusals = iter(data.draw(st.lists(st.booleans(), max_size=12)))
     books.bus.refuses = lambda event: next(refusals, False)
@@ -349,14 +289,7 @@ def test_whatever_was_heard_every_recording_ends_and_nothing_is_waited_for(
 KEY_CHANGED = UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step="created")
 
 
-def test_a_changed_key_is_announced_and_kept_nowhere(books: Books) -> None:
-    books.take(KEY_CHANGED)
-
-    assert books.announced_once() == ["Uploader Key Changed"]
-    assert books.table.writes == 0
-
-
-def test_with_the_bus_down_a_changed_key_is_announced_when_it_is_up_again(books: Books) -> None:
+def test_a_changed_key_is_announced_after_retries_and_not_stored(books: Books) -> None:
     books.bus.down = True
     assert books.record(KEY_CHANGED).failed == {"message-0": "PutEvents: AccessDeniedException"}
     books.bus.down = False
@@ -364,21 +297,14 @@ def test_with_the_bus_down_a_changed_key_is_announced_when_it_is_up_again(books:
     books.drain(messages([KEY_CHANGED]))
 
     assert books.announced_once() == ["Uploader Key Changed"]
+    assert books.table.writes == 0
 
 
-def test_a_changed_key_that_is_told_again_has_the_same_id(books: Books) -> None:
-    books.take(KEY_CHANGED)
-    books.take(KEY_CHANGED.model_copy(update={"at": sinch.NOW + timedelta(minutes=1)}))
-
-    assert list(books.bus.ids().values()) == [2]
-
-
-def test_a_changed_key_and_a_recording_in_trouble_do_not_hold_each_other_up(books: Books) -> None:
+def test_a_changed_key_does_not_wait_for_a_recording_that_fails(books: Books) -> None:
     books.table.refuses = {sinch.CALL}
 
-    report = books.record(requested(), KEY_CHANGED)
+    assert books.record(requested(), KEY_CHANGED).failed == {"message-0": "PutItem: ValidationException"}
 
-    assert report.failed == {"message-0": "PutItem: ValidationException"}
     assert books.announced_once() == ["Uploader Key Changed"]
 
 
@@ -395,7 +321,7 @@ def waiting(client: DynamoDBClient) -> WaitingIndex:
 
 
 def put(client: DynamoDBClient, *facts: QueueMessage) -> None:
-    """Let NotifyFunction take some facts."""
+    """Let NotifyFunction process some facts."""
     assert not new_processor(tables(client), Bus(), InTurn()).process(messages(facts)).failed
 
 
@@ -412,64 +338,26 @@ def test_only_what_is_due_is_found_in_both_tables(client: DynamoDBClient) -> Non
     assert len(list(waiting(client).find_overdue(at + timedelta(days=1)))) == 3
 
 
-def test_of_each_partition_what_is_due_longest_comes_first(client: DynamoDBClient) -> None:
-    names = [f"call-{number}" for number in range(60)]
-    for place, name in enumerate(names):
-        put(client, requested(name, sinch.NOW - timedelta(minutes=place)))
-    at = sinch.NOW + timedelta(days=1)
-
-    found = [each.recording_id for each in waiting(client).find_overdue(at) if isinstance(each, CheckRecording)]
-
-    assert sorted(found) == sorted(names)
-    by_shard: dict[str, list[int]] = {}
-    for name in found:
-        item = client.get_item(TableName=RECORDINGS, Key={"recordingId": {"S": name}})["Item"]
-        by_shard.setdefault(item["waitingShard"]["S"], []).append(names.index(name))
-    assert list(by_shard) == [str(shard) for shard in range(WAITING_SHARDS)]
-    assert all(ages == sorted(ages, reverse=True) for ages in by_shard.values())
-
-
-def query(table: str, shard: int, *, forward: bool = True) -> dict[str, Any]:
-    return {
-        "TableName": table,
-        "IndexName": "waiting",
-        "KeyConditionExpression": "waitingShard = :shard AND dueAt <= :at",
-        "ExpressionAttributeValues": {":shard": {"S": str(shard)}, ":at": {"S": "2026-11-23T09:30:00Z"}},
-        "ScanIndexForward": forward,
-        "Limit": MAX_PAGE,
-    }
-
-
-def test_nothing_but_the_index_is_read() -> None:
+def test_only_the_index_is_read_the_longest_due_first() -> None:
     client = boto_clients.create_dynamodb_client()
     with Stubber(client) as stub:
         for table in (RECORDINGS, PLACES):
             for shard in range(WAITING_SHARDS):
-                stub.add_response("query", {"Items": []}, query(table, shard))
+                query = {
+                    "TableName": table,
+                    "IndexName": "waiting",
+                    "KeyConditionExpression": "waitingShard = :shard AND dueAt <= :at",
+                    "ExpressionAttributeValues": {":shard": {"S": str(shard)}, ":at": {"S": "2026-11-23T09:30:00Z"}},
+                    "ScanIndexForward": True,
+                    "Limit": MAX_PAGE,
+                }
+                stub.add_response("query", {"Items": []}, query)
         assert list(waiting(client).find_overdue(sinch.NOW)) == []
         stub.assert_no_pending_responses()
 
 
-def test_no_page_is_read_before_it_is_asked_for() -> None:
-    client = boto_clients.create_dynamodb_client()
-
-    def page(number: int, **last: dict[str, Any]) -> dict[str, Any]:
-        return {"Items": [{"recordingId": {"S": f"call-{number}"}, "applicationKey": {"S": "app"}}]} | last
-
-    key = {"recordingId": {"S": "call-1"}}
-    with Stubber(client) as stub:
-        stub.add_response("query", page(1, LastEvaluatedKey=key), query(RECORDINGS, 0))
-        found = waiting(client).find_overdue(sinch.NOW)
-        assert next(found) == CheckRecording(recording_id="call-1", application_key="app", at=sinch.NOW)
-        stub.assert_no_pending_responses()
-
-        stub.add_response("query", page(2), query(RECORDINGS, 1))
-        assert next(found) == CheckRecording(recording_id="call-2", application_key="app", at=sinch.NOW)
-        stub.assert_no_pending_responses()
-
-
 class Shards:
-    """The index of both tables: so many recordings or places in each shard, due one second after the other."""
+    """The index of both tables: some recordings or places in each shard, due one second after the other."""
 
     def __init__(self, **due: int) -> None:
         self.read = 0
@@ -494,16 +382,23 @@ class Shards:
             yield {"Items": page} | ({"LastEvaluatedKey": page[-1]} if start + size < len(keys) else {})
 
 
-def found_in(shards: Shards, most: int | None = None) -> list[str]:
+def found_in(shards: Shards) -> Iterator[str]:
     found = waiting(cast("DynamoDBClient", shards)).find_overdue(sinch.NOW)
-    return [each.location if isinstance(each, CheckLocation) else each.recording_id for each in islice(found, most)]
+    return (each.location if isinstance(each, CheckLocation) else each.recording_id for each in found)
 
 
-def test_whatever_is_stuck_in_one_shard_every_other_is_looked_at_in_the_same_round() -> None:
+def test_no_page_is_read_before_it_is_asked_for() -> None:
+    shards = Shards(recordings_0=1, recordings_1=1)
+    found = found_in(shards)
+
+    assert [(next(found), shards.read) for _ in range(2)] == [("recordings_0-0", 1), ("recordings_1-0", 2)]
+
+
+def test_items_that_are_stuck_in_one_shard_delay_no_other_shard() -> None:
     others = {f"recordings_{shard}": 100 for shard in range(1, WAITING_SHARDS)} | {"places_0": 100, "places_7": 100}
     shards = Shards(recordings_0=MAX_COMMANDS, **others)
 
-    found = found_in(shards, MAX_COMMANDS)
+    found = islice(found_in(shards), MAX_COMMANDS)
 
     taken = Counter(name.rpartition("-")[0] for name in found)
     assert {name: taken[name] for name in others} == others
@@ -511,10 +406,10 @@ def test_whatever_is_stuck_in_one_shard_every_other_is_looked_at_in_the_same_rou
     assert shards.read <= MAX_COMMANDS + MAX_PAGE
 
 
-def test_what_becomes_due_behind_a_rounds_worth_of_stuck_items_of_its_own_shard_is_looked_at() -> None:
+def test_a_round_reads_both_ends_of_every_shard() -> None:
     everywhere = {f"{table}_{shard}": MAX_COMMANDS for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
 
-    found = set(found_in(Shards(**everywhere), MAX_COMMANDS))
+    found = set(islice(found_in(Shards(**everywhere)), MAX_COMMANDS))
 
     for name in everywhere:
         assert {f"{name}-0", f"{name}-{MAX_PAGE - 1}"} <= found
@@ -522,40 +417,35 @@ def test_what_becomes_due_behind_a_rounds_worth_of_stuck_items_of_its_own_shard_
 
 
 @pytest.mark.parametrize("number", [0, 1, MAX_PAGE - 1, MAX_PAGE, MAX_PAGE + 1, 2 * MAX_PAGE, 7 * MAX_PAGE + 1])
-def test_each_item_is_found_once_however_many_there_are(number: int) -> None:
-    found = found_in(Shards(recordings_3=number, places_3=5))
+def test_each_item_is_found_once_in_any_number(number: int) -> None:
+    shards = Shards(recordings_3=number, places_3=5)
 
-    assert sorted(found) == sorted(
-        [f"recordings_3-{due}" for due in range(number)] + [f"places_3-{n}" for n in range(5)]
-    )
+    found = sorted(found_in(shards))
 
-
-def test_a_round_has_room_for_a_page_of_both_ends_of_each_shard_of_both_tables() -> None:
-    assert 2 * 2 * WAITING_SHARDS * MAX_PAGE <= MAX_COMMANDS
+    assert shards.read < number + 5 + 2 * MAX_PAGE
+    assert found == sorted([f"recordings_3-{due}" for due in range(number)] + [f"places_3-{n}" for n in range(5)])
 
 
-def test_an_index_that_cannot_be_read_is_told_by_its_code() -> None:
-    client = boto_clients.create_dynamodb_client()
-    with Stubber(client) as stub:
-        stub.add_client_error("query", service_error_code="AccessDeniedException", http_status_code=400)
-        with pytest.raises(TableUnavailable, match="^Query: AccessDeniedException$"):
-            list(waiting(client).find_overdue(sinch.NOW))
-
-
-def test_an_index_out_of_reach_is_told_by_the_name_of_the_error() -> None:
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (ClientError({"Error": {"Code": "AccessDeniedException"}}, "Query"), "AccessDeniedException"),
+        (ReadTimeoutError(endpoint_url="https://dynamodb.example"), "ReadTimeoutError"),
+    ],
+)
+def test_an_index_that_cannot_be_read_is_reported_with_the_reason(failure: Exception, reason: str) -> None:
     client = boto_clients.create_dynamodb_client()
 
-    def time_out(**_: object) -> None:
-        raise ReadTimeoutError(endpoint_url="https://dynamodb.example")
+    def fail(**_: object) -> None:
+        raise failure
 
-    client.meta.events.register("before-call.dynamodb", time_out)
-
-    with pytest.raises(TableUnavailable, match="^Query: ReadTimeoutError$"):
+    client.meta.events.register("before-call.dynamodb", fail)
+    with pytest.raises(TableUnavailable, match=f"^Query: {reason}$"):
         list(waiting(client).find_overdue(sinch.NOW))
 
 
 class Found:
-    """What the watchdog finds: so many recordings, without end if there is no number."""
+    """The watchdog's index: some recordings, or infinitely many without a number."""
 
     def __init__(self, number: int | None, *, breaks: bool = False) -> None:
         self.asked: list[datetime] = []
@@ -571,39 +461,33 @@ class Found:
             raise TableUnavailable("Query: AccessDeniedException")
 
 
-def test_a_run_sends_a_fact_for_each_item_that_is_due_now_and_counts_them() -> None:
-    found, queue, telemetry = Found(3), Queue(), RecordedTelemetry()
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_run_sends_a_fact_for_each_due_item_and_counts_them(number: int) -> None:
+    found, queue, telemetry = Found(number), Queue(), RecordedTelemetry()
 
-    assert Watchdog(found, queue, telemetry, Clock())() == {"overdue": 3}
+    assert Watchdog(found, queue, telemetry, Clock())() == {"overdue": number}
 
     assert found.asked == [sinch.NOW]
     sent: list[Any] = list(queue.sent)
     assert sent == [
-        CheckRecording(recording_id=f"call-{number}", application_key="app", at=sinch.NOW) for number in range(3)
+        CheckRecording(recording_id=f"call-{each}", application_key="app", at=sinch.NOW) for each in range(number)
     ]
-    assert telemetry.counts == {"RecordingsOverdue": 3, "WatchdogRuns": 1}
+    assert telemetry.counts == {"RecordingsOverdue": number, "WatchdogRuns": 1}
     assert [(line.level, line.message, line.fields) for line in telemetry.lines] == [
-        ("info", "watchdog", {"overdue": 3})
+        ("info", "watchdog", {"overdue": number})
     ]
     assert telemetry.flushed == [{}]
 
 
-def test_a_run_that_finds_nothing_says_that_it_ran() -> None:
-    telemetry = RecordedTelemetry()
-
-    assert Watchdog(Found(0), Queue(), telemetry, Clock())() == {"overdue": 0}
-    assert telemetry.counts["WatchdogRuns"] == 1
-
-
-def test_a_run_reads_and_sends_no_more_than_a_run_can() -> None:
+def test_a_run_reads_and_sends_a_limited_number() -> None:
     found, queue = Found(None), Queue()
 
     assert Watchdog(found, queue, RecordedTelemetry(), Clock())() == {"overdue": MAX_COMMANDS}
     assert len(queue.sent) == found.taken == MAX_COMMANDS
 
 
-def test_a_run_that_fails_says_so_to_lambda_and_not_that_it_ran() -> None:
-    """So that the function's own Errors rise and WatchdogRuns stays away: both have an alarm."""
+def test_a_failed_run_raises_and_is_not_counted() -> None:
+    """The function's Errors rise and WatchdogRuns stops: both have an alarm."""
     queue, telemetry = Queue(), RecordedTelemetry()
     with pytest.raises(TableUnavailable):
         Watchdog(Found(3, breaks=True), queue, telemetry, Clock())()
@@ -614,44 +498,20 @@ def test_a_run_that_fails_says_so_to_lambda_and_not_that_it_ran() -> None:
     assert "WatchdogRuns" not in telemetry.counts
 
 
-ENVIRONMENT = {"RECORDINGS_TABLE": RECORDINGS, "PLACES_TABLE": PLACES, "AWS_REGION": "eu-west-1"}
-
-
-def test_the_function_is_composed_from_its_environment(client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_function_is_composed_from_its_environment_and_uses_the_clock(
+    client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = boto3.client("sqs")
     url = queue.create_queue(QueueName="recordings")["QueueUrl"]
-    put(client, requested(), stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
-    at = sinch.NOW + timedelta(days=1)
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "CallRecorder")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "call-recorder")
-
-    run = watchdog.compose(ENVIRONMENT | {"RECORDING_QUEUE_URL": url}, clock=lambda: at)
-
-    assert run() == {"overdue": 2}
-    bodies = [message["Body"] for message in queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
-    assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue"]
-
-
-def test_the_handler_looks_by_the_clock(monkeypatch: pytest.MonkeyPatch, client: DynamoDBClient) -> None:
-    url = boto3.client("sqs").create_queue(QueueName="recordings")["QueueUrl"]
-    put(client, requested(at=datetime.now(UTC)))
-    environment = ENVIRONMENT | {"RECORDING_QUEUE_URL": url, "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder"}
-    for name, value in environment.items():
+    environment = {"RECORDINGS_TABLE": RECORDINGS, "PLACES_TABLE": PLACES, "RECORDING_QUEUE_URL": url}
+    for name, value in (environment | {"POWERTOOLS_METRICS_NAMESPACE": "CallRecorder"}).items():
         monkeypatch.setenv(name, value)
+    put(client, requested(at=datetime.now(UTC)))
     watchdog._watchdog.cache_clear()
-
     assert watchdog.handler({}, None) == {"overdue": 0}
 
+    put(client, stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
+    assert watchdog.compose(environment, clock=lambda: datetime.now(UTC) + timedelta(days=1))() == {"overdue": 2}
 
-def test_an_environment_that_is_not_whole_is_refused() -> None:
-    with pytest.raises(SettingsRefused, match="RECORDING_QUEUE_URL"):
-        watchdog.compose(ENVIRONMENT)
-
-
-def test_a_message_of_the_watchdog_is_one_that_notify_function_reads() -> None:
-    queue = Queue()
-    Watchdog(Found(1), queue, RecordedTelemetry(), Clock())()
-
-    [fact] = queue.sent
-    books = Books(InTurn())
-    assert not books.processor.process([Delivery("one", fact)]).failed
+    bodies = [message["Body"] for message in queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
+    assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue"]
