@@ -199,7 +199,7 @@ class Account:
         if "delete uploader-key and the storage-credentials that hold its key" in problem:
             self.forget_newest()
             return
-        asked = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?, and a new one", problem)
+        asked = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?; the next run", problem)
         assert asked, problem
         for key_id in [key_id for key_id in self.keys if key_id.endswith(asked[1])]:
             self.remove(key_id)
