@@ -1,9 +1,9 @@
-"""The stack as CloudFormation would make it: template.yaml after the SAM transform, with parameters filled in.
+"""The stack as CloudFormation makes it: template.yaml after the SAM transform, with the values of its parameters.
 
-References are shown by name: ``!Ref RecordingQueue`` becomes ``RecordingQueue`` and its ARN becomes
-``RecordingQueue.Arn``, so that a test reads like the promise it checks.
+References become names: ``!Ref RecordingQueue`` becomes ``RecordingQueue``, and its ARN ``RecordingQueue.Arn``.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +29,22 @@ _PSEUDO_PARAMETERS: Final = {
 
 
 def read_template() -> dict[str, Any]:
-    """Read template.yaml as it is written; short forms such as ``!Ref`` become the long ones."""
+    """Read template.yaml as it is written, with long forms in place of short ones such as ``!Ref``."""
     template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
     return template
 
 
+def allows(declared: dict[str, Any], value: str | int) -> bool:
+    """Tell whether a declared parameter accepts a value. CloudFormation has every value as text."""
+    if "AllowedValues" in declared:
+        return str(value) in map(str, declared["AllowedValues"])
+    if "MaxValue" in declared:
+        return declared["MinValue"] <= int(value) <= declared["MaxValue"]
+    return re.fullmatch(declared["AllowedPattern"], str(value)) is not None
+
+
 class Stack:
-    """What a deployment with these parameters consists of; parameters that are not given have their defaults."""
+    """A deployment with these parameters. Other parameters have their defaults."""
 
     def __init__(self, **parameters: str | int) -> None:
         template = read_template()
@@ -44,7 +53,7 @@ class Stack:
         assert not unknown, f"the template has no parameter {unknown}"
         values = defaults | parameters
 
-        # The transform takes only code that is packaged already, as it is by `sam deploy`.
+        # The transform accepts only packaged code, as `sam deploy` makes it.
         template["Globals"]["Function"]["CodeUri"] = "s3://bucket/package"
         session = boto3.Session(region_name=REGION)
         transformed = Translator({}, Parser(), boto_session=session).translate(template, values)
@@ -57,20 +66,26 @@ class Stack:
         self.outputs: dict[str, dict[str, Any]] = self._present(transformed["Outputs"])
 
     def properties(self, logical_id: str) -> dict[str, Any]:
-        """Give the properties of one resource."""
+        """Return the properties of one resource."""
         properties: dict[str, Any] = self.resources[logical_id]["Properties"]
         return properties
 
     def of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
-        """Give the properties of every resource of a type, by logical id."""
+        """Return the properties of every resource of a type, by logical id."""
         return {
             name: resource["Properties"]
             for name, resource in self.resources.items()
             if resource["Type"] == resource_type
         }
 
+    def references(self, logical_id: str) -> set[str]:
+        """Return the resources that one refers to anywhere: CloudFormation makes them before it."""
+        text = json.dumps(self.written[logical_id])
+        forms = (r'"Ref": "(\w+)"', r'"Fn::GetAtt": \["(\w+)"', r"\$\{(\w+)[.}]", r'"DependsOn": \[?"(\w+)"')
+        return {name for form in forms for name in re.findall(form, text)} & self.resources.keys()
+
     def refusals(self) -> list[str]:
-        """Say why CloudFormation refuses these parameters together; nothing if it does not."""
+        """Return why CloudFormation refuses these parameters together, or nothing."""
         return [
             assertion["AssertDescription"]
             for rule in self._rules.values()

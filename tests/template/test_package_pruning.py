@@ -18,7 +18,9 @@ from pruning import OPERATIONS, UNREACHED, prune
 from tests.template.stack import ROOT
 
 WHOLE = Loader([str(Path(botocore.__file__).parent / "data")], include_default_search_paths=False)
-OPERATION_NAMES = {service: WHOLE.load_service_model(service, "service-2")["operations"].keys() for service in OPERATIONS}
+OPERATION_NAMES = {
+    service: WHOLE.load_service_model(service, "service-2")["operations"].keys() for service in OPERATIONS
+}
 SOURCES = [path.read_text() for path in (ROOT / "src/call_recorder").rglob("*.py")]
 
 
@@ -39,7 +41,9 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Loader:
 
 def undocumented(described: Any) -> Any:
     """Return a description without its texts. No member of the services in use is named ``documentation``."""
-    return json.loads(json.dumps(described), object_hook=lambda each: {n: each[n] for n in each if n != "documentation"})
+    return json.loads(
+        json.dumps(described), object_hook=lambda each: {n: each[n] for n in each if n != "documentation"}
+    )
 
 
 @pytest.mark.parametrize("service", OPERATIONS)

@@ -1,142 +1,196 @@
-"""What goes wrong in silence otherwise has an alarm, and somebody is told of each."""
+"""Every trouble that nobody would notice has an alarm, and every alarm reaches the operator."""
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from tests.template.stack import ROOT, Stack
+from tests.template.stack import ROOT, Stack, read_template
 
+RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:on-call"
-SERVICE = {"Name": "service", "Value": "the-stack"}
-API = {"Name": "ApiId", "Value": "CallbackApi"}
+SINCH_GIVES_UP_MS = 5000
+MINUTE, DAY = 60, 24 * 60 * 60
 
-
-@dataclass(frozen=True)
-class Watch:
-    """What an alarm watches: over ``minutes``, in ``needed`` of ``periods`` such times."""
-
-    metric: str
-    dimension: dict[str, str]
-    minutes: int
-    limit: int
-    statistic: str = "Sum"
-    periods: int = 1
-    needed: int | None = None
-    silence: bool = False
-
-    def as_declared(self) -> dict[str, Any]:
-        """Give the alarm's properties, without what it says and whom it tells."""
-        namespace, _, metric = self.metric.rpartition("/")
-        percentile = self.statistic.startswith("p")
-        return {
-            "Namespace": namespace,
-            "MetricName": metric,
-            "Dimensions": [self.dimension],
-            "ExtendedStatistic" if percentile else "Statistic": self.statistic,
-            "Period": self.minutes * 60,
-            "EvaluationPeriods": self.periods,
-            **({"DatapointsToAlarm": self.needed} if self.needed else {}),
-            "Threshold": self.limit,
-            "ComparisonOperator": "LessThanThreshold" if self.silence else "GreaterThanThreshold",
-            "TreatMissingData": "breaching" if self.silence else "notBreaching",
-        }
-
-
-def of(function: str) -> dict[str, str]:
-    return {"Name": "FunctionName", "Value": function}
-
-
-def queue(name: str) -> dict[str, str]:
-    return {"Name": "QueueName", "Value": f"{name}.QueueName"}
-
-
-DAY = 24 * 60
-WATCHES = {
-    "SignatureFailuresAlarm": Watch("CallRecorder/SignatureFailures", SERVICE, 5, 10),
-    "CallbackApi5xxAlarm": Watch("CallRecorder/CallbacksFailed", SERVICE, 1, 0),
-    "CallbackApiThrottledAlarm": Watch("CallRecorder/CallbacksThrottled", SERVICE, 1, 0),
-    "CallbackFunctionThrottledAlarm": Watch("AWS/Lambda/Throttles", of("CallbackFunction"), 1, 0),
-    "IceDurationAlarm": Watch("CallRecorder/IceMilliseconds", SERVICE, 1, 2000, "p99", periods=5, needed=3),
-    "CallbackApiLatencyAlarm": Watch("AWS/ApiGateway/IntegrationLatency", API, 5, 3500, "p99", periods=3, needed=2),
-    "DegradedAnswersAlarm": Watch("CallRecorder/DegradedAnswers", SERVICE, 1, 0),
-    "StaleParametersAlarm": Watch("CallRecorder/StaleParameters", SERVICE, 5, 0),
-    "CallsWithoutRouteAlarm": Watch("CallRecorder/CallsWithoutRoute", SERVICE, 5, 0),
-    "CallingErrorsAlarm": Watch("CallRecorder/CallingErrors", SERVICE, 1, 0),
-    "CallsLostAfterMenuAlarm": Watch("CallRecorder/CallsLostAfterMenu", SERVICE, 1, 0),
-    "FactsNotQueuedAlarm": Watch("CallRecorder/FactsNotQueued", SERVICE, 1, 0),
-    "RecordingQueueAgeAlarm": Watch(
-        "AWS/SQS/ApproximateAgeOfOldestMessage", queue("RecordingQueue"), 1, 300, "Maximum"
-    ),
-    "CallFactsFailAlarm": Watch("CallRecorder/FactsFailed", SERVICE, 1, 0, periods=3),
-    "NotifyFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("NotifyFunction"), 5, 0),
-    "NotifyFunctionThrottledAlarm": Watch("AWS/Lambda/Throttles", of("NotifyFunction"), 1, 0, periods=3),
-    "RecordingDeadLetterQueueAlarm": Watch(
-        "AWS/SQS/ApproximateNumberOfMessagesVisible", queue("RecordingDeadLetterQueue"), 1, 0, "Maximum"
-    ),
-    "RecordingsMissingAlarm": Watch("CallRecorder/RecordingsMissing", SERVICE, 5, 0),
-    "RecordingsUnattributedAlarm": Watch("CallRecorder/RecordingsUnattributed", SERVICE, 5, 0),
-    "WatchdogSilentAlarm": Watch("CallRecorder/WatchdogRuns", SERVICE, 15, 1, silence=True),
-    "WatchdogFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("WatchdogFunction"), 5, 0),
-    "RotationOverdueAlarm": Watch("CallRecorder/UploaderKeyDaysOverdue", SERVICE, DAY, 7, "Maximum"),
-    "RotationProblemsAlarm": Watch("CallRecorder/RotationProblems", SERVICE, 60, 0, periods=4, needed=3),
-    "RotationSilentAlarm": Watch("AWS/Lambda/Invocations", of("RotationFunction"), 360, 1, silence=True),
-    "RotationFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("RotationFunction"), 5, 0),
+AWS_METRICS = {
+    "AWS/ApiGateway": ("ApiId", {"IntegrationLatency"}),
+    "AWS/Lambda": ("FunctionName", {"Errors", "Throttles"}),
+    "AWS/SQS": ("QueueName", {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible"}),
 }
-TOLD_ABOUT = ("AlarmDescription", "AlarmActions", "OKActions")
+"""Metrics that AWS writes, each namespace with its dimension. CloudWatch accepts an alarm on any other name too."""
+
+WATCHED = {
+    "SignatureFailuresAlarm": {"SignatureFailures"},
+    "CallbackApi5xxAlarm": {"CallbacksFailed"},
+    "CallbackApiThrottledAlarm": {"CallbacksThrottled"},
+    "IceDurationAlarm": {"IceMilliseconds"},
+    "CallbackApiLatencyAlarm": {"IntegrationLatency CallbackApi"},
+    "DegradedAnswersAlarm": {"DegradedAnswers"},
+    "StaleParametersAlarm": {"StaleParameters"},
+    "CallsWithoutRouteAlarm": {"CallsWithoutRoute"},
+    "CallingErrorsAlarm": {"CallingErrors"},
+    "CallsLostAfterMenuAlarm": {"CallsLostAfterMenu"},
+    "FactsNotQueuedAlarm": {"FactsNotQueued"},
+    "RecordingQueueAgeAlarm": {"ApproximateAgeOfOldestMessage RecordingQueue.QueueName"},
+    "CallFactsFailAlarm": {"FactsFailed", "Throttles NotifyFunction"},
+    "FunctionErrorsAlarm": {"Errors NotifyFunction", "Errors WatchdogFunction", "Errors RotationFunction"},
+    "RecordingDeadLetterQueueAlarm": {"ApproximateNumberOfMessagesVisible RecordingDeadLetterQueue.QueueName"},
+    "RecordingsMissingAlarm": {"RecordingsMissing"},
+    "RecordingsUnattributedAlarm": {"RecordingsUnattributed"},
+    "WatchdogSilentAlarm": {"WatchdogRuns"},
+    "RotationProblemsAlarm": {"RotationProblems", "UploaderKeyDaysOverdue"},
+}
+"""What each alarm watches: a metric of the stack, or a metric of AWS and its resource."""
+LATE = {"IceDurationAlarm", "CallbackApiLatencyAlarm", "RecordingQueueAgeAlarm"}
+SILENT = {"WatchdogSilentAlarm": "WatchdogFunction", "RotationProblemsAlarm": "RotationFunction"}
 
 
-def test_every_alarm_is_listed_here(stack: Stack) -> None:
-    assert stack.of_type("AWS::CloudWatch::Alarm").keys() == WATCHES.keys()
+def metrics(alarm: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each metric of an alarm: namespace, name, the one dimension, statistic and period."""
+    for each in alarm.get("Metrics", [{"MetricStat": {"Metric": alarm, **alarm, "Stat": alarm.get("Statistic")}}]):
+        if stat := each.get("MetricStat"):
+            metric = stat["Metric"]
+            [dimension] = metric["Dimensions"]
+            names = {"namespace": metric["Namespace"], "name": metric["MetricName"], "dimension": dimension}
+            yield names | {"period": stat["Period"], "statistic": stat["Stat"], "id": each.get("Id")}
 
 
-@pytest.mark.parametrize("name", WATCHES)
-def test_an_alarm_watches_what_would_go_wrong_in_silence(stack: Stack, name: str) -> None:
-    declared = {key: value for key, value in stack.properties(name).items() if key not in TOLD_ABOUT}
-
-    assert declared == WATCHES[name].as_declared()
+def alarm(stack: Stack, name: str) -> dict[str, Any]:
+    """Return an alarm's properties."""
+    return stack.properties(name)
 
 
-@pytest.mark.parametrize("name", WATCHES)
-def test_cloudwatch_looks_back_no_further_than_it_can(name: str) -> None:
-    """A day, or a week if the period is an hour or more. CloudWatch refuses the alarm, and the emulator does not."""
-    watch = WATCHES[name]
+def test_every_trouble_has_its_alarm(stack: Stack) -> None:
+    found = {
+        name: {
+            metric["name"] + ("" if metric["namespace"] == "CallRecorder" else f" {metric['dimension']['Value']}")
+            for metric in metrics(properties)
+        }
+        for name, properties in stack.of_type("AWS::CloudWatch::Alarm").items()
+    }
 
-    assert watch.minutes * watch.periods <= (7 * DAY if watch.minutes >= 60 else DAY)
-    assert watch.needed is None or watch.needed <= watch.periods
+    assert found == WATCHED
 
 
 def test_an_alarm_watches_a_metric_that_is_written(stack: Stack) -> None:
-    """CloudWatch takes an alarm on a metric that nothing writes, and never lets it go off."""
+    """CloudWatch accepts an alarm on a metric that does not exist. Such an alarm never goes off."""
     code = "".join(path.read_text() for path in (ROOT / "src/call_recorder").rglob("*.py"))
     filters = stack.of_type("AWS::Logs::MetricFilter").values()
     filtered = {each["MetricName"] for filtered in filters for each in filtered["MetricTransformations"]}
-    watched = {watch.metric.partition("/")[2] for watch in WATCHES.values() if watch.metric.startswith("CallRecorder/")}
 
-    assert {metric for metric in watched - filtered if f'"{metric}"' not in code} == set()
+    for name in WATCHED:
+        for metric in metrics(alarm(stack, name)):
+            if metric["namespace"] == "CallRecorder":
+                assert f'"{metric["name"]}"' in code or metric["name"] in filtered
+                assert metric["dimension"] == {"Name": "service", "Value": "the-stack"}
+            else:
+                dimension, names = AWS_METRICS[metric["namespace"]]
+                assert metric["name"] in names
+                assert metric["dimension"]["Name"] == dimension
+                assert metric["dimension"]["Value"].partition(".")[0] in stack.resources
 
 
-@pytest.mark.parametrize("name", WATCHES)
-def test_an_alarm_says_in_a_sentence_or_two_what_it_means_and_where_to_read_on(stack: Stack, name: str) -> None:
-    description = stack.properties(name)["AlarmDescription"]
+@pytest.mark.parametrize("name", WATCHED)
+def test_an_expression_adds_up_every_metric_of_its_alarm(stack: Stack, name: str) -> None:
+    """Without FILL, a sum is missing whenever one of its metrics is."""
+    properties = alarm(stack, name)
+    found = list(metrics(properties))
 
-    assert re.fullmatch(r"([A-Z][^.\n]*(\.\d[^.\n]*)*\. ){1,2}See docs/runbook\.md\.", description)
+    assert len(found) == 1 or "Metrics" in properties
+    if "Metrics" in properties:
+        [expression] = [each["Expression"] for each in properties["Metrics"] if each.get("ReturnData", True)]
+        assert sorted(re.findall(r"FILL\((\w+), \d\)", expression)) == sorted(metric["id"] for metric in found)
+        assert re.sub(r"IF\(FILL\(\w+, 0\) > \d, 1, 0\)|FILL\(\w+, [01]\)", "x", expression).strip("x+ ") == ""
+        assert len({metric["period"] for metric in found}) == 1
 
 
-@pytest.mark.parametrize("name", WATCHES)
-def test_the_runbook_has_a_section_on_an_alarm(name: str) -> None:
-    _, _, section = (ROOT / "docs/runbook.md").read_text().partition(f"\n## {name}\n")
+@pytest.mark.parametrize("name", sorted(WATCHED.keys() - LATE - SILENT.keys() - {"SignatureFailuresAlarm"}))
+def test_the_first_lost_call_or_fact_sets_off_an_alarm(stack: Stack, name: str) -> None:
+    properties = alarm(stack, name)
+
+    assert (properties["ComparisonOperator"], properties["Threshold"]) == ("GreaterThanThreshold", 0)
+    assert {metric["statistic"] for metric in metrics(properties)} <= {"Sum", "Maximum"}
+    assert all(metric["period"] * properties["EvaluationPeriods"] <= 5 * MINUTE for metric in metrics(properties))
+
+
+def test_alarms_on_slow_callbacks_go_off_before_sinch_gives_up(stack: Stack) -> None:
+    function, api = alarm(stack, "IceDurationAlarm"), alarm(stack, "CallbackApiLatencyAlarm")
+
+    assert 0 < function["Threshold"] < api["Threshold"] < SINCH_GIVES_UP_MS
+    assert function["ExtendedStatistic"] == api["ExtendedStatistic"] == "p99"
+
+
+def test_a_waiting_fact_sets_off_an_alarm_after_its_second_attempt(stack: Stack) -> None:
+    visible_again = stack.properties("RecordingQueue")["VisibilityTimeout"]
+
+    assert 2 * visible_again < alarm(stack, "RecordingQueueAgeAlarm")["Threshold"] <= 10 * MINUTE
+
+
+def test_ten_refused_callbacks_set_off_no_alarm(stack: Stack) -> None:
+    assert alarm(stack, "SignatureFailuresAlarm")["Threshold"] == 10, "docs/runbook.md says so"
+
+
+@pytest.mark.parametrize(("name", "function"), SILENT.items())
+def test_a_function_that_misses_its_rounds_sets_off_an_alarm(stack: Stack, name: str, function: str) -> None:
+    [rate] = [
+        rule["ScheduleExpression"]
+        for rule in stack.of_type("AWS::Events::Rule").values()
+        if [target["Arn"] for target in rule["Targets"]] == [f"{function}.Arn"]
+    ]
+    [(number, unit)] = re.findall(r"rate\((\d+) (minute|hour)s?\)", rate)
+    properties = alarm(stack, name)
+    [period] = {metric["period"] for metric in metrics(properties)}
+    needed = properties.get("DatapointsToAlarm", properties["EvaluationPeriods"])
+    rounds = period * needed / (int(number) * (MINUTE if unit == "minute" else 60 * MINUTE))
+
+    assert rounds == 3, "one late round is no trouble, three missing rounds are"
+    assert (properties["ComparisonOperator"], properties["Threshold"]) == ("LessThanThreshold", 1) or (
+        "FILL(problems, 1)" in properties["Metrics"][0]["Expression"] and properties["Threshold"] == 0
+    )
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_cloudwatch_accepts_the_time_that_an_alarm_looks_back(stack: Stack, name: str) -> None:
+    """At most a day, or a week if the period is an hour or more. The emulator does not check it."""
+    properties = alarm(stack, name)
+    [period] = {metric["period"] for metric in metrics(properties)}
+
+    assert period * properties["EvaluationPeriods"] <= (7 * DAY if period >= 60 * MINUTE else DAY)
+    assert properties.get("DatapointsToAlarm", 1) <= properties["EvaluationPeriods"]
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_missing_data_is_trouble_only_for_a_silent_function(stack: Stack, name: str) -> None:
+    assert alarm(stack, name)["TreatMissingData"] == ("breaching" if name in SILENT else "notBreaching")
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_an_alarm_names_its_first_action_and_its_section(stack: Stack, name: str) -> None:
+    description = alarm(stack, name)["AlarmDescription"]
+
+    assert re.fullmatch(r"([A-Z].+?\. ){2,3}First [^.]+\. See docs/runbook\.md#\w+", description)
+    assert description.endswith(f"#{name.lower()}")
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_the_runbook_explains_an_alarm(name: str) -> None:
+    _, _, section = RUNBOOK.partition(f"\n## {name}\n")
     section, *_ = section.partition("\n## ")
 
-    assert "**Means:**" in section
-    assert "**Look**" in section
-    assert "**Do" in section or "| do |" in section
+    parts = [section.find(f"**{part}") for part in ("Means:", "Costs:", "First:")]
+    assert -1 not in parts
+    assert parts == sorted(parts)
+    assert f"](#{name.lower()})" in RUNBOOK, "it is in the list of alarms"
+
+
+def test_the_runbook_explains_no_other_alarm() -> None:
+    assert set(re.findall(r"^## (\w+Alarm)$", RUNBOOK, re.MULTILINE)) == WATCHED.keys()
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "receivers"),
     [
         ({}, []),
         ({"AlarmTopicArn": TOPIC}, [TOPIC]),
@@ -144,37 +198,29 @@ def test_the_runbook_has_a_section_on_an_alarm(name: str) -> None:
         ({"AlarmTopicArn": TOPIC, "AlarmEmail": "on-call@example.com"}, [TOPIC, "AlarmEmailTopic"]),
     ],
 )
-def test_everybody_who_is_to_be_told_is_told_of_every_alarm_and_of_its_end(
-    parameters: dict[str, str], told: list[str]
-) -> None:
-    for alarm in Stack(**parameters).of_type("AWS::CloudWatch::Alarm").values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == told
-        assert "ActionsEnabled" not in alarm
+def test_every_receiver_gets_every_alarm_and_its_end(parameters: dict[str, str], receivers: list[str]) -> None:
+    for properties in Stack(**parameters).of_type("AWS::CloudWatch::Alarm").values():
+        assert properties["AlarmActions"] == properties["OKActions"] == receivers
+        assert "ActionsEnabled" not in properties
 
 
-def test_alarms_write_to_the_e_mail_address_and_nobody_else_can(stack: Stack) -> None:
+def test_only_alarms_of_this_account_can_write_to_the_address(stack: Stack) -> None:
     with_address = Stack(AlarmEmail="on-call@example.com")
-    topic = with_address.properties("AlarmEmailTopic")
-    policy = with_address.properties("AlarmEmailTopicPolicy")
-    [statement] = policy["PolicyDocument"]["Statement"]
+    [statement] = with_address.properties("AlarmEmailTopicPolicy")["PolicyDocument"]["Statement"]
 
-    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "on-call@example.com"}]
-    assert policy["Topics"] == ["AlarmEmailTopic"]
-    assert {key: value for key, value in statement.items() if key != "Sid"} == {
-        "Effect": "Allow",
-        "Principal": {"Service": "cloudwatch.amazonaws.com"},
-        "Action": "sns:Publish",
-        "Resource": "AlarmEmailTopic",
-        "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
-    }
+    assert with_address.properties("AlarmEmailTopic")["Subscription"] == [
+        {"Protocol": "email", "Endpoint": "on-call@example.com"}
+    ]
+    assert with_address.properties("AlarmEmailTopicPolicy")["Topics"] == ["AlarmEmailTopic"]
+    assert (statement["Principal"], statement["Action"]) == ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    assert (statement["Effect"], statement["Resource"]) == ("Allow", "AlarmEmailTopic")
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
     assert with_address.resources.keys() - stack.resources.keys() == {"AlarmEmailTopic", "AlarmEmailTopicPolicy"}
 
 
 @pytest.mark.parametrize(("metric", "status"), [("CallbacksThrottled", "429"), ("CallbacksFailed", "5*")])
-def test_what_the_api_answers_is_counted_by_its_log_for_the_stack_it_belongs_to(
-    stack: Stack, metric: str, status: str
-) -> None:
-    """The filter and the log agree on the names of the fields it looks at."""
+def test_the_access_log_counts_refused_callbacks(stack: Stack, metric: str, status: str) -> None:
+    """The filter and the log use the same field names."""
     [counted] = [
         each
         for each in stack.of_type("AWS::Logs::MetricFilter").values()
@@ -186,7 +232,13 @@ def test_what_the_api_answers_is_counted_by_its_log_for_the_stack_it_belongs_to(
 
     assert counted["LogGroupName"] == "CallbackApiLogGroup"
     assert counted["FilterPattern"] == f'{{ $.status = "{status}" }}'
-    assert line["status"] == "$context.status"
-    assert transformation["MetricValue"] == "1"
+    assert (line["status"], line["service"]) == ("$context.status", "the-stack")
+    assert (transformation["MetricNamespace"], transformation["MetricValue"]) == ("CallRecorder", "1")
     assert transformation["Dimensions"] == [{"Key": "service", "Value": "$.service"}]
-    assert line["service"] == "the-stack"
+
+
+def test_a_throttled_callback_function_sets_off_the_alarm_on_server_errors() -> None:
+    """Only the API calls the function, and its log has an error for each throttled callback."""
+    [event] = read_template()["Resources"]["CallbackFunction"]["Properties"]["Events"].values()
+
+    assert event["Type"] == "HttpApi"
