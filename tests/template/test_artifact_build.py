@@ -46,7 +46,7 @@ def test_a_build_for_lambda_takes_wheels_of_both_architectures() -> None:
 @pytest.mark.parametrize("arch", ["arm64", "x86_64", ""])
 def test_a_build_for_one_architecture_is_refused(arch: str) -> None:
     """The stack's parameter Architecture may select the other one."""
-    with pytest.raises(build.BuildError, match=rf"RECORDER_ARCH is '{arch}': leave it away, .* or make it host\."):
+    with pytest.raises(build.BuildError, match=rf"RECORDER_ARCH is '{arch}': unset it, .* or set it to host\."):
         build.targets(arch, "3.13")
 
 
