@@ -39,8 +39,14 @@ def allows(declared: dict[str, Any], value: str | int) -> bool:
     if "AllowedValues" in declared:
         return str(value) in map(str, declared["AllowedValues"])
     if "MaxValue" in declared:
-        return declared["MinValue"] <= int(value) <= declared["MaxValue"]
+        return int(value) in range(declared["MinValue"], declared["MaxValue"] + 1)
     return re.fullmatch(declared["AllowedPattern"], str(value)) is not None
+
+
+def without_sid(policy: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the statements of a policy resource without their names."""
+    statements = policy["PolicyDocument"]["Statement"]
+    return [{key: value for key, value in statement.items() if key != "Sid"} for statement in statements]
 
 
 class Stack:

@@ -1,4 +1,4 @@
-"""Each function, queue and user may do what it needs and nothing else. The emulator does not enforce all of it."""
+"""Each function, caller and user may do what it needs and nothing else. The emulator does not enforce all of it."""
 
 import re
 from typing import Any
@@ -12,6 +12,7 @@ PARAMETERS = "arn:aws:ssm:eu-west-1:123456789012:parameter/the-stack"
 CREDENTIALS, UPLOADER_KEY = f"{PARAMETERS}/*/storage-credentials", f"{PARAMETERS}/uploader-key"
 SECRETS, PROFILES = f"{PARAMETERS}/*/application-secrets", f"{PARAMETERS}/*/recording-profile"
 QUEUE, TABLES = "RecordingQueue.Arn", {"RecordingsTable.Arn", "PlacesTable.Arn"}
+ROUTE = "arn:aws:execute-api:eu-west-1:123456789012:CallbackApi/*/POST/callbacks"
 RULES = "arn:aws:events:eu-west-1:123456789012:rule/RecordingsBus/*"
 
 ALLOWED = {
@@ -23,8 +24,8 @@ ALLOWED = {
         "dynamodb:BatchGetItem": {"RecordingsTable.Arn"},
     },
     "NotifyFunction": {
-        **dict.fromkeys(("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"), {QUEUE}),
-        **dict.fromkeys(("dynamodb:BatchGetItem", "dynamodb:PutItem"), TABLES),
+        "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes": {QUEUE},
+        "dynamodb:BatchGetItem dynamodb:PutItem": TABLES,
         "events:PutEvents": {"RecordingsBus.Arn"},
     },
     "WatchdogFunction": {
@@ -33,24 +34,24 @@ ALLOWED = {
     },
     # It reads no secret of a Sinch application and creates no key for another user.
     "RotationFunction": {
-        **{f"iam:{verb}AccessKey": {"Uploader.Arn"} for verb in ("Create", "Update", "Delete")},
-        "iam:ListAccessKeys": {"Uploader.Arn"},
+        "iam:ListAccessKeys iam:CreateAccessKey iam:UpdateAccessKey iam:DeleteAccessKey": {"Uploader.Arn"},
         "ssm:DescribeParameters": {"*"},
         "ssm:GetParameters": {CREDENTIALS, PROFILES, UPLOADER_KEY},
         "ssm:PutParameter": {CREDENTIALS, UPLOADER_KEY},
         # SSM encrypts a standard parameter with Encrypt, an advanced one with GenerateDataKey.
-        **dict.fromkeys(("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"), {KEY}),
+        "kms:Decrypt kms:Encrypt kms:GenerateDataKey": {KEY},
         "sqs:SendMessage": {QUEUE},
     },
     # It creates no key, writes no parameter and changes no rule of another bus.
     "CleanupFunction": {
         "cloudformation:DescribeStacks": {"AWS::StackId"},
-        **dict.fromkeys(("iam:ListAccessKeys", "iam:DeleteAccessKey"), {"Uploader.Arn"}),
+        "iam:ListAccessKeys iam:DeleteAccessKey": {"Uploader.Arn"},
         "ssm:DescribeParameters": {"*"},
-        **dict.fromkeys(("ssm:GetParameters", "ssm:DeleteParameters"), {CREDENTIALS, UPLOADER_KEY}),
+        "ssm:GetParameters": {CREDENTIALS, UPLOADER_KEY},
+        "ssm:DeleteParameters": {CREDENTIALS, UPLOADER_KEY},
         "kms:Decrypt": {KEY},
         "events:ListRules": {"*"},
-        **dict.fromkeys(("events:ListTargetsByRule", "events:RemoveTargets", "events:DeleteRule"), {RULES}),
+        "events:ListTargetsByRule events:RemoveTargets events:DeleteRule": {RULES},
     },
 }
 CONDITIONS = {
@@ -61,10 +62,12 @@ CONDITIONS = {
     "events:PutEvents": {"StringEquals": {"events:source": "call-recorder"}},
 }
 """What the permissions of a service or an action are bound to."""
-
-
-def listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
+CALLERS = {
+    # The API calls the alias. A permission on the function would not cover the alias.
+    ("CallbackFunctionAliaslive", "apigateway", ROUTE),
+    ("WatchdogFunction", "events", "WatchdogFunctionRound.Arn"),
+    ("RotationFunction", "events", "RotationFunctionRound.Arn"),
+}
 
 
 def statements(identity: dict[str, Any]) -> list[dict[str, Any]]:
@@ -75,19 +78,19 @@ def statements(identity: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_a_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
-    allowed: dict[str, set[str]] = {}
+    logs = {"logs:CreateLogStream logs:PutLogEvents": {f"{name}LogGroup.Arn"}}
+    traces = {"xray:PutTraceSegments xray:PutTelemetryRecords": {"*"}}
+    allowed = {}
     for statement in statements(Stack(ParametersKmsKeyArn=KEY).properties(f"{name}Role")):
+        actions, resources = (
+            [value] if isinstance(value := statement[part], str) else value for part in ("Action", "Resource")
+        )
+        service, _, _ = actions[0].partition(":")
         assert statement["Effect"] == "Allow"
-        for action in listed(statement["Action"]):
-            assert action not in allowed
-            allowed[action] = set(listed(statement["Resource"]))
-            service, _, _ = action.partition(":")
-            assert statement.get("Condition") == CONDITIONS.get(service, CONDITIONS.get(action))
+        assert statement.get("Condition") == CONDITIONS.get(service, CONDITIONS.get(actions[0]))
+        allowed[" ".join(actions)] = set(resources)
 
-    assert allowed == ALLOWED[name] | {
-        **dict.fromkeys(("logs:CreateLogStream", "logs:PutLogEvents"), {f"{name}LogGroup.Arn"}),
-        **dict.fromkeys(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), {"*"}),
-    }
+    assert allowed == ALLOWED[name] | logs | traces
 
 
 def test_without_a_key_no_role_may_use_kms(stack: Stack) -> None:
@@ -97,11 +100,8 @@ def test_without_a_key_no_role_may_use_kms(stack: Stack) -> None:
 @pytest.mark.parametrize("prefix", ["", "the-stack", "calls/test"])
 def test_every_role_is_bound_to_the_prefix_that_its_function_knows(prefix: str) -> None:
     stack = Stack(ParameterPrefix=prefix, ParametersKmsKeyArn=KEY)
-    known = {
-        variables["PARAMETER_PREFIX"]
-        for function in stack.of_type("AWS::Lambda::Function").values()
-        if "PARAMETER_PREFIX" in (variables := function["Environment"]["Variables"])
-    }
+    functions = stack.of_type("AWS::Lambda::Function").values()
+    known = {function["Environment"]["Variables"].get("PARAMETER_PREFIX") for function in functions} - {None}
     allowed = re.findall(r":parameter/([^*]*?)/(?:\*|uploader-key)", str(stack.of_type("AWS::IAM::Role")))
 
     assert known == set(allowed) == {prefix or "the-stack"} == {stack.outputs["ParameterPrefix"]["Value"]}
@@ -109,14 +109,10 @@ def test_every_role_is_bound_to_the_prefix_that_its_function_knows(prefix: str) 
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_only_lambda_can_assume_the_role_of_a_function(stack: Stack, name: str) -> None:
-    assert stack.properties(name)["Role"] == f"{name}Role.Arn"
-
     [statement] = stack.properties(f"{name}Role")["AssumeRolePolicyDocument"]["Statement"]
-    assert statement == {
-        "Effect": "Allow",
-        "Principal": {"Service": "lambda.amazonaws.com"},
-        "Action": "sts:AssumeRole",
-    }
+
+    assert stack.properties(name)["Role"] == f"{name}Role.Arn"
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
 
 
 def test_there_are_no_other_identities_and_no_access_keys(stack: Stack) -> None:
@@ -125,29 +121,19 @@ def test_there_are_no_other_identities_and_no_access_keys(stack: Stack) -> None:
     assert iam == {*(f"{name}Role" for name in ALLOWED), "Uploader"}
 
 
-@pytest.mark.parametrize(("parameter", "bucket"), [("", "RecordingsBucket"), ("their-bucket", "their-bucket")])
-def test_sinch_may_only_put_objects_among_the_recordings(parameter: str, bucket: str) -> None:
-    [statement] = statements(Stack(RecordingsBucketName=parameter).properties("Uploader"))
+@pytest.mark.parametrize("bucket", ["", "their-bucket"])
+def test_sinch_may_only_put_objects_among_the_recordings(bucket: str) -> None:
+    [statement] = statements(Stack(RecordingsBucketName=bucket).properties("Uploader"))
 
     assert (statement["Effect"], statement["Action"]) == ("Allow", "s3:PutObject")
-    assert statement["Resource"] == f"arn:aws:s3:::{bucket}/recordings/*"
-
-
-CALLERS = {
-    # The API calls the alias. A permission on the function would not cover the alias.
-    "CallbackFunctionAliaslive": {
-        ("apigateway", "arn:aws:execute-api:eu-west-1:123456789012:CallbackApi/*/POST/callbacks")
-    },
-    "WatchdogFunction": {("events", "WatchdogFunctionRound.Arn")},
-    "RotationFunction": {("events", "RotationFunctionRound.Arn")},
-}
+    assert statement["Resource"] == f"arn:aws:s3:::{bucket or 'RecordingsBucket'}/recordings/*"
 
 
 def test_only_the_api_and_the_schedules_may_call_a_function(stack: Stack) -> None:
-    """Lambda itself reads the queue for NotifyFunction. Who changes the stack calls CleanupFunction."""
-    callers: dict[str, set[tuple[str, str]]] = {}
-    for permission in stack.of_type("AWS::Lambda::Permission").values():
-        service = permission["Principal"].removesuffix(".amazonaws.com")
-        callers.setdefault(permission["FunctionName"], set()).add((service, permission["SourceArn"]))
+    """Lambda itself reads the queue for NotifyFunction. Whoever changes the stack calls CleanupFunction."""
+    permissions = stack.of_type("AWS::Lambda::Permission").values()
 
-    assert callers == CALLERS
+    assert {
+        (each["FunctionName"], each["Principal"].removesuffix(".amazonaws.com"), each["SourceArn"])
+        for each in permissions
+    } == CALLERS
