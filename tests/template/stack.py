@@ -5,6 +5,7 @@ References become names: ``!Ref RecordingQueue`` becomes ``RecordingQueue``, and
 
 import json
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +29,32 @@ _PSEUDO_PARAMETERS: Final = {
 }
 
 
+_TEMPLATE: Final[dict[str, Any]] = yaml_parse((ROOT / "template.yaml").read_text())
+
+
 def read_template() -> dict[str, Any]:
-    """Read template.yaml as it is written, with long forms in place of short ones such as ``!Ref``."""
-    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
-    return template
+    """Return template.yaml as it is written, with long forms in place of short ones such as ``!Ref``."""
+    return deepcopy(_TEMPLATE)
+
+
+_ANOTHER: Final = {
+    "CallbackPath": "/voice/callbacks",
+    "CallbackHost": "voice.example.com",
+    "PrefetchedApplicationKey": "b2a1c3d4",
+    "ParameterPrefix": "calls",
+    "ParametersKmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000",
+    "RecordingsBucketName": "their-bucket",
+    "AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:on-call",
+    "AlarmEmail": "on-call@example.com",
+}
+
+
+def another(name: str) -> str | int:
+    """Return a value that a parameter allows and that is not its default."""
+    declared = _TEMPLATE["Parameters"][name]
+    values = [value for value in declared.get("AllowedValues", []) if value != declared["Default"]]
+    other: str | int = values[0] if values else _ANOTHER.get(name) or declared["Default"] + 1
+    return other
 
 
 def allows(declared: dict[str, Any], value: str | int) -> bool:
@@ -41,12 +64,6 @@ def allows(declared: dict[str, Any], value: str | int) -> bool:
     if "MaxValue" in declared:
         return int(value) in range(declared["MinValue"], declared["MaxValue"] + 1)
     return re.fullmatch(declared["AllowedPattern"], str(value)) is not None
-
-
-def without_sid(policy: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the statements of a policy resource without their names."""
-    statements = policy["PolicyDocument"]["Statement"]
-    return [{key: value for key, value in statement.items() if key != "Sid"} for statement in statements]
 
 
 class Stack:

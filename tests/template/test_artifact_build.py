@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,17 +35,13 @@ def command(path: Path, script: str) -> Path:
     return path
 
 
-def test_a_build_for_lambda_takes_wheels_of_both_architectures() -> None:
+def test_a_build_takes_wheels_of_both_architectures_or_of_this_machine() -> None:
+    """Of one alone it takes none: the stack's parameter Architecture may select the other one."""
     for options, machine in zip(build.targets("lambda", "3.13"), ("aarch64", "x86_64"), strict=True):
         assert {"--python-version=3.13", f"--platform=manylinux_2_28_{machine}"} <= set(options)
-    assert build.targets("host", "3.13") == [[]], "pip chooses the wheels of this machine"
-
-
-@pytest.mark.parametrize("arch", ["arm64", "x86_64", ""])
-def test_a_build_for_one_architecture_is_refused(arch: str) -> None:
-    """The stack's parameter Architecture may select the other one."""
-    with pytest.raises(build.BuildError, match=rf"RECORDER_ARCH is '{arch}': unset it, .* or set it to host\."):
-        build.targets(arch, "3.13")
+    assert build.targets("host", "3.13") == [[]], "pip chooses"
+    with pytest.raises(build.BuildError, match=r"RECORDER_ARCH is 'arm64': unset it, .* or set it to host\."):
+        build.targets("arm64", "3.13")
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -66,10 +61,7 @@ def test_the_architectures_share_all_but_machine_code(tmp_path: Path, same: bool
 
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Python that installs one file, slowly enough for two builds to meet, and notes its arguments.
-
-    There is no Python to compile with.
-    """
+    """A Python that installs one file, slowly enough for two builds to meet, and notes its arguments. None compiles."""
     script = """printf "%s " "$@" >>"${0%/*}/calls"; echo >>"${0%/*}/calls"
 while [ "$1" != --target ]; do shift; done
 sleep 0.2
@@ -82,56 +74,41 @@ touch "$2/dependency.so\""""
     return python
 
 
-@pytest.fixture
-def calls(pip: Path) -> Callable[[], list[str]]:
-    """The arguments of each installation so far."""
-    return lambda: pip.with_name("calls").read_text().splitlines()
-
-
-def test_with_a_cache_all_functions_share_one_installation(calls: Callable[[], list[str]], tmp_path: Path) -> None:
+def test_with_a_cache_all_functions_share_one_installation(pip: Path, tmp_path: Path) -> None:
+    calls = pip.with_name("calls")
     folders = [folder(tmp_path, name) for name in ("callback", "notify", "without")]
 
     with ThreadPoolExecutor() as builds:
         list(builds.map(lambda each: build.build(each, "lambda", "3.13", tmp_path / "cache"), folders[:2]))
-    assert len(calls()) == 2, "one for each architecture"
+    assert len(calls.read_text().splitlines()) == 2, "one for each architecture"
 
     build.build(folders[2], "lambda", "3.13")
     assert content(folders[0]) == content(folders[1]) == content(folders[2])
     assert "dependency.so" in content(folders[0])
     assert any(name.startswith("call_recorder/") for name in content(folders[0]))
-    only_pinned_wheels = {"--require-hashes", "--only-binary=:all:", "--no-deps", "--no-compile"}
-    assert all(only_pinned_wheels <= set(arguments.split()) for arguments in calls())
+    for arguments in calls.read_text().splitlines():
+        assert {"--require-hashes", "--only-binary=:all:", "--no-deps", "--no-compile"} <= set(arguments.split())
 
 
 @pytest.mark.parametrize(
-    ("requirements", "arch", "python", "compiler", "installations"),
+    ("requirements", "inputs"),
     [
-        ("two", "lambda", "3.13", None, 4),
-        ("one", "host", "3.13", None, 3),
-        ("one", "lambda", "3.14", None, 4),
-        ("one", "lambda", "3.13", "/usr/bin/python3.13", 4),
+        ("two", ("lambda", "3.13", None)),
+        ("one", ("host", "3.13", None)),
+        ("one", ("lambda", "3.14", None)),
+        ("one", ("lambda", "3.13", "/usr/bin/python3.13")),
     ],
 )
 def test_a_changed_input_is_installed_again(
-    calls: Callable[[], list[str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    requirements: str,
-    arch: str,
-    python: str,
-    compiler: str | None,
-    installations: int,
+    pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, requirements: str, inputs: tuple[str, str, str | None]
 ) -> None:
-    """A build for Lambda installs both architectures, a build for this machine one."""
-    sources, cache = folder(tmp_path, "src"), tmp_path / "cache"
-    monkeypatch.setattr(build, "SOURCE", sources)
+    monkeypatch.setattr(build, "SOURCE", folder(tmp_path, "src"))
     monkeypatch.setattr(build, "precompile", lambda part, folder, python: None)
-    (sources / "requirements.txt").write_text("one")
-    first = build.kept_dependencies(cache, "lambda", "3.13", None)
-    (sources / "requirements.txt").write_text(requirements)
+    (build.SOURCE / "requirements.txt").write_text("one")
+    first = build.kept_dependencies(tmp_path / "cache", "lambda", "3.13", None)
+    (build.SOURCE / "requirements.txt").write_text(requirements)
 
-    assert build.kept_dependencies(cache, arch, python, compiler) != first
-    assert len(calls()) == installations
+    assert build.kept_dependencies(tmp_path / "cache", *inputs) != first
 
 
 def test_a_failed_installation_fails_the_build_and_is_not_kept(pip: Path, tmp_path: Path) -> None:
@@ -145,6 +122,13 @@ def test_a_failed_installation_fails_the_build_and_is_not_kept(pip: Path, tmp_pa
     assert [path for path in cache.rglob("*") if path.suffix != ".lock"] == []
 
 
+def test_code_that_cannot_be_compiled_fails_the_build(tmp_path: Path) -> None:
+    artifacts = folder(tmp_path, "callback", module="def function(:\n")
+
+    with pytest.raises(build.BuildError, match="could not be compiled"):
+        build.precompile(artifacts, artifacts)
+
+
 def test_a_build_refuses_a_relative_cache_and_a_full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each function is built in another folder, so a relative cache would not be shared."""
     with pytest.raises(build.BuildError, match=r"RECORDER_CACHE is 'cache': name a folder by its whole path\."):
@@ -155,32 +139,22 @@ def test_a_build_refuses_a_relative_cache_and_a_full_folder(tmp_path: Path, monk
     assert build.main() == 2, "an unset ARTIFACTS_DIR is refused too"
 
 
-@pytest.fixture
-def pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that has all of the PATH, and the versions of pyenv."""
-    made = folder(tmp_path, "pythons")
-    monkeypatch.setenv("PATH", f"{made / 'shims'}{os.pathsep}{made / 'bin'}")
-    monkeypatch.setenv("PYENV_ROOT", str(made / "pyenv"))
-    return made
-
-
-def test_a_python_of_the_right_version_compiles(pythons: Path) -> None:
-    command(pythons / "shims/python3.99", "echo python3.99: command not found >&2; exit 127")
+def test_a_python_of_the_right_version_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of another implementation, or of a version before its final release, may not work on Lambda."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'shims'}{os.pathsep}{tmp_path / 'bin'}")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    command(tmp_path / "shims/python3.99", "echo python3.99: command not found >&2; exit 127")
     assert build.compiler("host", "3.99") == build.compiler("lambda", THIS_VERSION) == sys.executable
-    assert build.compiler("lambda", "3.99") is None
 
-    kept = command(pythons / "pyenv/versions/3.99.1/bin/python3.99", "echo cpython 3.99 final")
+    for answer in ("cpython 3.99 candidate", "pypy 3.99 final", "cpython 3.98 final", ""):
+        command(tmp_path / "bin/python3.99", f"echo {answer}")
+        assert build.compiler("lambda", "3.99") is None
+
+    kept = command(tmp_path / "pyenv/versions/3.99.1/bin/python3.99", "echo cpython 3.99 final")
     assert build.compiler("lambda", "3.99") == str(kept)
 
-    on_path = command(pythons / "bin/python3.99", "echo cpython 3.99 final")
+    on_path = command(tmp_path / "bin/python3.99", "echo cpython 3.99 final")
     assert build.compiler("lambda", "3.99") == str(on_path)
-
-
-@pytest.mark.parametrize("answer", ["cpython 3.99 candidate", "pypy 3.99 final", "cpython 3.98 final", ""])
-def test_a_python_whose_code_lambda_may_refuse_does_not_compile(pythons: Path, answer: str) -> None:
-    command(pythons / "bin/python3.99", f"echo {answer}")
-
-    assert build.compiler("lambda", "3.99") is None
 
 
 def test_a_build_that_compiles_nothing_says_what_it_costs(
@@ -215,13 +189,6 @@ def test_compiled_code_is_reproducible_and_has_no_docstrings(tmp_path: Path, mon
     [compiled] = folders[0].rglob("*.pyc")
     assert content(folders[0]) == content(folders[1])
     assert printed.split() == [str(compiled), "None", "None"]
-
-
-def test_code_that_cannot_be_compiled_fails_the_build(tmp_path: Path) -> None:
-    artifacts = folder(tmp_path, "callback", module="def function(:\n")
-
-    with pytest.raises(build.BuildError, match="could not be compiled"):
-        build.precompile(artifacts, artifacts)
 
 
 @pytest.mark.parametrize("path", [ROOT / "src/requirements.txt", *sorted((ROOT / "requirements").iterdir())], ids=str)

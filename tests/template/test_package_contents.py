@@ -11,11 +11,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import build
-from pruning import UNREACHED, prune
+from pruning import UNREACHED
 from tests.cloudformation import CloudFormation
 from tests.sinch import ice, signed, stamp
 from tests.template.stack import ROOT, Stack
@@ -110,49 +111,41 @@ def test_compiled_code_does_not_depend_on_place_or_time(host: Path, tmp_path: Pa
 
 
 PLAYER = """
-import importlib, json, os, sys, types
-asked, written, sys.stdout = json.load(sys.stdin), sys.stdout, sys.stderr
+import importlib, json, sys, types
 context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
+written, sys.stdout = sys.stdout, sys.stderr
 found = {}
-for name, function in asked.items():
-    os.environ.clear()
-    os.environ.update(function["environment"])
-    module, _, handler = function["handler"].rpartition(".")
+for name, (path, event) in json.load(sys.stdin).items():
+    module, _, handler = path.rpartition(".")
     try:
-        found[name] = getattr(importlib.import_module(module), handler)(function["event"], context)
+        found[name] = getattr(importlib.import_module(module), handler)(event, context)
     except Exception as error:
         found[name] = f"{type(error).__name__}: {error}"
-json.dump([found, [file for each in list(sys.modules.values()) if (file := getattr(each, "__file__", None))]], written)
-written.flush()
+files = [file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+print(json.dumps([found, files]), file=written, flush=True)
 """
 
 
 def test_every_function_runs_with_the_package_alone(host: Path, stack: Stack) -> None:
-    """Nothing answers here, so each one gets as far as its first call. Its answers come in tests/integration."""
+    """Nothing answers here, so each one gets as far as its first call. Answers come in tests/integration."""
     now = stamp(datetime.now(UTC))
-    variables = json.loads((ROOT / "events/env.json").read_text())
-    aws = {"AWS_ENDPOINT_URL": NOWHERE, **dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), "eu-west-1")}
-    credentials = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "key")
-    events = {
+    environment = {"PYTHONPATH": str(host), "PATH": os.defpath, "AWS_ENDPOINT_URL": NOWHERE}
+    environment |= dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "key")
+    environment |= dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), "eu-west-1")
+    for variables in json.loads((ROOT / "events/env.json").read_text()).values():
+        environment |= variables
+    events: dict[str, Any] = {
         "CallbackFunction": signed(ice(timestamp=now), timestamp=now),
         "NotifyFunction": json.loads((ROOT / "events/notify-whole-call.json").read_text()),
         "WatchdogFunction": {},
         "RotationFunction": {},
         "CleanupFunction": CloudFormation(NOWHERE).event("Delete"),
     }
-    functions = {
-        name: {
-            "handler": stack.properties(name)["Handler"],
-            "environment": variables[name] | aws | credentials,
-            "event": event,
-        }
-        for name, event in events.items()
-    }
 
     process = subprocess.run(  # noqa: S603 - fixed arguments
         [sys.executable, "-S", "-P", "-B", "-W", "error", "-c", PLAYER],
-        input=json.dumps(functions),
-        env={"PYTHONPATH": str(host), "PATH": os.defpath},
+        input=json.dumps({name: [stack.properties(name)["Handler"], event] for name, event in events.items()}),
+        env=environment,
         capture_output=True,
         text=True,
         check=True,
@@ -193,32 +186,15 @@ def test_no_module_of_the_package_imports_a_removed_one(host: Path) -> None:
     } == NEVER_IMPORTED
 
 
-def test_only_what_scanners_and_lawyers_read_describes_a_dependency(package: Path) -> None:
-    known = [path.relative_to(package).parts for path in package.glob("*.dist-info/**/*") if path.is_file()]
-
-    assert {parts[1] for parts in known} <= {
-        *("METADATA", "LICENSE", "LICENSE.txt", "NOTICE", "NOTICE.txt", "licenses", "sboms", "entry_points.txt")
-    }
-    assert len({parts[0] for parts in known if parts[1] == "METADATA"}) == len(list(package.glob("*.dist-info")))
-
-
-def test_the_package_has_no_tests_stubs_or_build_tools(package: Path) -> None:
+def test_the_package_has_no_tests_stubs_build_tools_or_notes(package: Path) -> None:
+    """Scanners and lawyers read what is left of the metadata of a dependency."""
     files = [path.relative_to(package) for path in package.rglob("*") if path.is_file()]
+    metadata = [path.parts for path in files if path.parts[0].endswith(".dist-info")]
 
     assert not [path for path in files if {"test", "tests", "examples", "bin"} & set(path.parts)]
     assert not [path for path in files if path.suffix == ".pyi" or path.name == "py.typed"]
     assert not {"build.py", "pruning.py", "Makefile", "requirements.txt"} & {path.name for path in files}
-
-
-def test_pruning_keeps_what_is_not_named(tmp_path: Path) -> None:
-    kept = ["a/__init__.py", "a/bin/tool.py", "a-1.0.dist-info/METADATA", "a-1.0.dist-info/licenses/LICENSE"]
-    dropped = ["bin/tool", "a/__init__.pyi", "a/b/c.pyi", "a/py.typed", "a-1.0.dist-info/RECORD", "pydantic/v1/main.py"]
-    for name in kept + dropped:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-    prune(tmp_path)
-
-    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(left) == sorted(kept)
+    assert {parts[1] for parts in metadata} <= {
+        *("METADATA", "LICENSE", "LICENSE.txt", "NOTICE", "NOTICE.txt", "licenses", "sboms", "entry_points.txt")
+    }
+    assert {parts[0] for parts in metadata} == {parts[0] for parts in metadata if parts[1] == "METADATA"}

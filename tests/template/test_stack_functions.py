@@ -10,7 +10,7 @@ from call_recorder.handlers.notify import NotifySettings
 from call_recorder.handlers.rotation import RotationSettings
 from call_recorder.handlers.settings import CallbackSettings
 from call_recorder.handlers.watchdog import WatchdogSettings
-from tests.template.stack import ROOT, Stack, read_template
+from tests.template.stack import ROOT, Stack, another, read_template
 
 SETTINGS: dict[str, Any] = {
     "CallbackFunction": CallbackSettings,
@@ -19,58 +19,45 @@ SETTINGS: dict[str, Any] = {
     "RotationFunction": RotationSettings,
     "CleanupFunction": CleanupSettings,
 }
-FOR_EVERY_FUNCTION = {
+FOR_EVERY_FUNCTION = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL", "URL_SUFFIX"}
+"""Variables that no settings hold."""
+PARAMETERS: dict[str, dict[str, Any]] = read_template()["Parameters"]
+NAMED_OTHERWISE = {
     "POWERTOOLS_SERVICE_NAME": "the-stack",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
-    "POWERTOOLS_LOG_LEVEL": "INFO",
+    "POWERTOOLS_LOG_LEVEL": another("LogLevel"),
     "URL_SUFFIX": "amazonaws.com",
-}
-"""Variables of every function that no settings hold."""
-RESOURCES = {
-    "RECORDINGS_TABLE": "RecordingsTable",
-    "PLACES_TABLE": "PlacesTable",
     "RECORDING_QUEUE_URL": "RecordingQueue",
-    "RECORDINGS_BUCKET": "RecordingsBucket",
-    "RECORDINGS_BUS": "RecordingsBus",
+    "RECORDINGS_BUCKET": another("RecordingsBucketName"),
     "UPLOADER_USER_NAME": "Uploader",
 }
-PARAMETERS: dict[str, tuple[str, str | int]] = {
-    "CALLBACK_PATH": ("CallbackPath", "/voice/callbacks"),
-    "PARAMETER_PREFIX": ("ParameterPrefix", "calls/test"),
-    "PARAMETERS_TTL_SECONDS": ("ParametersTtlSeconds", 60),
-    "SIGNATURE_WINDOW_SECONDS": ("SignatureWindowSeconds", 30),
-    "DEGRADED_ANSWER": ("DegradedAnswer", "hangup"),
-    "PREFETCHED_APPLICATION_KEY": ("PrefetchedApplicationKey", "b2a1"),
-    "RECORDINGS_BUCKET": ("RecordingsBucketName", "their-bucket"),
-    "RETENTION_DAYS": ("RetentionDays", 10),
-    "GRACE_SECONDS": ("GraceSeconds", 20),
-    "LONGEST_CALL_SECONDS": ("LongestCallSeconds", 30),
-    "KEY_MAX_AGE_DAYS": ("KeyMaxAgeDays", 2),
-    "PARAMETERS_KMS_KEY_ARN": ("ParametersKmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/0"),
-    "POWERTOOLS_LOG_LEVEL": ("LogLevel", "DEBUG"),
-}
+"""What variables hold that are not named after a parameter or a resource."""
+
+
+def variables(stack: Stack, name: str) -> dict[str, str]:
+    """Return the environment of a function. Lambda has every variable as text."""
+    return {key: str(value) for key, value in stack.properties(name)["Environment"]["Variables"].items()}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_function_starts_with_what_the_template_gives_it(stack: Stack, name: str) -> None:
-    """Lambda gives every variable as text, and adds AWS_REGION."""
-    given = {key: str(value) for key, value in stack.properties(name)["Environment"]["Variables"].items()}
+    """Lambda adds AWS_REGION."""
+    given = variables(stack, name)
 
     read = SETTINGS[name].read(given | {"AWS_REGION": "eu-west-1"})
 
-    assert given.items() >= FOR_EVERY_FUNCTION.items()
-    own = given.keys() - FOR_EVERY_FUNCTION.keys()
-    assert {key.lower() for key in own} == type(read).model_fields.keys() - {"aws_region"}
-    assert all(given[key] == RESOURCES[key] for key in own & RESOURCES.keys())
+    assert given.keys() >= FOR_EVERY_FUNCTION
+    assert {key.lower() for key in given.keys() - FOR_EVERY_FUNCTION} == type(read).model_fields.keys() - {"aws_region"}
 
 
-@pytest.mark.parametrize("variable", PARAMETERS)
-def test_a_parameter_reaches_every_function_that_uses_it(variable: str) -> None:
-    parameter, value = PARAMETERS[variable]
-    functions = Stack(**{parameter: value}).of_type("AWS::Lambda::Function").values()
-    given = [function["Environment"]["Variables"] for function in functions]
+def test_a_variable_holds_the_parameter_or_resource_of_its_name() -> None:
+    values = {name: another(name) for name in PARAMETERS}
+    changed = Stack(**values)
 
-    assert {variables[variable] for variables in given if variable in variables} == {value}
+    for variable, value in [pair for name in SETTINGS for pair in variables(changed, name).items()]:
+        named = variable.title().replace("_", "")
+        expected = values.get(named, named if named in changed.resources else NAMED_OTHERWISE.get(variable))
+        assert value == str(expected), variable
 
 
 def test_every_function_has_a_purpose_tracing_and_the_architecture() -> None:

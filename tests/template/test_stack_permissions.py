@@ -93,10 +93,6 @@ def test_a_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
     assert allowed == ALLOWED[name] | logs | traces
 
 
-def test_without_a_key_no_role_may_use_kms(stack: Stack) -> None:
-    assert "kms:" not in str(stack.of_type("AWS::IAM::Role"))
-
-
 @pytest.mark.parametrize("prefix", ["", "the-stack", "calls/test"])
 def test_every_role_is_bound_to_the_prefix_that_its_function_knows(prefix: str) -> None:
     stack = Stack(ParameterPrefix=prefix, ParametersKmsKeyArn=KEY)
@@ -107,18 +103,16 @@ def test_every_role_is_bound_to_the_prefix_that_its_function_knows(prefix: str) 
     assert known == set(allowed) == {prefix or "the-stack"} == {stack.outputs["ParameterPrefix"]["Value"]}
 
 
-@pytest.mark.parametrize("name", ALLOWED)
-def test_only_lambda_can_assume_the_role_of_a_function(stack: Stack, name: str) -> None:
-    [statement] = stack.properties(f"{name}Role")["AssumeRolePolicyDocument"]["Statement"]
-
-    assert stack.properties(name)["Role"] == f"{name}Role.Arn"
-    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
-
-
-def test_there_are_no_other_identities_and_no_access_keys(stack: Stack) -> None:
+def test_only_lambda_can_assume_a_role_and_no_key_exists(stack: Stack) -> None:
+    roles = stack.of_type("AWS::IAM::Role")
     iam = {name for name, resource in stack.resources.items() if resource["Type"].startswith("AWS::IAM::")}
 
-    assert iam == {*(f"{name}Role" for name in ALLOWED), "Uploader"}
+    assert iam == {*roles, "Uploader"}
+    assert {name: stack.properties(name)["Role"] for name in ALLOWED} == {name: f"{name}Role.Arn" for name in ALLOWED}
+    for role in roles.values():
+        [statement] = role["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert "kms:" not in str(roles), "no role may use KMS without a key"
 
 
 @pytest.mark.parametrize("bucket", ["", "their-bucket"])

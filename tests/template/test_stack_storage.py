@@ -1,10 +1,8 @@
 """Recordings and their items are private, encrypted, found by their keys, and kept as long as promised."""
 
-from typing import Any
-
 import pytest
 
-from tests.template.stack import Stack, without_sid
+from tests.template.stack import Stack
 
 INDEXES = {
     "byApplicationDay": ["applicationDay", "requestedAt"],
@@ -76,22 +74,21 @@ def test_recordings_expire_with_their_versions_and_leftovers() -> None:
     assert clean_up["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
-def test_the_bucket_refuses_requests_without_tls(stack: Stack) -> None:
-    policy = stack.properties("RecordingsBucketPolicy")
-    refuse: dict[str, Any] = {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": ["RecordingsBucket.Arn", "RecordingsBucket.Arn/*"],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
-
-    assert (policy["Bucket"], without_sid(policy)) == ("RecordingsBucket", [refuse])
-
-
-def test_require_tls_changes_only_the_policies_about_tls(stack: Stack) -> None:
+def test_queues_and_bucket_refuse_requests_without_tls(stack: Stack) -> None:
+    policies = [stack.properties("RecordingsBucketPolicy"), *stack.of_type("AWS::SQS::QueuePolicy").values()]
+    refused = {}
+    for policy in policies:
+        [refuse] = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
+        refused[policy["Bucket"] if "Bucket" in policy else policy["Queues"][0]] = refuse["Action"], refuse["Resource"]
+        assert refuse["Principal"] == "*"
+        assert refuse["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     without = Stack(RequireTls="false")
 
+    assert refused == {
+        "RecordingsBucket": ("s3:*", ["RecordingsBucket.Arn", "RecordingsBucket.Arn/*"]),
+        "RecordingQueue": ("sqs:*", "RecordingQueue.Arn"),
+        "RecordingDeadLetterQueue": ("sqs:*", "RecordingDeadLetterQueue.Arn"),
+    }
     assert stack.resources.keys() - without.resources.keys() == {"RecordingsBucketPolicy"}
     assert "aws:SecureTransport" not in str(without.resources)
 
