@@ -122,13 +122,6 @@ def test_a_failed_installation_fails_the_build_and_is_not_kept(pip: Path, tmp_pa
     assert [path for path in cache.rglob("*") if path.suffix != ".lock"] == []
 
 
-def test_code_that_cannot_be_compiled_fails_the_build(tmp_path: Path) -> None:
-    artifacts = folder(tmp_path, "callback", module="def function(:\n")
-
-    with pytest.raises(build.BuildError, match="could not be compiled"):
-        build.precompile(artifacts, artifacts)
-
-
 def test_a_build_refuses_a_relative_cache_and_a_full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each function is built in another folder, so a relative cache would not be shared."""
     with pytest.raises(build.BuildError, match=r"RECORDER_CACHE is 'cache': name a folder by its whole path\."):
@@ -189,6 +182,8 @@ def test_compiled_code_is_reproducible_and_has_no_docstrings(tmp_path: Path, mon
     [compiled] = folders[0].rglob("*.pyc")
     assert content(folders[0]) == content(folders[1])
     assert printed.split() == [str(compiled), "None", "None"]
+    with pytest.raises(build.BuildError, match="could not be compiled"):
+        build.precompile(folder(tmp_path, "broken", module="def function(:\n"), tmp_path)
 
 
 @pytest.mark.parametrize("path", [ROOT / "src/requirements.txt", *sorted((ROOT / "requirements").iterdir())], ids=str)

@@ -10,7 +10,6 @@ import botocore
 import pytest
 from botocore import xform_name
 from botocore.loaders import Loader
-from botocore.regions import EndpointResolver
 
 from pruning import OPERATIONS, UNREACHED, prune
 from tests.template.stack import ROOT
@@ -54,14 +53,14 @@ def test_a_service_in_use_is_described_as_in_the_whole_botocore(pruned: Loader, 
         assert pruned.load_service_model(service, name) == WHOLE.load_service_model(service, name)
 
 
-@pytest.mark.parametrize("service", OPERATIONS)
-def test_a_service_has_the_endpoints_of_the_whole_botocore(pruned: Loader, service: str) -> None:
-    whole, narrow = (EndpointResolver(loader.load_data("endpoints")) for loader in (WHOLE, pruned))
-    prefix = WHOLE.load_service_model(service, "service-2")["metadata"]["endpointPrefix"]
+def test_the_services_in_use_have_the_endpoints_of_the_whole_botocore(pruned: Loader) -> None:
+    models = [WHOLE.load_service_model(service, "service-2") for service in OPERATIONS]
+    prefixes = {model["metadata"]["endpointPrefix"] for model in models}
+    whole = WHOLE.load_data("endpoints")
+    for partition in whole["partitions"]:
+        partition["services"] = {name: each for name, each in partition["services"].items() if name in prefixes}
 
-    for partition in whole.get_available_partitions():
-        for region in [*whole.get_available_endpoints("ec2", partition), "of-tomorrow-1"]:
-            assert narrow.construct_endpoint(prefix, region) == whole.construct_endpoint(prefix, region)
+    assert pruned.load_data("endpoints") == whole
 
 
 @pytest.mark.parametrize(("service", "operation"), [("ssm", "GetParametres"), ("smm", "GetParameters")])

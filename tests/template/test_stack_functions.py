@@ -70,10 +70,6 @@ def test_every_function_has_a_purpose_tracing_and_the_architecture() -> None:
         assert function["TracingConfig"] == {"Mode": "Active"}
 
 
-def test_callback_function_gives_up_no_later_than_sinch(stack: Stack) -> None:
-    assert 3 < stack.properties("CallbackFunction")["Timeout"] <= 5
-
-
 def test_every_log_has_a_group_of_its_own_with_a_retention() -> None:
     stack = Stack(LogRetentionDays=7)
     groups = stack.of_type("AWS::Logs::LogGroup")

@@ -5,7 +5,6 @@ import tomllib
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from tests.template.stack import ROOT, Stack, allows, read_template
 
@@ -25,13 +24,9 @@ OUTPUTS = {
 @pytest.mark.parametrize("path", ["template.yaml", "examples/subscriber/template.yaml"])
 def test_every_skipped_check_has_a_reason(path: str) -> None:
     """checkov does not ask for one."""
-    resources: dict[str, dict[str, Any]] = yaml_parse((ROOT / path).read_text())["Resources"]
-    skipped = [
-        skip for each in resources.values() for skip in each.get("Metadata", {}).get("checkov", {}).get("skip", [])
-    ]
+    text = (ROOT / path).read_text()
 
-    assert skipped
-    assert [skip["id"] for skip in skipped if not skip.get("comment")] == []
+    assert len(re.findall(r"- id: CKV_\w+\n +comment: \w", text)) == text.count("- id: CKV_") > 0
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
