@@ -15,7 +15,6 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 ROOT: Final = Path(__file__).parents[2]
-
 REGION: Final = "eu-west-1"
 
 _NO_VALUE: Final = object()
@@ -72,18 +71,15 @@ class Stack:
     def __init__(self, **parameters: str | int) -> None:
         template = read_template()
         defaults = {name: declared["Default"] for name, declared in template["Parameters"].items()}
-        unknown = parameters.keys() - defaults.keys()
-        assert not unknown, f"the template has no parameter {unknown}"
+        assert parameters.keys() <= defaults.keys(), "the template has no such parameter"
         values = defaults | parameters
-
         # The transform accepts only packaged code, as `sam deploy` makes it.
         template["Globals"]["Function"]["CodeUri"] = "s3://bucket/package"
-        session = boto3.Session(region_name=REGION)
-        transformed = Translator({}, Parser(), boto_session=session).translate(template, values)
+        translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
+        transformed = translator.translate(template, values)
         self._values: dict[str, Any] = values | _PSEUDO_PARAMETERS
         self._conditions: dict[str, Any] = transformed["Conditions"]
         self._rules: dict[str, Any] = transformed["Rules"]
-
         self.written: dict[str, dict[str, Any]] = transformed["Resources"]
         self.resources: dict[str, dict[str, Any]] = self._present(self.written)
         self.outputs: dict[str, dict[str, Any]] = self._present(transformed["Outputs"])
@@ -95,11 +91,7 @@ class Stack:
 
     def of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
         """Return the properties of every resource of a type, by logical id."""
-        return {
-            name: resource["Properties"]
-            for name, resource in self.resources.items()
-            if resource["Type"] == resource_type
-        }
+        return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == resource_type}
 
     def references(self, logical_id: str) -> set[str]:
         """Return the resources that one refers to anywhere: CloudFormation makes them before it."""
@@ -109,12 +101,8 @@ class Stack:
 
     def refusals(self) -> list[str]:
         """Return why CloudFormation refuses these parameters together, or nothing."""
-        return [
-            assertion["AssertDescription"]
-            for rule in self._rules.values()
-            for assertion in rule["Assertions"]
-            if not self._holds(assertion["Assert"])
-        ]
+        assertions = [assertion for rule in self._rules.values() for assertion in rule["Assertions"]]
+        return [each["AssertDescription"] for each in assertions if not self._holds(each["Assert"])]
 
     def _present(self, section: dict[str, Any]) -> dict[str, Any]:
         return {

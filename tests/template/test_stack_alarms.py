@@ -147,12 +147,10 @@ def test_an_alarm_and_its_section_name_one_first_action(stack: Stack, name: str)
 @pytest.mark.parametrize("topic", ["", TOPIC])
 @pytest.mark.parametrize("address", ["", "on-call@example.com"])
 def test_every_receiver_gets_every_alarm_and_its_end(topic: str, address: str) -> None:
-    alarms = Stack(AlarmTopicArn=topic, AlarmEmail=address).of_type("AWS::CloudWatch::Alarm").values()
+    receivers = [TOPIC] * bool(topic) + ["AlarmEmailTopic"] * bool(address)
 
-    for alarm in alarms:
-        assert (
-            alarm["AlarmActions"] == alarm["OKActions"] == [TOPIC] * bool(topic) + ["AlarmEmailTopic"] * bool(address)
-        )
+    for alarm in Stack(AlarmTopicArn=topic, AlarmEmail=address).of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == receivers
         assert "ActionsEnabled" not in alarm
 
 

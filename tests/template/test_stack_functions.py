@@ -84,8 +84,7 @@ def test_every_log_has_a_group_of_its_own_with_a_retention() -> None:
 def test_the_makefile_has_a_target_for_every_function() -> None:
     """A target without a rule would build an empty function and succeed."""
     makefile = (ROOT / "src/Makefile").read_text()
-    resources = read_template()["Resources"]
 
-    assert {resources[name]["Metadata"]["BuildMethod"] for name in SETTINGS} == {"makefile"}
+    assert {read_template()["Resources"][name]["Metadata"]["BuildMethod"] for name in SETTINGS} == {"makefile"}
     assert set(re.findall(r"build-(\w+)", makefile)) == SETTINGS.keys()
     assert '$(BUILDS):\n\t@"$(PYTHON)" build.py "$(ARTIFACTS_DIR)"' in makefile

@@ -26,25 +26,18 @@ def test_a_fact_survives_an_outage_and_waits_for_an_operator(stack: Stack) -> No
     assert 3600 < redrive["maxReceiveCount"] * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
     assert dead_letters["MessageRetentionPeriod"] >= queue["MessageRetentionPeriod"] + 7 * DAY
     assert redrive["deadLetterTargetArn"] == "RecordingDeadLetterQueue.Arn"
-    assert dead_letters["RedriveAllowPolicy"] == {
-        "redrivePermission": "byQueue",
-        "sourceQueueArns": [f"arn:aws:sqs:eu-west-1:123456789012:{queue['QueueName']}"],
-    }
-
-
-def test_every_queue_is_encrypted(stack: Stack) -> None:
-    queues = stack.of_type("AWS::SQS::Queue")
-
-    assert queues.keys() == set(QUEUES)
-    assert all(queue["SqsManagedSseEnabled"] is True for queue in queues.values())
+    source = f"arn:aws:sqs:eu-west-1:123456789012:{queue['QueueName']}"
+    assert dead_letters["RedriveAllowPolicy"] == {"redrivePermission": "byQueue", "sourceQueueArns": [source]}
 
 
 @pytest.mark.parametrize("name", QUEUES)
-def test_a_queue_accepts_the_rules_events_and_no_others(stack: Stack, name: str) -> None:
+def test_a_queue_is_encrypted_and_accepts_only_the_rules_events(stack: Stack, name: str) -> None:
     policies = stack.of_type("AWS::SQS::QueuePolicy").values()
     [policy] = [policy for policy in policies if policy["Queues"] == [name]]
     [accept] = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
 
+    assert stack.properties(name)["SqsManagedSseEnabled"] is True
+    assert stack.of_type("AWS::SQS::Queue").keys() == set(QUEUES)
     assert (accept["Principal"], accept["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
     assert accept["Resource"] == f"{name}.Arn"
     assert accept["Condition"] == {"ArnEquals": {"aws:SourceArn": "RecordingStoredRule.Arn"}}
