@@ -1,19 +1,19 @@
-"""Puts what a function needs at run time into one folder: its dependencies and the package itself.
+"""Puts the dependencies and the package of a function into one folder.
 
-`sam build` calls this through the Makefile beside it. It runs on any Python from 3.11 on, whatever the functions
-run on, because it installs ready-made wheels only. What is Python, it has compiled by the Python that the functions
-run on, if there is one here. All functions get the same folder, and the same sources and requirements, compiled by
-the same Python, always give the same one, so that unchanged code is not deployed again.
+`sam build` runs this through the Makefile beside it, on any Python from 3.11 on, because it installs wheels only. The
+Python version of the functions compiles the package, if that version is installed here. All functions get the same
+folder. The same sources and requirements, compiled by the same Python, give the same bytes, so unchanged code is not
+deployed again.
 
-For AWS Lambda, the folder has the machine code of both its architectures. Python goes by the name of the file, so that
-the stack's parameter Architecture alone decides which is loaded.
+For AWS Lambda, the folder has the machine code of both architectures. Python selects a file by its name, so the stack's
+parameter Architecture alone decides which one is loaded.
 
 Environment:
-    RECORDER_ARCH: ``lambda`` (default), or ``host`` for this machine and the Python that runs this, as a local
-        emulator needs it.
-    RECORDER_PYTHON: The version of Python on AWS Lambda, ``3.13`` by default. ``host`` takes no notice of it.
-    RECORDER_CACHE: A folder, by its whole path, that keeps what is installed from one function to the next and
-        from one build to the next. Without it, every function installs its own.
+    RECORDER_ARCH: ``lambda`` (default), or ``host`` for this machine and the Python that runs this, for a local
+        emulator.
+    RECORDER_PYTHON: The version of Python on AWS Lambda, ``3.13`` by default. ``host`` ignores it.
+    RECORDER_CACHE: A folder, by its whole path, that keeps installed dependencies between functions and between
+        builds. Without it, every function installs its own.
 """
 
 import fcntl
@@ -37,49 +37,48 @@ PACKAGE = "call_recorder"
 MACHINES = ("aarch64", "x86_64")
 PLATFORMS = ("manylinux_2_28", "manylinux2014")
 
-# Where a wheel says what it is and when it was made, which differs between architectures: one of them tells.
+# Metadata of a wheel. It differs between architectures; one of them is kept.
 _NOTES = ".dist-info"
 
-# What a Python says of itself whose compiled code any other of its minor version takes: before the final release
-# of a version, its code still changes.
+# Asks a Python what it is. Compiled code is the same within a minor version, but only after its final release.
 _ASKED = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2], sys.version_info.releaselevel)"
 
 NOT_COMPILED = """\
 build: there is no Python {0} here to compile the package with, so every cold start will compile it and take about \
-twice as long; install Python {0}, or say where it is with PYTHON=/path/to/python{0} sam build."""
+twice as long; install Python {0}, or name its path: PYTHON=/path/to/python{0} sam build."""
 
 
 class BuildError(Exception):
-    """The build cannot be done as asked; the message says what to change."""
+    """The build is not possible; the message says what to change."""
 
 
 def targets(arch: str, python: str) -> list[list[str]]:
-    """Give the options that have pip choose wheels for ``arch`` and ``python`` (such as ``3.13``), for each install.
+    """Return pip's options that choose wheels for ``arch`` and ``python`` (such as ``3.13``), for each installation.
 
     Raises:
-        BuildError: ``arch`` is not one that can be built for.
+        BuildError: ``arch`` is unknown.
     """
     if arch == "host":
         return [[]]
     if arch != "lambda":
         raise BuildError(
-            f"RECORDER_ARCH is {arch!r}: leave it away, as the package is for both of Lambda's architectures, "
-            "or make it host."
+            f"RECORDER_ARCH is {arch!r}: unset it, because the package is for both of Lambda's architectures, "
+            "or set it to host."
         )
     for_lambda = ["--implementation=cp", f"--python-version={python}"]
     return [[*for_lambda, *(f"--platform={each}_{machine}" for each in PLATFORMS)] for machine in MACHINES]
 
 
 def install(folder: Path, options: list[str]) -> None:
-    """Install the pinned dependencies into ``folder``: no other file than the hashes allow, and wheels only.
+    """Install the pinned dependencies into ``folder``: wheels only, and only files with the pinned hashes.
 
     Raises:
-        BuildError: pip failed; it has said why.
+        BuildError: pip failed; its message is on the standard error.
     """
     with tempfile.TemporaryDirectory() as scratch:
         python = sys.executable
         if find_spec("pip") is None:
-            # Debian's python3 comes without pip, but can make an environment that has it.
+            # Debian's python3 has no pip, but can create an environment that has it.
             venv.create(scratch, with_pip=True)
             python = str(Path(scratch, "bin", "python"))
         command = [
@@ -92,9 +91,9 @@ def install(folder: Path, options: list[str]) -> None:
 
 
 def compiler(arch: str, python: str) -> str | None:
-    """Find the Python that compiles for the functions: one of the minor version that they run on, if there is one.
+    """Return the Python that compiles for the functions: one of their minor version, if there is one.
 
-    Every candidate has to answer: a version manager puts commands on the PATH that have no Python behind them.
+    Every candidate must answer, because a version manager puts commands on the PATH that have no Python.
     """
     if arch == "host":
         return sys.executable
@@ -117,16 +116,15 @@ def _is_python(path: Path, version: str) -> bool:
 
 
 def precompile(part: Path, folder: Path, python: str = sys.executable) -> None:
-    """Compile ``part`` of ``folder`` by ``python``, so that functions on the same version need not at every start.
+    """Compile ``part`` of ``folder`` with ``python``, so that a function need not compile at every start.
 
-    Unchecked, because the files' times do not survive the way into the function, and without the path of ``folder``.
-    Without docstrings, which nobody reads in a function and which take a twentieth of its memory; Lambda's Python looks
-    for code that is named as if it had them.
-    The same sources give the same bytes: one process compiles all of them in the order of their names, because what
-    Python writes depends on what else it holds in memory.
+    The code is unchecked, because file times do not survive the deployment, and contains no path of ``folder``. It has
+    no docstrings, because they take a twentieth of a function's memory; it is renamed to the name that Lambda's Python
+    looks for. One process compiles all files in the order of their names, because the bytes that Python writes depend
+    on what it holds in memory. So the same sources give the same bytes.
 
     Raises:
-        BuildError: something cannot be compiled; Python has said what.
+        BuildError: a module cannot be compiled; Python's message is on the standard error.
     """
     command = [
         *(python, "-S", "-P", "-m", "compileall", "-q", "-o", "2", "--invalidation-mode", "unchecked-hash"),
@@ -140,10 +138,10 @@ def precompile(part: Path, folder: Path, python: str = sys.executable) -> None:
 
 
 def add_machine_code(other: Path, folder: Path) -> None:
-    """Move from ``other`` into ``folder``, which has the same for another machine, what only the other one has.
+    """Move the files that only ``other`` has into ``folder``: both have the same dependencies for different machines.
 
     Raises:
-        BuildError: a file differs, so that one folder cannot serve both machines.
+        BuildError: a file differs, so one folder cannot serve both machines.
     """
     for path in sorted(path for path in other.rglob("*") if path.is_file()):
         name = path.relative_to(other)
@@ -156,10 +154,10 @@ def add_machine_code(other: Path, folder: Path) -> None:
 
 
 def add_dependencies(folder: Path, arch: str, python: str, compiled_by: str | None) -> None:
-    """Install the dependencies into ``folder`` as the functions get them.
+    """Install, prune and compile the dependencies in ``folder``.
 
     Raises:
-        BuildError: It cannot be done as asked.
+        BuildError: the build is not possible.
     """
     first, *others = targets(arch, python)
     install(folder, first)
@@ -173,13 +171,13 @@ def add_dependencies(folder: Path, arch: str, python: str, compiled_by: str | No
 
 
 def kept_dependencies(cache: Path, arch: str, python: str, compiled_by: str | None) -> Path:
-    """Give a folder in ``cache`` with the dependencies, installed now if no build before has done so.
+    """Return a folder in ``cache`` with the dependencies. Install them first if no earlier build has.
 
-    Whatever decides what is in it decides its name. Builds that need the same one at the same time wait for the
-    first of them, and one that is interrupted leaves nothing that another would take for whole.
+    The folder's name is a hash of everything that decides its content. Builds that need the same folder at the same
+    time wait for the first one. An interrupted build leaves no incomplete folder.
 
     Raises:
-        BuildError: It cannot be done as asked.
+        BuildError: the build is not possible.
     """
     if not cache.is_absolute():
         raise BuildError(f"RECORDER_CACHE is {str(cache)!r}: name a folder by its whole path.")
@@ -201,16 +199,16 @@ def kept_dependencies(cache: Path, arch: str, python: str, compiled_by: str | No
 
 
 def build(folder: Path, arch: str, python: str, cache: Path | None = None) -> None:
-    """Fill ``folder``, which must be there and empty, with everything one function needs.
+    """Fill ``folder``, which must exist and be empty, with everything that a function needs.
 
     Raises:
-        BuildError: It cannot be done as asked.
+        BuildError: the build is not possible.
     """
     if any(folder.iterdir()):
         raise BuildError(f"{folder} is not empty: name a new folder.")
     compiled_by = compiler(arch, python)
     if compiled_by is None:
-        # To the standard output: of a build that works out, SAM shows nothing else.
+        # On standard output, because SAM shows nothing else of a successful build.
         print(NOT_COMPILED.format(python))
     if cache:
         shutil.copytree(kept_dependencies(cache, arch, python, compiled_by), folder, dirs_exist_ok=True)
@@ -222,10 +220,10 @@ def build(folder: Path, arch: str, python: str, cache: Path | None = None) -> No
 
 
 def main() -> int:
-    """Build into the folder that the command line names; give the exit status."""
-    # Without a name, which is what an unset ARTIFACTS_DIR comes to, it would be the folder of the sources.
+    """Build into the folder that the command line names; return the exit status."""
+    # An unset ARTIFACTS_DIR gives an empty name, which would mean the folder of the sources.
     if len(sys.argv) != 2 or not sys.argv[1] or not Path(sys.argv[1]).is_dir():
-        print("usage: build.py FOLDER (one that is there and empty)", file=sys.stderr)
+        print("usage: build.py FOLDER (an existing, empty one)", file=sys.stderr)
         return 2
     arch = os.environ.get("RECORDER_ARCH", "lambda")
     python = os.environ.get("RECORDER_PYTHON", "3.13")

@@ -1,4 +1,4 @@
-"""CloudFormation as a function behind a custom resource meets it: asks for something, and is answered by PUT."""
+"""CloudFormation as the function of a custom resource sees it: it sends a request and gets the answer by PUT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STACK_ID: Final = "arn:aws:cloudformation:us-east-1:000000000000:stack/the-stack
 
 
 class CloudFormation:
-    """Notes what it is answered, and tells of every stack that it is being deleted."""
+    """Records the answers, and reports that every stack is being deleted."""
 
     def __init__(self, url: str = "") -> None:
         self.answers: list[dict[str, Any]] = []
@@ -23,7 +23,7 @@ class CloudFormation:
         self.url = url
 
     def event(self, request: str, **more: str) -> dict[str, Any]:
-        """Return what it asks a function for: ``Create``, ``Update`` or ``Delete``."""
+        """Return the event of a request: ``Create``, ``Update`` or ``Delete``."""
         known = {} if request == "Create" else {"PhysicalResourceId": "Cleanup"}
         return {
             "RequestType": request,
@@ -38,7 +38,7 @@ class CloudFormation:
         }
 
     def describe(self, stack_id: str) -> str:
-        """Return what DescribeStacks answers."""
+        """Return the answer of DescribeStacks."""
         return (
             "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
             f"<StackId>{stack_id}</StackId><StackName>the-stack</StackName><StackStatus>{self.status}</StackStatus>"
@@ -49,7 +49,7 @@ class CloudFormation:
 
 @contextmanager
 def cloudformation() -> Iterator[CloudFormation]:
-    """Serve it on this machine while the block runs."""
+    """Serve CloudFormation on this machine while the block runs."""
     served = CloudFormation()
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,13 +58,13 @@ def cloudformation() -> Iterator[CloudFormation]:
             self._send(200, served.describe(STACK_ID))
 
         def do_PUT(self) -> None:
-            said: Mapping[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            answer: Mapping[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
             if served.refusals:
                 served.refusals -= 1
                 self._send(503, "")
                 return
             served.types.append(self.headers["content-type"])
-            served.answers.append(dict(said))
+            served.answers.append(dict(answer))
             self._send(200, "")
 
         def _send(self, status: int, text: str) -> None:
@@ -74,7 +74,7 @@ def cloudformation() -> Iterator[CloudFormation]:
             self.wfile.write(text.encode())
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.url = f"http://127.0.0.1:{server.server_address[1]}"

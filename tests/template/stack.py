@@ -1,10 +1,11 @@
-"""The stack as CloudFormation would make it: template.yaml after the SAM transform, with parameters filled in.
+"""The stack as CloudFormation makes it: template.yaml after the SAM transform, with the values of its parameters.
 
-References are shown by name: ``!Ref RecordingQueue`` becomes ``RecordingQueue`` and its ARN becomes
-``RecordingQueue.Arn``, so that a test reads like the promise it checks.
+References become names: ``!Ref RecordingQueue`` becomes ``RecordingQueue``, and its ARN ``RecordingQueue.Arn``.
 """
 
+import json
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 ROOT: Final = Path(__file__).parents[2]
-
 REGION: Final = "eu-west-1"
 
 _NO_VALUE: Final = object()
@@ -28,55 +28,81 @@ _PSEUDO_PARAMETERS: Final = {
 }
 
 
+_TEMPLATE: Final[dict[str, Any]] = yaml_parse((ROOT / "template.yaml").read_text())
+
+
 def read_template() -> dict[str, Any]:
-    """Read template.yaml as it is written; short forms such as ``!Ref`` become the long ones."""
-    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
-    return template
+    """Return template.yaml as it is written, with long forms in place of short ones such as ``!Ref``."""
+    return deepcopy(_TEMPLATE)
+
+
+_ANOTHER: Final = {
+    "CallbackPath": "/voice/callbacks",
+    "CallbackHost": "voice.example.com",
+    "PrefetchedApplicationKey": "b2a1c3d4",
+    "ParameterPrefix": "calls",
+    "ParametersKmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000",
+    "RecordingsBucketName": "their-bucket",
+    "AlarmTopicArn": "arn:aws:sns:eu-west-1:123456789012:on-call",
+    "AlarmEmail": "on-call@example.com",
+}
+
+
+def another(name: str) -> str | int:
+    """Return a value that a parameter allows and that is not its default."""
+    declared = _TEMPLATE["Parameters"][name]
+    values = [value for value in declared.get("AllowedValues", []) if value != declared["Default"]]
+    other: str | int = values[0] if values else _ANOTHER.get(name) or declared["Default"] + 1
+    return other
+
+
+def allows(declared: dict[str, Any], value: str | int) -> bool:
+    """Tell whether a declared parameter accepts a value. CloudFormation has every value as text."""
+    if "AllowedValues" in declared:
+        return str(value) in map(str, declared["AllowedValues"])
+    if "MaxValue" in declared:
+        return int(value) in range(declared["MinValue"], declared["MaxValue"] + 1)
+    return re.fullmatch(declared["AllowedPattern"], str(value)) is not None
 
 
 class Stack:
-    """What a deployment with these parameters consists of; parameters that are not given have their defaults."""
+    """A deployment with these parameters. Other parameters have their defaults."""
 
     def __init__(self, **parameters: str | int) -> None:
         template = read_template()
         defaults = {name: declared["Default"] for name, declared in template["Parameters"].items()}
-        unknown = parameters.keys() - defaults.keys()
-        assert not unknown, f"the template has no parameter {unknown}"
+        assert parameters.keys() <= defaults.keys(), "the template has no such parameter"
         values = defaults | parameters
-
-        # The transform takes only code that is packaged already, as it is by `sam deploy`.
+        # The transform accepts only packaged code, as `sam deploy` makes it.
         template["Globals"]["Function"]["CodeUri"] = "s3://bucket/package"
-        session = boto3.Session(region_name=REGION)
-        transformed = Translator({}, Parser(), boto_session=session).translate(template, values)
+        translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
+        transformed = translator.translate(template, values)
         self._values: dict[str, Any] = values | _PSEUDO_PARAMETERS
         self._conditions: dict[str, Any] = transformed["Conditions"]
         self._rules: dict[str, Any] = transformed["Rules"]
-
         self.written: dict[str, dict[str, Any]] = transformed["Resources"]
         self.resources: dict[str, dict[str, Any]] = self._present(self.written)
         self.outputs: dict[str, dict[str, Any]] = self._present(transformed["Outputs"])
 
     def properties(self, logical_id: str) -> dict[str, Any]:
-        """Give the properties of one resource."""
+        """Return the properties of one resource."""
         properties: dict[str, Any] = self.resources[logical_id]["Properties"]
         return properties
 
     def of_type(self, resource_type: str) -> dict[str, dict[str, Any]]:
-        """Give the properties of every resource of a type, by logical id."""
-        return {
-            name: resource["Properties"]
-            for name, resource in self.resources.items()
-            if resource["Type"] == resource_type
-        }
+        """Return the properties of every resource of a type, by logical id."""
+        return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == resource_type}
+
+    def references(self, logical_id: str) -> set[str]:
+        """Return the resources that one refers to anywhere: CloudFormation makes them before it."""
+        text = json.dumps(self.written[logical_id])
+        forms = (r'"Ref": "(\w+)"', r'"Fn::GetAtt": \["(\w+)"', r"\$\{(\w+)[.}]", r'"DependsOn": \[?"(\w+)"')
+        return {name for form in forms for name in re.findall(form, text)} & self.resources.keys()
 
     def refusals(self) -> list[str]:
-        """Say why CloudFormation refuses these parameters together; nothing if it does not."""
-        return [
-            assertion["AssertDescription"]
-            for rule in self._rules.values()
-            for assertion in rule["Assertions"]
-            if not self._holds(assertion["Assert"])
-        ]
+        """Return why CloudFormation refuses these parameters together, or nothing."""
+        assertions = [assertion for rule in self._rules.values() for assertion in rule["Assertions"]]
+        return [each["AssertDescription"] for each in assertions if not self._holds(each["Assert"])]
 
     def _present(self, section: dict[str, Any]) -> dict[str, Any]:
         return {

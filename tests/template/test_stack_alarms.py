@@ -1,192 +1,182 @@
-"""What goes wrong in silence otherwise has an alarm, and somebody is told of each."""
+"""Every trouble that nobody would notice has an alarm, and every alarm reaches the operator."""
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.template.stack import ROOT, Stack
 
+RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:on-call"
-SERVICE = {"Name": "service", "Value": "the-stack"}
-API = {"Name": "ApiId", "Value": "CallbackApi"}
+MINUTE, HOUR, DAY = 60, 60 * 60, 24 * 60 * 60
 
-
-@dataclass(frozen=True)
-class Watch:
-    """What an alarm watches: over ``minutes``, in ``needed`` of ``periods`` such times."""
-
-    metric: str
-    dimension: dict[str, str]
-    minutes: int
-    limit: int
-    statistic: str = "Sum"
-    periods: int = 1
-    needed: int | None = None
-    silence: bool = False
-
-    def as_declared(self) -> dict[str, Any]:
-        """Give the alarm's properties, without what it says and whom it tells."""
-        namespace, _, metric = self.metric.rpartition("/")
-        percentile = self.statistic.startswith("p")
-        return {
-            "Namespace": namespace,
-            "MetricName": metric,
-            "Dimensions": [self.dimension],
-            "ExtendedStatistic" if percentile else "Statistic": self.statistic,
-            "Period": self.minutes * 60,
-            "EvaluationPeriods": self.periods,
-            **({"DatapointsToAlarm": self.needed} if self.needed else {}),
-            "Threshold": self.limit,
-            "ComparisonOperator": "LessThanThreshold" if self.silence else "GreaterThanThreshold",
-            "TreatMissingData": "breaching" if self.silence else "notBreaching",
-        }
-
-
-def of(function: str) -> dict[str, str]:
-    return {"Name": "FunctionName", "Value": function}
-
-
-def queue(name: str) -> dict[str, str]:
-    return {"Name": "QueueName", "Value": f"{name}.QueueName"}
-
-
-DAY = 24 * 60
-WATCHES = {
-    "SignatureFailuresAlarm": Watch("CallRecorder/SignatureFailures", SERVICE, 5, 10),
-    "CallbackApi5xxAlarm": Watch("CallRecorder/CallbacksFailed", SERVICE, 1, 0),
-    "CallbackApiThrottledAlarm": Watch("CallRecorder/CallbacksThrottled", SERVICE, 1, 0),
-    "CallbackFunctionThrottledAlarm": Watch("AWS/Lambda/Throttles", of("CallbackFunction"), 1, 0),
-    "IceDurationAlarm": Watch("CallRecorder/IceMilliseconds", SERVICE, 1, 2000, "p99", periods=5, needed=3),
-    "CallbackApiLatencyAlarm": Watch("AWS/ApiGateway/IntegrationLatency", API, 5, 3500, "p99", periods=3, needed=2),
-    "DegradedAnswersAlarm": Watch("CallRecorder/DegradedAnswers", SERVICE, 1, 0),
-    "StaleParametersAlarm": Watch("CallRecorder/StaleParameters", SERVICE, 5, 0),
-    "CallsWithoutRouteAlarm": Watch("CallRecorder/CallsWithoutRoute", SERVICE, 5, 0),
-    "CallingErrorsAlarm": Watch("CallRecorder/CallingErrors", SERVICE, 1, 0),
-    "CallsLostAfterMenuAlarm": Watch("CallRecorder/CallsLostAfterMenu", SERVICE, 1, 0),
-    "FactsNotQueuedAlarm": Watch("CallRecorder/FactsNotQueued", SERVICE, 1, 0),
-    "RecordingQueueAgeAlarm": Watch(
-        "AWS/SQS/ApproximateAgeOfOldestMessage", queue("RecordingQueue"), 1, 300, "Maximum"
-    ),
-    "CallFactsFailAlarm": Watch("CallRecorder/FactsFailed", SERVICE, 1, 0, periods=3),
-    "NotifyFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("NotifyFunction"), 5, 0),
-    "NotifyFunctionThrottledAlarm": Watch("AWS/Lambda/Throttles", of("NotifyFunction"), 1, 0, periods=3),
-    "RecordingDeadLetterQueueAlarm": Watch(
-        "AWS/SQS/ApproximateNumberOfMessagesVisible", queue("RecordingDeadLetterQueue"), 1, 0, "Maximum"
-    ),
-    "RecordingsMissingAlarm": Watch("CallRecorder/RecordingsMissing", SERVICE, 5, 0),
-    "RecordingsUnattributedAlarm": Watch("CallRecorder/RecordingsUnattributed", SERVICE, 5, 0),
-    "WatchdogSilentAlarm": Watch("CallRecorder/WatchdogRuns", SERVICE, 15, 1, silence=True),
-    "WatchdogFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("WatchdogFunction"), 5, 0),
-    "RotationOverdueAlarm": Watch("CallRecorder/UploaderKeyDaysOverdue", SERVICE, DAY, 7, "Maximum"),
-    "RotationProblemsAlarm": Watch("CallRecorder/RotationProblems", SERVICE, 60, 0, periods=4, needed=3),
-    "RotationSilentAlarm": Watch("AWS/Lambda/Invocations", of("RotationFunction"), 360, 1, silence=True),
-    "RotationFunctionErrorsAlarm": Watch("AWS/Lambda/Errors", of("RotationFunction"), 5, 0),
+AWS_METRICS = {
+    "AWS/ApiGateway IntegrationLatency": "ApiId",
+    "AWS/Lambda Errors": "FunctionName",
+    "AWS/Lambda Throttles": "FunctionName",
+    "AWS/SQS ApproximateAgeOfOldestMessage": "QueueName",
+    "AWS/SQS ApproximateNumberOfMessagesVisible": "QueueName",
 }
-TOLD_ABOUT = ("AlarmDescription", "AlarmActions", "OKActions")
+"""Metrics that AWS writes, and their dimension. CloudWatch accepts an alarm on any other name too."""
+WATCHED = {
+    "SignatureFailuresAlarm": {"SignatureFailures"},
+    "CallbackApi5xxAlarm": {"CallbacksFailed"},  # also a throttled CallbackFunction: only the API calls it
+    "CallbackApiThrottledAlarm": {"CallbacksThrottled"},
+    "IceDurationAlarm": {"IceMilliseconds"},
+    "CallbackApiLatencyAlarm": {"IntegrationLatency CallbackApi"},
+    "DegradedAnswersAlarm": {"DegradedAnswers"},
+    "StaleParametersAlarm": {"StaleParameters"},
+    "CallsWithoutRouteAlarm": {"CallsWithoutRoute"},
+    "CallingErrorsAlarm": {"CallingErrors"},
+    "CallsLostAfterMenuAlarm": {"CallsLostAfterMenu"},
+    "FactsNotQueuedAlarm": {"FactsNotQueued"},
+    "RecordingQueueAgeAlarm": {"ApproximateAgeOfOldestMessage RecordingQueue"},
+    "CallFactsFailAlarm": {"FactsFailed", "Throttles NotifyFunction"},
+    "FunctionErrorsAlarm": {"Errors NotifyFunction", "Errors WatchdogFunction", "Errors RotationFunction"},
+    "RecordingDeadLetterQueueAlarm": {"ApproximateNumberOfMessagesVisible RecordingDeadLetterQueue"},
+    "RecordingsMissingAlarm": {"RecordingsMissing"},
+    "RecordingsUnattributedAlarm": {"RecordingsUnattributed"},
+    "WatchdogSilentAlarm": {"WatchdogRuns"},
+    "RotationProblemsAlarm": {"RotationProblems", "UploaderKeyDaysOverdue"},
+}
+"""What each alarm watches: metrics of the stack, or metrics of AWS and their resource."""
+SILENT = {"WatchdogSilentAlarm": "WatchdogFunction", "RotationProblemsAlarm": "RotationFunction"}
+LATE = {"SignatureFailuresAlarm", "RecordingQueueAgeAlarm", "IceDurationAlarm", "CallbackApiLatencyAlarm"}
+"""Alarms that do not go off at the first event."""
 
 
-def test_every_alarm_is_listed_here(stack: Stack) -> None:
-    assert stack.of_type("AWS::CloudWatch::Alarm").keys() == WATCHES.keys()
+def metrics(alarm: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, int]]:
+    """Yield each metric that an alarm watches, its statistic and its period."""
+    for query in alarm.get("Metrics", [{"MetricStat": alarm | {"Metric": alarm, "Stat": alarm.get("Statistic", "")}}]):
+        if stat := query.get("MetricStat"):
+            yield stat["Metric"], stat["Stat"], stat["Period"]
 
 
-@pytest.mark.parametrize("name", WATCHES)
-def test_an_alarm_watches_what_would_go_wrong_in_silence(stack: Stack, name: str) -> None:
-    declared = {key: value for key, value in stack.properties(name).items() if key not in TOLD_ABOUT}
-
-    assert declared == WATCHES[name].as_declared()
-
-
-@pytest.mark.parametrize("name", WATCHES)
-def test_cloudwatch_looks_back_no_further_than_it_can(name: str) -> None:
-    """A day, or a week if the period is an hour or more. CloudWatch refuses the alarm, and the emulator does not."""
-    watch = WATCHES[name]
-
-    assert watch.minutes * watch.periods <= (7 * DAY if watch.minutes >= 60 else DAY)
-    assert watch.needed is None or watch.needed <= watch.periods
+def period(alarm: dict[str, Any]) -> int:
+    """Return the one period of an alarm's metrics: CloudWatch adds up no others."""
+    [seconds] = {seconds for _, _, seconds in metrics(alarm)}
+    return seconds
 
 
-def test_an_alarm_watches_a_metric_that_is_written(stack: Stack) -> None:
-    """CloudWatch takes an alarm on a metric that nothing writes, and never lets it go off."""
+def test_every_trouble_has_its_alarm_on_a_written_metric(stack: Stack) -> None:
+    """CloudWatch accepts an alarm on a metric that does not exist. Such an alarm never goes off."""
     code = "".join(path.read_text() for path in (ROOT / "src/call_recorder").rglob("*.py"))
     filters = stack.of_type("AWS::Logs::MetricFilter").values()
-    filtered = {each["MetricName"] for filtered in filters for each in filtered["MetricTransformations"]}
-    watched = {watch.metric.partition("/")[2] for watch in WATCHES.values() if watch.metric.startswith("CallRecorder/")}
+    written = code + str([each["MetricTransformations"] for each in filters]).replace("'", '"')
+    found: dict[str, set[str]] = {}
+    for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
+        for metric, _, _ in metrics(alarm):
+            [dimension] = metric["Dimensions"]
+            watched, resource = metric["MetricName"], dimension["Value"].partition(".")[0]
+            if metric["Namespace"] == "CallRecorder":
+                assert f'"{watched}"' in written
+                assert dimension == {"Name": "service", "Value": "the-stack"}
+            else:
+                assert dimension["Name"] == AWS_METRICS[f"{metric['Namespace']} {watched}"]
+                assert resource in stack.resources
+                watched += f" {resource}"
+            found.setdefault(name, set()).add(watched)
 
-    assert {metric for metric in watched - filtered if f'"{metric}"' not in code} == set()
+    assert found == WATCHED
 
 
-@pytest.mark.parametrize("name", WATCHES)
-def test_an_alarm_says_in_a_sentence_or_two_what_it_means_and_where_to_read_on(stack: Stack, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, watched in WATCHED.items() if len(watched) > 1])
+def test_an_expression_adds_up_every_metric_of_its_alarm(stack: Stack, name: str) -> None:
+    """Without FILL, a sum is missing whenever one of its metrics is."""
+    [expression, *queries] = stack.properties(name)["Metrics"]
+
+    parts = [re.sub(r"IF\((.+) > \d, 1, 0\)", r"\1", part) for part in expression["Expression"].split(" + ")]
+    assert {re.sub(r"FILL\((\w+), [01]\)", r"\1", part) for part in parts} == {query["Id"] for query in queries}
+    assert all(part.startswith("FILL(") for part in parts)
+    assert [query["ReturnData"] for query in queries] == [False] * len(WATCHED[name])
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_the_first_lost_call_or_fact_sets_off_an_alarm(stack: Stack, name: str) -> None:
+    """CloudWatch looks back a day, or a week by periods of an hour or more. The emulator does not check it."""
+    alarm = stack.properties(name)
+    looks_back = period(alarm) * alarm["EvaluationPeriods"]
+
+    assert looks_back <= (7 * DAY if period(alarm) >= HOUR else DAY)
+    assert alarm.get("DatapointsToAlarm", 1) <= alarm["EvaluationPeriods"]
+    assert alarm["TreatMissingData"] == ("breaching" if name in SILENT else "notBreaching")
+    if name not in LATE | SILENT.keys():
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+        assert {statistic for _, statistic, _ in metrics(alarm)} <= {"Sum", "Maximum"}
+        assert looks_back <= 5 * MINUTE
+
+
+def test_slow_answers_set_off_an_alarm_before_sinch_gives_up(stack: Stack) -> None:
+    function, api = map(stack.properties, ("IceDurationAlarm", "CallbackApiLatencyAlarm"))
+    queue_age, visibility = stack.properties("RecordingQueueAgeAlarm"), stack.properties("RecordingQueue")
+
+    assert 0 < function["Threshold"] < api["Threshold"] < 1000 * stack.properties("CallbackFunction")["Timeout"] <= 5000
+    assert function["ExtendedStatistic"] == api["ExtendedStatistic"] == "p99"
+    assert 2 * visibility["VisibilityTimeout"] < queue_age["Threshold"] <= 10 * MINUTE, "one retry is no trouble"
+    assert stack.properties("SignatureFailuresAlarm")["Threshold"] == 10, "docs/runbook.md says so"
+
+
+@pytest.mark.parametrize(("name", "function"), SILENT.items())
+def test_three_missing_rounds_of_a_function_set_off_an_alarm(stack: Stack, name: str, function: str) -> None:
+    rule, alarm = stack.properties(f"{function}Round"), stack.properties(name)
+    rate = {"rate(5 minutes)": 5 * MINUTE, "rate(1 hour)": HOUR}[rule["ScheduleExpression"]]
+    no_data_is_trouble = "FILL(problems, 1)" in str(alarm.get("Metrics")) and alarm["Threshold"] == 0
+
+    assert rule.get("State", "ENABLED") == "ENABLED"
+    assert [target["Arn"] for target in rule["Targets"]] == [f"{function}.Arn"]
+    assert stack.properties(function)["Timeout"] < rate
+    assert period(alarm) * alarm.get("DatapointsToAlarm", 1) == 3 * rate
+    assert no_data_is_trouble or (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_an_alarm_and_its_section_name_one_first_action(stack: Stack, name: str) -> None:
     description = stack.properties(name)["AlarmDescription"]
-
-    assert re.fullmatch(r"([A-Z][^.\n]*(\.\d[^.\n]*)*\. ){1,2}See docs/runbook\.md\.", description)
-
-
-@pytest.mark.parametrize("name", WATCHES)
-def test_the_runbook_has_a_section_on_an_alarm(name: str) -> None:
-    _, _, section = (ROOT / "docs/runbook.md").read_text().partition(f"\n## {name}\n")
+    _, _, section = RUNBOOK.partition(f"\n## {name}\n")
     section, *_ = section.partition("\n## ")
 
-    assert "**Means:**" in section
-    assert "**Look**" in section
-    assert "**Do" in section or "| do |" in section
+    assert re.fullmatch(rf"([A-Z].+?\. ){{2,3}}First [^.]+\. See docs/runbook\.md#{name.lower()}", description)
+    assert re.findall(r"^\*\*(Means|Costs|First):\*\*", section, re.MULTILINE) == ["Means", "Costs", "First"]
+    assert re.findall(r"^\| \[(\w+)\]\(#\w+alarm\)", RUNBOOK, re.MULTILINE) == list(WATCHED)
+    assert re.findall(r"^## (\w+Alarm)$", RUNBOOK, re.MULTILINE) == list(WATCHED)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "told"),
-    [
-        ({}, []),
-        ({"AlarmTopicArn": TOPIC}, [TOPIC]),
-        ({"AlarmEmail": "on-call@example.com"}, ["AlarmEmailTopic"]),
-        ({"AlarmTopicArn": TOPIC, "AlarmEmail": "on-call@example.com"}, [TOPIC, "AlarmEmailTopic"]),
-    ],
-)
-def test_everybody_who_is_to_be_told_is_told_of_every_alarm_and_of_its_end(
-    parameters: dict[str, str], told: list[str]
-) -> None:
-    for alarm in Stack(**parameters).of_type("AWS::CloudWatch::Alarm").values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == told
+@pytest.mark.parametrize("topic", ["", TOPIC])
+@pytest.mark.parametrize("address", ["", "on-call@example.com"])
+def test_every_receiver_gets_every_alarm_and_its_end(topic: str, address: str) -> None:
+    receivers = [TOPIC] * bool(topic) + ["AlarmEmailTopic"] * bool(address)
+
+    for alarm in Stack(AlarmTopicArn=topic, AlarmEmail=address).of_type("AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == receivers
         assert "ActionsEnabled" not in alarm
 
 
-def test_alarms_write_to_the_e_mail_address_and_nobody_else_can(stack: Stack) -> None:
+def test_only_alarms_of_this_account_can_write_to_the_address(stack: Stack) -> None:
     with_address = Stack(AlarmEmail="on-call@example.com")
-    topic = with_address.properties("AlarmEmailTopic")
     policy = with_address.properties("AlarmEmailTopicPolicy")
+    [subscription] = with_address.properties("AlarmEmailTopic")["Subscription"]
     [statement] = policy["PolicyDocument"]["Statement"]
 
-    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "on-call@example.com"}]
-    assert policy["Topics"] == ["AlarmEmailTopic"]
-    assert {key: value for key, value in statement.items() if key != "Sid"} == {
-        "Effect": "Allow",
-        "Principal": {"Service": "cloudwatch.amazonaws.com"},
-        "Action": "sns:Publish",
-        "Resource": "AlarmEmailTopic",
-        "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
-    }
+    assert subscription == {"Protocol": "email", "Endpoint": "on-call@example.com"}
+    assert policy["Topics"] == [statement["Resource"]] == ["AlarmEmailTopic"]
+    assert (statement["Principal"], statement["Action"]) == ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
     assert with_address.resources.keys() - stack.resources.keys() == {"AlarmEmailTopic", "AlarmEmailTopicPolicy"}
 
 
 @pytest.mark.parametrize(("metric", "status"), [("CallbacksThrottled", "429"), ("CallbacksFailed", "5*")])
-def test_what_the_api_answers_is_counted_by_its_log_for_the_stack_it_belongs_to(
-    stack: Stack, metric: str, status: str
-) -> None:
-    """The filter and the log agree on the names of the fields it looks at."""
-    [counted] = [
-        each
-        for each in stack.of_type("AWS::Logs::MetricFilter").values()
-        if each["MetricTransformations"][0]["MetricName"] == metric
-    ]
+def test_the_access_log_counts_refused_callbacks(stack: Stack, metric: str, status: str) -> None:
+    """The filter and the log use the same field names."""
+    counted = stack.properties(f"{metric}Filter")
     [transformation] = counted["MetricTransformations"]
     [stage] = stack.of_type("AWS::ApiGatewayV2::Stage").values()
     line = json.loads(stage["AccessLogSettings"]["Format"])
 
     assert counted["LogGroupName"] == "CallbackApiLogGroup"
     assert counted["FilterPattern"] == f'{{ $.status = "{status}" }}'
-    assert line["status"] == "$context.status"
-    assert transformation["MetricValue"] == "1"
+    assert (line["status"], line["service"]) == ("$context.status", "the-stack")
+    assert (transformation["MetricName"], transformation["MetricValue"]) == (metric, "1")
     assert transformation["Dimensions"] == [{"Key": "service", "Value": "$.service"}]
-    assert line["service"] == "the-stack"
