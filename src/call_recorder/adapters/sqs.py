@@ -39,7 +39,7 @@ class RecordingQueue:
             QueueUnavailable: the queue did not take it within the time limits.
         """
         sqs = self._urgent if urgent else self._sqs
-        self._call(sqs, "SendMessage", {"MessageBody": messages.write_message(message)})
+        self._call("SendMessage", {"MessageBody": messages.write_message(message)}, sqs)
 
     def send_all(self, queue_messages: Iterable[messages.QueueMessage]) -> int:
         """Send messages, ten per call, and return the number of messages sent.
@@ -53,13 +53,13 @@ class RecordingQueue:
                 {"Id": str(index), "MessageBody": messages.write_message(message)}
                 for index, message in enumerate(chunk)
             ]
-            answer = self._call(self._sqs, "SendMessageBatch", {"Entries": entries})
+            answer = self._call("SendMessageBatch", {"Entries": entries}, self._sqs)
             if refused := answer.get("Failed"):
                 raise QueueUnavailable(f"SendMessageBatch: {refused[0]['Code']}")
             sent += len(chunk)
         return sent
 
-    def _call(self, sqs: Operations, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _call(self, operation: str, parameters: Mapping[str, Any], sqs: Operations) -> dict[str, Any]:
         try:
             return sqs.call(operation, {"QueueUrl": self._url, **parameters})
         except CallFailed as error:
