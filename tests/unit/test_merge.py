@@ -1,24 +1,16 @@
 """The laws of merging: facts in any order, however often, make the same recording."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import reduce
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.answering.known_call import KnownCall
-from call_recorder.facts.call_details import CallEnd, CallingError
-from call_recorder.facts.facts import (
-    AnswerRefusedFact,
-    CallDecidedFact,
-    CallEndedFact,
-    Fact,
-    RecordingAvailableFact,
-    RecordingFinishedFact,
-)
+from call_recorder.facts.call_details import CallingError
+from call_recorder.facts.facts import AnswerRefusedFact, CallDecidedFact, Fact
 from call_recorder.facts.messages import read_message, write_message
 from call_recorder.tracking import recording as recording_module
 from call_recorder.tracking.outbox_item import Claim
@@ -26,14 +18,14 @@ from call_recorder.tracking.published_events import due_events
 from call_recorder.tracking.recording import Recording, WrongApplication
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
+from tests.facts import CONFERENCE, after, ended, finished, known
+from tests.fakes import RETENTION
 from tests.strategies import empty, fact_lists, facts_about, recordings
-
-ABOUT: dict[str, Any] = {"recording_id": sinch.CALL, "application_key": sinch.APPLICATION, "call_id": sinch.CALL}
 
 
 @pytest.fixture(params=["limits as they are", "limits that bite"], scope="module", autouse=True)
 def _limits(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Check the laws again where there is always more than is kept."""
+    """Check the laws again with maximums that are always exceeded."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "limits that bite":
             for limit in ("MAX_CALLS", "MAX_AWAITED", "MAX_FILES", "MAX_NOTIFICATIONS", "MAX_CALLING_ERRORS"):
@@ -41,43 +33,40 @@ def _limits(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@given(st.data(), st.booleans())
-def test_merging_is_commutative(data: st.DataObject, conference: bool) -> None:
-    one, other, earlier = (data.draw(facts_about(conference=conference)) for _ in range(3))
-    known = empty(earlier).merge(earlier)
-
-    assert known.merge(one).merge(other) == known.merge(other).merge(one)
-
-
 @given(recordings, st.data())
-def test_merging_is_idempotent(known: Recording, data: st.DataObject) -> None:
-    fact = data.draw(facts_about(conference=known.conference_id is not None))
-    merged = known.merge(fact)
+def test_merging_is_idempotent(recording: Recording, data: st.DataObject) -> None:
+    fact = data.draw(facts_about(conference=recording.conference_id is not None))
+    merged = recording.merge(fact)
 
     assert merged.merge(fact) is merged
 
 
-@given(fact_lists(), st.data())
-def test_any_order_with_any_repeats_makes_the_same_recording(facts: list[Fact], data: st.DataObject) -> None:
-    repeats = data.draw(st.lists(st.sampled_from(facts), max_size=5))
-    shuffled = data.draw(st.permutations(facts + repeats))
+def events(recording: Recording) -> set[tuple[str, str]]:
+    return {(event.id, event.detail()) for event in due_events(recording)}
 
-    assert empty(facts[0]).merge_all(shuffled) == empty(facts[0]).merge_all(facts)
+
+@given(fact_lists(), st.data())
+def test_any_order_and_repeats_make_the_same_recording_and_events(facts: list[Fact], data: st.DataObject) -> None:
+    repeats = data.draw(st.lists(st.sampled_from(facts), max_size=5))
+    shuffled = empty(facts[0]).merge_all(data.draw(st.permutations(facts + repeats)))
+
+    assert shuffled == known(*facts)
+    assert events(shuffled) == events(known(*facts))
 
 
 @given(st.lists(facts_about(conference=False), min_size=1), st.data())
-def test_memory_and_table_come_to_the_same_decision(facts: list[Fact], data: st.DataObject) -> None:
-    """A function remembers some decisions, the table has some, and both may have the same; that makes no difference."""
+def test_memory_and_table_make_the_same_decision(facts: list[Fact], data: st.DataObject) -> None:
+    """A function remembers some decisions, the table has some, and both may have the same. The result is the same."""
     decisions = [fact for fact in facts if isinstance(fact, CallDecidedFact)]
-    merged = empty(facts[0]).merge_all(facts)
+    merged = known(*facts)
     split = [data.draw(st.sampled_from(["memory", "table", "both"])) for _ in decisions]
 
-    known = KnownCall()
+    call = KnownCall()
     for place in ("memory", "table"):
         here = [decision for decision, where in zip(decisions, split, strict=True) if where in (place, "both")]
-        known = known.join(reduce(KnownCall.join, map(KnownCall.of, data.draw(st.permutations(here))), KnownCall()))
+        call = call.join(reduce(KnownCall.join, map(KnownCall.of, data.draw(st.permutations(here))), KnownCall()))
 
-    assert known == KnownCall(
+    assert call == KnownCall(
         start=merged.calls.get(sinch.CALL),
         asked=merged.asked.get(sinch.CALL),
         decided=merged.awaited.get(sinch.CALL),
@@ -85,36 +74,25 @@ def test_memory_and_table_come_to_the_same_decision(facts: list[Fact], data: st.
     )
 
 
-@given(fact_lists(), st.data())
-def test_any_order_calls_for_the_same_events(facts: list[Fact], data: st.DataObject) -> None:
-    shuffled = data.draw(st.permutations(facts))
-
-    def announced(facts: list[Fact]) -> set[tuple[str, str]]:
-        return {(event.id, event.detail()) for event in due_events(empty(facts[0]).merge_all(facts))}
-
-    assert announced(shuffled) == announced(facts)
-
-
 @given(fact_lists())
 def test_status_only_goes_forward(facts: list[Fact]) -> None:
-    """Only a file that turns out to be empty was never there."""
+    """The exception is a file that turns out to be empty."""
     order = [None, "requested", "finished", "missing", "available"]
-    known = empty(facts[0])
+    recording = empty(facts[0])
 
     for fact in facts:
-        later = known.merge(fact)
+        later = recording.merge(fact)
         emptied = any(file.empty for file in later.files.values())
-        assert order.index(later.status) >= order.index(known.status) or emptied
-        known = later
+        assert order.index(later.status) >= order.index(recording.status) or emptied
+        recording = later
 
 
 @given(fact_lists())
-def test_what_was_published_or_claimed_survives_merging(facts: list[Fact]) -> None:
-    first, *rest = facts
+def test_published_and_claimed_events_survive_merging(facts: list[Fact]) -> None:
     claim = Claim(by="message", until=sinch.NOW)
-    known = empty(first).merge(first).with_published(["out"], sinch.NOW).with_claims(["claimed"], claim)
+    first = known(facts[0]).with_published(["out"], sinch.NOW).with_claims(["claimed"], claim)
 
-    merged = known.merge_all(rest)
+    merged = first.merge_all(facts)
 
     assert merged.published == {"out": sinch.NOW}
     assert merged.claims == {"claimed": claim}
@@ -134,25 +112,6 @@ def test_a_fact_of_another_application_is_refused(fact: Fact) -> None:
         foreign.merge(fact)
 
 
-def test_a_finish_that_overtook_the_file_or_came_after_it_is_no_step_back() -> None:
-    available = RecordingAvailableFact(**ABOUT, at=sinch.NOW, destination="s3://bucket/a.mp3")
-    finished = RecordingFinishedFact(**ABOUT, at=sinch.NOW - timedelta(seconds=9))
-
-    assert empty(available).merge(available).merge(finished).status == "available"
-
-
-@pytest.mark.parametrize("conference_id", [None, "standup"])
-def test_the_same_file_under_two_forms_of_url_is_one_file(conference_id: str | None) -> None:
-    urls = ["s3://bucket/day/a.mp3", "https://storage.example/day/a.mp3?signature=x/y"]
-    about = ABOUT | {"conference_id": conference_id}
-    facts = [RecordingAvailableFact(**about, at=sinch.NOW, destination=url) for url in urls]
-
-    merged = empty(facts[0]).merge_all(facts)
-
-    assert list(merged.files) == ["a.mp3" if conference_id else "recording"]
-    assert len(due_events(merged)) == 1
-
-
 @pytest.mark.parametrize("url", [None, "", "s3://bucket/"])
 def test_a_file_without_a_name_is_a_file(url: str | None) -> None:
     file = StoredFile.at_url(url, sinch.NOW) if url is not None else StoredFile(at=sinch.NOW)
@@ -160,38 +119,28 @@ def test_a_file_without_a_name_is_a_file(url: str | None) -> None:
     assert file.name == "unnamed"
 
 
-def test_the_end_of_a_call_that_nobody_asked_to_record_is_soon_forgotten() -> None:
-    fact = CallEndedFact(**ABOUT, end=CallEnd(at=sinch.NOW))
-    retention = timedelta(days=30)
-    ended = empty(fact).merge(fact)
+def test_the_end_of_an_unrecorded_call_is_kept_for_a_day() -> None:
+    call_ended = known(ended(at=sinch.NOW))
 
-    assert ended.status is None
-    assert ended.expires_at(retention) == sinch.NOW + timedelta(days=1)
-    finished = ended.merge(RecordingFinishedFact(**ABOUT, at=sinch.NOW))
-    assert finished.expires_at(retention) == sinch.NOW + retention
+    assert call_ended.status is None
+    assert call_ended.expires_at(RETENTION) == sinch.NOW + timedelta(days=1)
+    assert call_ended.merge(finished(at=sinch.NOW)).expires_at(RETENTION) == sinch.NOW + RETENTION
 
 
-def refused(call_id: str | None, at: timedelta = timedelta(), code: str = "40001") -> AnswerRefusedFact:
-    about: dict[str, Any] = {"recording_id": "standup", "application_key": sinch.APPLICATION}
-    return AnswerRefusedFact(
-        **about, conference_id="standup", call_id=call_id, error=CallingError(at=sinch.NOW + at, code=code)
-    )
+def refused(call_id: str | None, at: datetime, code: str = "40001") -> AnswerRefusedFact:
+    return AnswerRefusedFact(**CONFERENCE | {"call_id": call_id}, error=CallingError(at=at, code=code))
 
 
-def test_the_first_calling_error_of_each_call_is_kept_for_as_long_as_a_recording() -> None:
-    later = timedelta(seconds=1)
-    facts = [refused("a", later, "50000"), refused("a"), refused("b", later), refused(None, later)]
+def test_the_first_calling_error_of_each_call_is_kept_for_the_retention() -> None:
+    facts = [refused("a", after(1), "50000"), refused("a", after()), refused("b", after(1)), refused(None, after(1))]
 
-    known = empty(facts[0]).merge_all(facts)
+    recording = known(*facts)
 
-    kept = known.calling_errors
+    kept = recording.calling_errors
     if recording_module.MAX_CALLING_ERRORS > 1:
-        assert {name: (error.code, error.at) for name, error in kept.items()} == {
-            "a": ("40001", sinch.NOW),
-            "b": ("40001", sinch.NOW + later),
-            "standup": ("40001", sinch.NOW + later),
-        }
+        errors = {name: (error.code, error.at) for name, error in kept.items()}
+        assert errors == {"a": ("40001", after()), "b": ("40001", after(1)), "standup": ("40001", after(1))}
     assert len(kept) <= recording_module.MAX_CALLING_ERRORS
-    assert known.status is None
-    assert due_events(known) == []
-    assert known.expires_at(timedelta(days=30)) == max(error.at for error in kept.values()) + timedelta(days=30)
+    assert recording.status is None
+    assert due_events(recording) == []
+    assert recording.expires_at(RETENTION) == max(error.at for error in kept.values()) + RETENTION

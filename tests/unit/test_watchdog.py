@@ -40,7 +40,7 @@ from tests import sinch
 from tests.fakes import BUCKET, PATIENCE, Bus, Clock, Queue, RecordedTelemetry, new_processor
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
-from tests.unit.books import BATCH, VISIBILITY_TIMEOUT, Books, InTurn, messages
+from tests.unit.processor_under_test import BATCH, VISIBILITY_TIMEOUT, InTurn, ProcessorUnderTest, messages
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -77,15 +77,15 @@ def stored(url: str = URL, at: datetime = sinch.NOW) -> ObjectStoredFact:
 
 
 @pytest.fixture
-def books() -> Books:
-    return Books(InTurn())
+def books() -> ProcessorUnderTest:
+    return ProcessorUnderTest(InTurn())
 
 
-def missing(books: Books) -> list[RecordingMissingEvent]:
+def missing(books: ProcessorUnderTest) -> list[RecordingMissingEvent]:
     return [event for event in books.bus.out if isinstance(event, RecordingMissingEvent)]
 
 
-def test_a_recording_that_never_comes_is_missing_and_announced_once(books: Books) -> None:
+def test_a_recording_that_never_comes_is_missing_and_announced_once(books: ProcessorUnderTest) -> None:
     books.take(requested())
     assert books.watch(after=TOO_LATE - timedelta(seconds=2)) == []
 
@@ -106,7 +106,7 @@ def test_a_recording_that_never_comes_is_missing_and_announced_once(books: Books
 def test_the_event_of_a_missing_recording_has_one_id_at_any_time() -> None:
     ids = set()
     for late in (TOO_LATE, TOO_LATE + timedelta(days=3)):
-        books = Books(InTurn())
+        books = ProcessorUnderTest(InTurn())
         books.take(requested())
         books.drain(books.watch(after=late))
         ids |= {event.id for event in missing(books)}
@@ -114,7 +114,7 @@ def test_the_event_of_a_missing_recording_has_one_id_at_any_time() -> None:
     assert len(ids) == 1
 
 
-def test_a_recording_that_is_found_twice_at_once_is_missing_once(books: Books) -> None:
+def test_a_recording_that_is_found_twice_at_once_is_missing_once(books: ProcessorUnderTest) -> None:
     books.take(requested())
     books.clock.advance(TOO_LATE.total_seconds())
     first, second = (
@@ -145,7 +145,7 @@ LATE = sinch.NOW + timedelta(days=9)
     ids=["too early", "ended", "available", "not requested", "unknown", "another application's"],
 )
 def test_a_recording_that_is_not_overdue_is_neither_made_nor_changed(
-    books: Books, facts: list[QueueMessage], application: str, at: datetime
+    books: ProcessorUnderTest, facts: list[QueueMessage], application: str, at: datetime
 ) -> None:
     books.take(*facts)
     items, writes, calls = dict(books.table.items), books.table.writes, books.bus.calls
@@ -155,7 +155,7 @@ def test_a_recording_that_is_not_overdue_is_neither_made_nor_changed(
     assert (books.table.items, books.table.writes, books.bus.calls) == (items, writes, calls)
 
 
-def test_two_applications_recordings_of_one_name_are_both_found(books: Books) -> None:
+def test_two_applications_recordings_of_one_name_are_both_found(books: ProcessorUnderTest) -> None:
     conference = CALL | {"recording_id": "standup", "conference_id": "standup"}
     books.take(requested().model_copy(update=conference | {"application_key": "first"}))
     books.take(requested().model_copy(update=conference))
@@ -166,7 +166,7 @@ def test_two_applications_recordings_of_one_name_are_both_found(books: Books) ->
     assert books.watch(after=timedelta(days=9)) == []
 
 
-def test_a_file_in_the_batch_of_the_watchdog_prevents_a_missing_recording(books: Books) -> None:
+def test_a_file_in_the_batch_of_the_watchdog_prevents_a_missing_recording(books: ProcessorUnderTest) -> None:
     books.take(requested())
     overdue = books.watch(after=TOO_LATE)
 
@@ -176,7 +176,7 @@ def test_a_file_in_the_batch_of_the_watchdog_prevents_a_missing_recording(books:
     assert books.table.recording().missing == {}
 
 
-def test_a_late_file_is_available_and_announced_once(books: Books) -> None:
+def test_a_late_file_is_available_and_announced_once(books: ProcessorUnderTest) -> None:
     books.take(requested())
     books.drain(books.watch(after=TOO_LATE))
 
@@ -188,7 +188,7 @@ def test_a_late_file_is_available_and_announced_once(books: Books) -> None:
     assert books.watch(after=timedelta(days=9)) == []
 
 
-def lose(books: Books, facts: list[QueueMessage], watched: timedelta | None) -> None:
+def lose(books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None) -> None:
     """Let the bus refuse the events of some facts, or of what the watchdog finds later if ``watched`` is given."""
     waiting = messages(facts)
     if watched:
@@ -210,9 +210,9 @@ def lose(books: Books, facts: list[QueueMessage], watched: timedelta | None) -> 
     ],
 )
 def test_lost_events_are_announced_after_their_messages_are_gone(
-    books: Books, facts: list[QueueMessage], watched: timedelta | None, found: type
+    books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, found: type
 ) -> None:
-    undisturbed = Books(InTurn())
+    undisturbed = ProcessorUnderTest(InTurn())
     undisturbed.take(*facts)
     if watched:
         undisturbed.drain(undisturbed.watch(after=watched))
@@ -231,12 +231,12 @@ def test_lost_events_are_announced_after_their_messages_are_gone(
     books.announced_once()
 
 
-def claims(books: Books) -> list[str]:
+def claims(books: ProcessorUnderTest) -> list[str]:
     found = books.table.load({sinch.CALL}, {PLACE})
     return [claim for item in (*found.recordings.values(), *found.locations.values()) for claim in item.claims]
 
 
-def test_an_event_is_left_to_its_message_while_that_is_tried(books: Books) -> None:
+def test_an_event_is_left_to_its_message_while_that_is_tried(books: ProcessorUnderTest) -> None:
     books.bus.down = True
     waiting = messages([requested()])
     for _ in range(20):
@@ -254,7 +254,7 @@ def test_an_event_is_left_to_its_message_while_that_is_tried(books: Books) -> No
     ],
 )
 def test_an_unpublished_event_that_is_overtaken_is_not_waited_for(
-    books: Books, facts: list[QueueMessage], watched: timedelta | None, overtaken_by: QueueMessage
+    books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, overtaken_by: QueueMessage
 ) -> None:
     """Otherwise the watchdog would find its item as long as that is kept."""
     lose(books, facts, watched)
@@ -270,7 +270,7 @@ def test_an_unpublished_event_that_is_overtaken_is_not_waited_for(
 
 @given(fact_lists(), st.data())
 def test_after_any_facts_every_recording_ends_and_nothing_is_waited_for(facts: list[Fact], data: st.DataObject) -> None:
-    books = Books(InTurn())
+    books = ProcessorUnderTest(InTurn())
     refusals = iter(data.draw(st.lists(st.booleans(), max_size=12)))
     books.bus.refuses = lambda event: next(refusals, False)
 
@@ -289,7 +289,7 @@ def test_after_any_facts_every_recording_ends_and_nothing_is_waited_for(facts: l
 KEY_CHANGED = UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step="created")
 
 
-def test_a_changed_key_is_announced_after_retries_and_not_stored(books: Books) -> None:
+def test_a_changed_key_is_announced_after_retries_and_not_stored(books: ProcessorUnderTest) -> None:
     books.bus.down = True
     assert books.record(KEY_CHANGED).failed == {"message-0": "PutEvents: AccessDeniedException"}
     books.bus.down = False
@@ -300,7 +300,7 @@ def test_a_changed_key_is_announced_after_retries_and_not_stored(books: Books) -
     assert books.table.writes == 0
 
 
-def test_a_changed_key_does_not_wait_for_a_recording_that_fails(books: Books) -> None:
+def test_a_changed_key_does_not_wait_for_a_recording_that_fails(books: ProcessorUnderTest) -> None:
     books.table.refuses = {sinch.CALL}
 
     assert books.record(requested(), KEY_CHANGED).failed == {"message-0": "PutItem: ValidationException"}

@@ -1,7 +1,8 @@
-"""A file has two witnesses, Sinch's notification and the bucket: together they tell of one file, in either order."""
+"""A file has two witnesses, Sinch's notification and the bucket. They make one file, in either order."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import permutations
 from typing import Any
 
@@ -9,227 +10,176 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.facts.call_details import RecordingRequest
-from call_recorder.facts.facts import (
-    CallDecidedFact,
-    Fact,
-    FileStoredFact,
-    ObjectStoredFact,
-    RecordingAvailableFact,
-    TranscriptionAvailableFact,
-)
+from call_recorder.facts.facts import Fact, FileStoredFact, ObjectStoredFact
 from call_recorder.facts.storage_urls import is_transcript, location_of
-from call_recorder.tracking.published_events import Event, due_events
+from call_recorder.tracking.published_events import due_events
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
-from tests.fakes import BUCKET
-from tests.strategies import empty, objects, times
-
-URL = f"s3://{BUCKET}/recordings/day/{sinch.CALL}.mp3"
-TRANSCRIPT = f"s3://{BUCKET}/recordings/day/{sinch.CALL}-transcript.json"
-STORED_AT = sinch.NOW + timedelta(seconds=9)
-TOLD_AT = sinch.NOW + timedelta(seconds=12)
-CALL: dict[str, Any] = {"recording_id": sinch.CALL, "application_key": "app", "call_id": sinch.CALL}
-CONFERENCE: dict[str, Any] = {
-    "recording_id": "standup",
-    "application_key": "app",
-    "call_id": sinch.CALL,
-    "conference_id": "standup",
-}
-
-
-def requested(about: dict[str, Any]) -> CallDecidedFact:
-    request = RecordingRequest(
-        at=sinch.NOW, rule="all", destination_url=URL, format="mp3", notification_events=True, transcription=True
-    )
-    return CallDecidedFact(**about, request=request)
-
-
-def told(about: dict[str, Any], destination: str | None = URL, at: datetime = TOLD_AT) -> RecordingAvailableFact:
-    return RecordingAvailableFact(**about, at=at, destination=destination)
-
-
-def stored(
-    about: dict[str, Any], size: int = 50, *, url: str = URL, at: datetime = STORED_AT, checksum: str = "etag"
-) -> FileStoredFact:
-    return FileStoredFact(**about, stored=ObjectStoredFact(url=url, at=at, size=size, checksum=checksum))
-
-
-def known(*facts: Fact) -> Recording:
-    return empty(facts[0]).merge_all(facts)
-
-
-def available(recording: Recording) -> list[dict[str, Any]]:
-    """Return what is announced as available."""
-    events: Sequence[Event] = due_events(recording)
-    return [event.model_dump(mode="json")["data"] for event in events if event.detail_type == "Recording Available"]
-
-
-SAME_FILE_OF_A_CALL = [URL, None, "https://storage.example/other/name.mp3?signature=x", "recording.wav", ""]
-SAME_FILE_OF_A_CONFERENCE = [URL, f"https://storage.example/{sinch.CALL}.mp3?signature=x/y", f"{sinch.CALL}.mp3"]
-
-
-@pytest.mark.parametrize("order", list(permutations(range(3))))
-@pytest.mark.parametrize(
-    ("about", "destination"),
-    [(CALL, destination) for destination in SAME_FILE_OF_A_CALL]
-    + [(CONFERENCE, destination) for destination in SAME_FILE_OF_A_CONFERENCE],
+from tests.facts import (
+    CALL,
+    CONFERENCE,
+    STORED_AT,
+    TRANSCRIPT_URL,
+    URL,
+    Ids,
+    available,
+    file_stored,
+    known,
+    requested,
+    transcribed,
 )
-def test_what_sinch_says_and_what_the_bucket_has_is_one_file_and_one_event(
-    about: dict[str, Any], destination: str | None, order: tuple[int, ...]
-) -> None:
-    facts: list[Fact] = [requested(about), told(about, destination), stored(about)]
+from tests.fakes import BUCKET
+from tests.strategies import objects, times
 
-    recording = known(*(facts[place] for place in order))
-
-    [file] = recording.files.values()
-    assert (file.url, file.size, file.checksum, file.stored_at) == (URL, 50, "etag", STORED_AT)
-    assert file.at == STORED_AT
-    [announced] = available(recording)
-    assert announced["availableAt"] == "2026-11-23T09:30:09Z"
-    assert announced["file"] == {
-        "url": URL,
-        "storage": "s3",
-        "bucket": BUCKET,
-        "key": f"recordings/day/{sinch.CALL}.mp3",
-        "size": 50,
-        "checksum": "etag",
-    }
+SECOND = timedelta(seconds=1)
+in_any_order = pytest.mark.parametrize("order", list(permutations(range(3))))
 
 
-@pytest.mark.parametrize("about", [CALL, CONFERENCE])
-def test_the_event_has_the_same_id_whoever_was_the_witness(about: dict[str, Any]) -> None:
-    by_either = [known(requested(about), told(about)), known(requested(about), stored(about))]
-
-    ids = [{event.id for event in due_events(recording)} for recording in by_either]
-
-    assert ids[0] == ids[1]
-    assert [recording.status for recording in by_either] == ["available", "available"]
+def in_order(order: Sequence[int], *facts: Fact) -> Recording:
+    return known(*(facts[place] for place in order))
 
 
-def test_the_bucket_alone_makes_a_recording_available_when_the_notification_never_came() -> None:
-    recording = known(requested(CALL), stored(CALL))
-
-    assert recording.status == "available"
-    assert len(available(recording)) == 1
-
-
-@pytest.mark.parametrize("told_at", [STORED_AT - timedelta(seconds=5), STORED_AT + timedelta(seconds=5)])
-def test_a_file_is_there_since_the_first_witness_said_so(told_at: datetime) -> None:
-    recording = known(told(CALL, at=told_at), stored(CALL))
-
-    assert [file.at for file in recording.files.values()] == [min(told_at, STORED_AT)]
+def announced(recording: Recording) -> list[dict[str, Any]]:
+    """Return the data of the events that a recording or a transcript is available."""
+    events = [event for event in due_events(recording) if event.detail_type.endswith("Available")]
+    return [event.model_dump(mode="json")["data"] for event in events]
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_an_empty_file_is_not_available_in_whatever_order_that_is_learnt(order: tuple[int, ...]) -> None:
-    facts: list[Fact] = [requested(CALL), told(CALL), stored(CALL, 0)]
-
-    recording = known(*(facts[place] for place in order))
-
-    assert recording.status == "requested"
-    assert recording.available == {}
-    assert available(recording) == []
-
-
-VERSIONS = [
-    stored(CALL, 0, at=STORED_AT, checksum="first"),
-    stored(CALL, 70, at=STORED_AT + timedelta(seconds=1), checksum="second"),
-    stored(CALL, 60, at=STORED_AT + timedelta(seconds=2), checksum="third"),
+SAME_FILE = [
+    *((CALL, url) for url in (URL, None, "https://storage.example/other/name.mp3?signature=x", "recording.wav", "")),
+    *(
+        (CONFERENCE, url)
+        for url in (URL, f"https://storage.example/{sinch.CALL}.mp3?signature=x/y", f"{sinch.CALL}.mp3")
+    ),
+    (CALL, "gs://elsewhere/a.mp3"),
 ]
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_of_several_versions_of_an_object_the_latest_counts(order: tuple[int, ...]) -> None:
-    recording = known(requested(CALL), *(VERSIONS[place] for place in order))
+@in_any_order
+@pytest.mark.parametrize(("ids", "destination"), SAME_FILE)
+def test_both_witnesses_make_one_file_and_one_event(ids: Ids, destination: str | None, order: tuple[int, ...]) -> None:
+    recording = in_order(order, requested(ids), available(ids, destination), file_stored(ids))
+
+    [(name, file)] = recording.files.items()
+    assert name == ("recording" if ids is CALL else f"{sinch.CALL}.mp3")
+    assert (file.url, file.size, file.checksum, file.stored_at, file.at) == (URL, 50, "etag", STORED_AT, STORED_AT)
+    [data] = announced(recording)
+    assert data["availableAt"] == "2026-11-23T09:31:00Z"
+    where = {"url": URL, "storage": "s3", "bucket": BUCKET, "key": f"recordings/{sinch.CALL}.mp3"}
+    assert data["file"] == where | {"size": 50, "checksum": "etag"}
+
+
+@pytest.mark.parametrize("ids", [CALL, CONFERENCE])
+def test_either_witness_alone_makes_the_same_event(ids: Ids) -> None:
+    by_either = [known(requested(ids), available(ids)), known(requested(ids), file_stored(ids))]
+
+    ids_of_events = [{event.id for event in due_events(recording)} for recording in by_either]
+
+    assert ids_of_events[0] == ids_of_events[1]
+    assert [recording.status for recording in by_either] == ["available", "available"]
+
+
+@pytest.mark.parametrize("reported_at", [STORED_AT - 5 * SECOND, STORED_AT + 5 * SECOND])
+def test_a_file_is_available_since_its_first_witness(reported_at: datetime) -> None:
+    recording = known(available(at=reported_at), file_stored())
+
+    assert [file.at for file in recording.files.values()] == [min(reported_at, STORED_AT)]
+
+
+@in_any_order
+def test_an_empty_file_is_not_available_in_any_order(order: tuple[int, ...]) -> None:
+    recording = in_order(order, requested(), available(), file_stored(size=0))
+
+    assert recording.status == "requested"
+    assert recording.available == {}
+    assert announced(recording) == []
+
+
+VERSIONS = [
+    file_stored(size=0, checksum="first"),
+    file_stored(size=70, at=STORED_AT + SECOND, checksum="second"),
+    file_stored(size=60, at=STORED_AT + 2 * SECOND, checksum="third"),
+]
+
+
+@in_any_order
+def test_the_latest_version_of_an_object_counts(order: tuple[int, ...]) -> None:
+    recording = in_order(order, *VERSIONS).merge(requested())
 
     [file] = recording.available.values()
-    assert (file.size, file.checksum, file.stored_at) == (60, "third", STORED_AT + timedelta(seconds=2))
+    assert (file.size, file.checksum, file.stored_at) == (60, "third", STORED_AT + 2 * SECOND)
     assert file.at == STORED_AT
-    assert len(available(recording)) == 1
+    assert len(announced(recording)) == 1
 
 
-def test_a_later_version_without_content_takes_the_file_away() -> None:
-    emptied = stored(CALL, 0, at=STORED_AT + timedelta(seconds=1))
+def test_a_later_empty_version_makes_a_file_unavailable() -> None:
+    emptied = file_stored(size=0, at=STORED_AT + SECOND)
 
-    assert known(requested(CALL), stored(CALL), emptied).status == "requested"
-    assert known(requested(CALL), emptied, stored(CALL)).status == "requested"
+    assert known(requested(), file_stored(), emptied).status == "requested"
+    assert known(requested(), emptied, file_stored()).status == "requested"
 
 
 @given(st.lists(objects, min_size=1, max_size=4), st.lists(times, max_size=2), st.data())
-def test_an_empty_file_and_a_full_one_of_the_same_second_are_a_full_one(
+def test_a_full_file_counts_more_than_an_empty_one_of_its_second(
     several: list[ObjectStoredFact], notified: list[datetime], data: st.DataObject
 ) -> None:
-    """S3's events tell the time to the second, so the order of two versions may be unknown."""
+    """S3's events have times in whole seconds, so the order of two versions may be unknown."""
     several = [each.model_copy(update={"url": URL}) for each in several]
     facts: list[Fact] = [FileStoredFact(**CALL, stored=each) for each in several]
-    facts += [told(CALL, at=at) for at in notified]
+    facts += [available(at=at) for at in notified]
 
     recording = known(*data.draw(st.permutations(facts)))
 
     last = max(each.at for each in several)
-    full = any(each.size for each in several if each.at == last)
-    assert bool(recording.available) == full
+    assert bool(recording.available) == any(each.size for each in several if each.at == last)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-@pytest.mark.parametrize("destination", [TRANSCRIPT, None, "https://storage.example/transcript.json"])
-def test_a_transcript_has_two_witnesses_too(destination: str | None, order: tuple[int, ...]) -> None:
-    facts: list[Fact] = [
-        TranscriptionAvailableFact(**CALL, at=TOLD_AT, destination=destination),
-        stored(CALL, url=TRANSCRIPT),
-    ]
-
-    recording = known(requested(CALL), *(facts[place] for place in order))
+@pytest.mark.parametrize("destination", [TRANSCRIPT_URL, None, "https://storage.example/transcript.json"])
+def test_a_transcript_has_two_witnesses(destination: str | None, order: tuple[int, ...]) -> None:
+    recording = in_order(order, transcribed(url=destination), file_stored(url=TRANSCRIPT_URL)).merge(requested())
 
     [transcript] = recording.transcripts.values()
-    assert (transcript.url, transcript.size, transcript.at) == (TRANSCRIPT, 50, STORED_AT)
+    assert (transcript.url, transcript.size, transcript.at) == (TRANSCRIPT_URL, 50, STORED_AT)
     assert recording.files == {}
     assert recording.status == "requested"
     assert [event.detail_type for event in due_events(recording)] == ["Recording Requested", "Transcription Available"]
 
 
 def test_an_empty_transcript_is_not_announced() -> None:
-    recording = known(requested(CALL), stored(CALL, 0, url=TRANSCRIPT))
-
-    assert [event.detail_type for event in due_events(recording)] == ["Recording Requested"]
+    assert announced(known(requested(), file_stored(size=0, url=TRANSCRIPT_URL))) == []
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_two_files_of_a_conference_are_two_and_each_is_announced(order: tuple[int, ...]) -> None:
-    facts = [stored(CONFERENCE), stored(CONFERENCE, url=URL.replace("day", "next").replace(sinch.CALL, "second"))]
+def test_each_file_of_a_conference_is_announced(order: tuple[int, ...]) -> None:
+    facts = [file_stored(CONFERENCE), file_stored(CONFERENCE, url=URL.replace(sinch.CALL, "second"))]
 
-    recording = known(requested(CONFERENCE), *(facts[place] for place in order))
-
-    assert len(available(recording)) == 2
+    assert len(announced(in_order(order, *facts))) == 2
 
 
-def test_a_notification_that_names_another_store_does_not_outweigh_the_bucket() -> None:
-    recording = known(told(CALL, "gs://elsewhere/a.mp3"), stored(CALL))
+def test_a_file_without_a_name_is_announced_only_if_it_is_alone() -> None:
+    unnamed = available(CONFERENCE, None)
 
-    assert [file.url for file in recording.files.values()] == [URL]
+    assert len(announced(known(unnamed))) == 1
+    assert [data["file"]["url"] for data in announced(known(unnamed, file_stored(CONFERENCE)))] == [URL]
 
 
 @given(st.lists(objects, min_size=1, max_size=3), st.data())
-def test_joining_what_is_said_of_a_file_has_no_order(several: list[ObjectStoredFact], data: st.DataObject) -> None:
+def test_joining_reports_of_a_file_depends_on_no_order(several: list[ObjectStoredFact], data: st.DataObject) -> None:
     files = [StoredFile.from_bucket(each) for each in several]
     files += [StoredFile.at_url(each.url, each.at) for each in several]
     files += [StoredFile(at=each.at) for each in several]
 
-    def joined(files: Sequence[StoredFile]) -> StoredFile:
-        first, *rest = files
-        for each in rest:
-            first = first.join(each)
-        return first
+    shuffled = data.draw(st.permutations(files))
 
-    assert joined(data.draw(st.permutations(files))) == joined([*files, *files])
-    one, other, third = data.draw(st.permutations(files))[:3]
+    assert reduce(StoredFile.join, shuffled) == reduce(StoredFile.join, [*files, *files])
+    one, other, third = shuffled[:3]
     assert one.join(other.join(third)) == one.join(other).join(third)
 
 
 @pytest.mark.parametrize(
-    ("url", "transcript", "place"),
+    ("url", "transcript", "location"),
     [
         ("s3://b/k/a.mp3", False, "s3://b/k/a"),
         ("s3://b/k/a.wav", False, "s3://b/k/a"),
@@ -240,6 +190,6 @@ def test_joining_what_is_said_of_a_file_has_no_order(several: list[ObjectStoredF
         ("s3://b/k/a.mp3/b.mp3", False, "s3://b/k/a.mp3/b"),
     ],
 )
-def test_a_recording_and_its_transcript_are_at_one_place(url: str, transcript: bool, place: str) -> None:
+def test_a_recording_and_its_transcript_share_a_location(url: str, transcript: bool, location: str) -> None:
     assert is_transcript(url) is transcript
-    assert location_of(url) == place
+    assert location_of(url) == location

@@ -1,15 +1,14 @@
-"""The processor between tables and a bus, fed like the queue feeds it."""
+"""A fact processor between tables and a bus in memory. Its messages are delivered as SQS delivers them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.tracking.fact_processor import BatchReport, Delivery
-from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import Bus, Clock, Crash, InMemoryTables, ItemT, new_processor
 
@@ -25,7 +24,7 @@ def messages(facts: Sequence[QueueMessage], prefix: str = "message") -> list[Del
 
 
 class InTurn(Executor):
-    """Runs one call after the other, so that a crash in one of them is the end of them all."""
+    """Runs one call after the other. A crash in one of them ends them all."""
 
     def map(  # type: ignore[override]  # it is never given the arguments that are left out here
         self, fn: Callable[..., T], *iterables: Any
@@ -54,29 +53,28 @@ class InterleavedTables(InMemoryTables):
         return super().save(item)
 
 
-class Books:
-    """A processor between tables and a bus, fed like the queue feeds it."""
+class ProcessorUnderTest:
+    """A fact processor, its tables, its bus and its clock."""
 
-    def __init__(self, executor: Executor, table: InMemoryTables | None = None) -> None:
-        self.table = table or InMemoryTables()
-        self.bus = Bus()
-        self.clock = Clock()
-        self.processor = new_processor(self.table, self.bus, executor, self.clock)
+    def __init__(self, executor: Executor | None = None) -> None:
+        self.table, self.bus, self.clock = InterleavedTables(), Bus(), Clock()
+        self.processor = new_processor(self.table, self.bus, executor or InTurn(), self.clock)
+        self.process = self.processor.process
         self._delivered = 0
 
     def record(self, *facts: QueueMessage) -> BatchReport:
         """Deliver facts in one batch, under the same message ids each time."""
-        return self.processor.process(messages(facts))
+        return self.process(messages(facts))
 
     def take(self, *facts: QueueMessage) -> BatchReport:
-        """Deliver facts that nobody has delivered before, in one batch that is taken whole."""
+        """Deliver facts in new messages, in one batch of which none fails."""
         self._delivered += 1
-        report = self.processor.process(messages(facts, f"delivery-{self._delivered}"))
+        report = self.process(messages(facts, f"delivery-{self._delivered}"))
         assert not report.failed
         return report
 
     def drain(self, waiting: Sequence[Delivery], *, size: int = BATCH) -> int:
-        """Deliver messages until none is left, as SQS does; return how often it took."""
+        """Deliver messages until none is left, as SQS does. Return the number of rounds."""
         rounds = 0
         while waiting:
             rounds += 1
@@ -85,7 +83,7 @@ class Books:
             for start in range(0, len(waiting), size):
                 batch = waiting[start : start + size]
                 try:
-                    failed = self.processor.process(batch).failed
+                    failed = self.process(batch).failed
                     again += [message for message in batch if message.id in failed]
                 except Crash:
                     again += batch
@@ -93,13 +91,47 @@ class Books:
             waiting = again
         return rounds
 
+    def meet(self, first: Sequence[QueueMessage], other: Sequence[QueueMessage], *, at: int) -> None:
+        """Deliver ``first``, and ``other`` to a second function right before the ``at``-th call to the tables."""
+        waiting = [messages(first, "first"), messages(other, "other")]
+        failed: list[Delivery] = []
+
+        def deliver(batch: Sequence[Delivery]) -> None:
+            report = self.process(batch)
+            failed.extend(message for message in batch if message.id in report.failed)
+
+        self.table.meanwhile[self.table.calls + at] = lambda: deliver(waiting[1])
+        deliver(waiting[0])
+        self.table.meanwhile.clear()
+        self.clock.advance(VISIBILITY_TIMEOUT)
+        self.drain([*failed, *waiting[1]])
+
+    def crash(self, points: Collection[tuple[str, int]]) -> None:
+        """End the process at these points of the work, each once, such as ``("before the write", 2)``."""
+        left, published = set(points), 0
+
+        def at(where: str, number: int) -> None:
+            if (where, number) in left:
+                left.remove((where, number))
+                raise Crash
+
+        def before_publish() -> None:
+            nonlocal published
+            published += 1
+            at("before the publish", published)
+
+        self.table.before_save = lambda write: at("before the write", write)
+        self.table.after_save = lambda write: at("after the write", write)
+        self.bus.before = before_publish
+        self.bus.after = lambda: at("after the publish", published)
+
     def watch(self, *, after: timedelta = timedelta()) -> list[Delivery]:
         """Let time pass, and return the messages of what the watchdog finds then."""
         self.clock.advance(after.total_seconds())
         return messages(self.table.due(self.clock()), f"watchdog-{self.clock():%d-%H:%M:%S}")
 
     def announced_once(self) -> list[str]:
-        """Return the kinds of what was published, having checked that each event went out once."""
+        """Return the kinds of the published events, after a check that each went out once."""
         assert set(self.bus.ids().values()) <= {1}
         return sorted(event.detail_type for event in self.bus.out)
 
@@ -107,14 +139,8 @@ class Books:
         """Return the names of the items that are recordings. Others keep what may belong to one, for a day."""
         return {name for name in self.table.items if self.table.recording(name).status}
 
-    def said(self, recording_id: str = sinch.CALL) -> dict[str, Any]:
-        """Return what is stored of a recording and does not depend on how its facts were delivered."""
-        return facts_of(self.table.recording(recording_id)) | {"published": set(self._published(recording_id))}
-
-    def _published(self, recording_id: str) -> set[str]:
-        return set(self.table.recording(recording_id).published)
-
-
-def facts_of(recording: Recording) -> dict[str, Any]:
-    """Return all of a recording but its delivery's traces."""
-    return recording.model_dump(exclude={"revision", "published", "claims"})
+    def content(self, recording_id: str = sinch.CALL) -> dict[str, Any]:
+        """Return what is stored of a recording and does not depend on how and when its facts were delivered."""
+        recording = self.table.recording(recording_id)
+        names = {"published": set(recording.published), "missing": set(recording.missing)}
+        return recording.model_dump(exclude={"revision", "claims"}) | names
