@@ -1,4 +1,4 @@
-"""Stand-ins for what the functions talk to. They keep what they are given and fail when they are told to."""
+"""Fakes of what the functions call. They keep what they receive, and fail on demand."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class InMemoryTables:
         return from_item(ObjectLocation, self.places[place])
 
     def due(self, at: datetime) -> list[CheckRecording | CheckLocation]:
-        """Return what the watchdog finds at a time: of every item only what is in its sparse index."""
+        """Return what the watchdog finds at a time, from its sparse index."""
         waiting = [item for item in (*self.items.values(), *self.places.values()) if "dueAt" in item]
         found: list[CheckRecording | CheckLocation] = []
         for item in waiting:

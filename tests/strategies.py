@@ -94,7 +94,7 @@ _awaited = _made(
     consent=st.none() | _consents,
     headers=_headers.map(tuple),
 )
-# One that is not verified makes no item of its own, so that what comes of it is no matter of the facts alone.
+# An unverified one makes no item of its own: its effect depends on more than the facts.
 _withdrawn = _made(WithdrawnAnswer, at=times, verified=st.just(True))
 _ends = _made(
     CallEnd,
@@ -141,7 +141,7 @@ owners = _made(
 def facts_about(draw: st.DrawFn, *, conference: bool | None = None, named: bool = False) -> Fact:
     """Return any fact about one call, or about one conference that several calls joined.
 
-    ``named``: each file of a conference has a name, by which it is told from the others.
+    ``named``: each file of a conference has a name, which distinguishes it from the others.
     """
     in_conference = draw(st.booleans()) if conference is None else conference
     call_id = draw(st.sampled_from(["call-1", "call-2", "call-3"])) if in_conference else sinch.CALL

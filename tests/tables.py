@@ -1,12 +1,15 @@
-"""The two tables, and no more of them than the functions' own calls need, on a made-up AWS."""
+"""The two tables as the template declares them, on a made-up AWS or a real DynamoDB."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
 from tests.aws import ThroughBoto3
 from tests.fakes import PATIENCE, RETENTION
+from tests.template.stack import Stack
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -15,27 +18,19 @@ RECORDINGS: Final = "recordings"
 PLACES: Final = "places"
 
 
+@cache
+def declared() -> Mapping[str, dict[str, Any]]:
+    """Return both tables as CreateTable takes them, by their names in the template."""
+    stack, wanted = Stack(), ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {
+        table: {name: stack.properties(table)[name] for name in wanted} for table in ("RecordingsTable", "PlacesTable")
+    }
+
+
 def create(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> None:
-    """Create both tables with the index that the watchdog reads."""
-    for table, key in ((recordings, "recordingId"), (places, "place")):
-        client.create_table(
-            TableName=table,
-            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in (key, "waitingShard", "dueAt")
-            ],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "waiting",
-                    "KeySchema": [
-                        {"AttributeName": "waitingShard", "KeyType": "HASH"},
-                        {"AttributeName": "dueAt", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["applicationKey"]},
-                }
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
+    """Create both tables."""
+    for name, table in zip((recordings, places), declared().values(), strict=True):
+        client.create_table(TableName=name, **table)
 
 
 def tables(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> DynamoDbTables:

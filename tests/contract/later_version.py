@@ -1,6 +1,6 @@
-"""Run by a copy of the code that has one more field in every model: what it writes, and what it reads again.
+"""Runs in a copy of the code that has one more field in every model.
 
-``write`` prints items and messages of calls, conferences and places. ``read`` takes items and prints the values of
+``write`` prints items and messages of calls, conferences and objects. ``read`` takes items and prints the values of
 that field in them, by path.
 """
 
@@ -30,7 +30,7 @@ from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.fakes import BUCKET, PATIENCE
-from tests.unit.books import Books, InTurn, messages
+from tests.unit.processor_under_test import InTurn, ProcessorUnderTest, messages
 
 AT = sinch.NOW
 LATER = AT + timedelta(minutes=9)
@@ -79,8 +79,8 @@ def heard(call_id: str, conference_id: str | None = None, *, own_bucket: bool = 
 
 
 def written() -> dict[str, Any]:
-    """Return items in every state that one may be in, and the messages that are still to come."""
-    books = Books(InTurn())
+    """Return items in every possible state, and the messages that are still to come."""
+    books = ProcessorUnderTest(InTurn())
     books.take(decided("missing", own_bucket=False), stored("nobodys"))
     books.take(*heard("held-of-a-call", "nobody-records-it", own_bucket=False))
     books.take(*heard("held-of-a-conference", "planning", own_bucket=False))
@@ -91,7 +91,7 @@ def written() -> dict[str, Any]:
     books.take(*heard("late-of-a-conference", "retro", own_bucket=False))
     books.bus.down = True
     books.record(decided("claimed"))
-    to_come: list[QueueMessage] = [
+    rest: list[QueueMessage] = [
         *heard("asked"),
         stored("asked"),
         *heard("one", "standup"),
@@ -111,13 +111,13 @@ def written() -> dict[str, Any]:
     return {
         "items": books.table.items,
         "places": books.table.places,
-        "messages": [write_message(message.message) for message in messages(to_come)],
+        "messages": [write_message(message.message) for message in messages(rest)],
         "now": books.clock().isoformat(),
     }
 
 
 def notes(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the value of the new field of each model in a value, by path."""
+    """Yield the value of the new field in every model inside a value, by path."""
     if isinstance(value, Model):
         for name in type(value).model_fields:
             yield from notes(getattr(value, name), f"{path}/{name}")

@@ -1,4 +1,4 @@
-"""Whatever a profile asks of whichever call: an answer that the vendor allows, or a refusal before any call."""
+"""Any profile with any call: an answer that the vendor allows, or a refusal before any call."""
 
 import re
 from itertools import product
@@ -26,7 +26,7 @@ from tests.svaml import assert_legal, captures, names
 WORDS = (None, "pstn", "PSTN", "mxp", "MXP", "Sip")
 DIALLED = "+12015550100"
 
-# Where a call can go: the ICE's destination, the profile's route for it, and the action that follows.
+# Where a call can go: the destination in the ICE, the profile's route for it, and the resulting action.
 DESTINATIONS: dict[str, tuple[tuple[str, str], dict[str, Any] | None, str]] = {
     "number": (("number", "+46700000002"), None, "connectPstn"),
     "username": (("username", "alice"), None, "connectMxp"),
@@ -47,18 +47,13 @@ CONSENTS: dict[str, dict[str, Any] | None] = {
     "header": HEADER,
 }
 RESULTS: list[dict[str, Any]] = [
-    {},
-    {"value": "key.2"},
-    {"type": "Timeout", "value": None},
-    {"type": "hangup", "value": None},
-    {"type": "invalidinput", "value": "77"},
-    {"type": "error"},
-    {"type": "sequence", "value": "1"},
+    *({}, {"value": "key.2"}, {"type": "Timeout", "value": None}, {"type": "hangup", "value": None}),
+    *({"type": "invalidinput", "value": "77"}, {"type": "error"}, {"type": "sequence", "value": "1"}),
 ]
 
 
 def refused_field(consent: str, start: str, action: str, *, from_phone: bool) -> str | None:
-    """Return the field at fault of a rule that only the calls to one destination come under."""
+    """Return the wrong field of a rule that only applies to calls to one destination."""
     if consent.startswith("menu") and (not from_phone or (action == "connectMxp" and consent == "menu")):
         return "consent"
     if consent in ("menu", "menu, by conference", "header") and action == "connectConf":
@@ -70,7 +65,7 @@ def refused_field(consent: str, start: str, action: str, *, from_phone: bool) ->
 @pytest.mark.parametrize("consent", CONSENTS)
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("from_phone", [True, False], ids=["by phone", "by anything"])
-def test_a_rule_is_refused_with_its_name_and_field_or_every_answer_under_it_is_allowed(
+def test_a_rule_is_refused_by_field_or_gets_only_allowed_answers(
     destination: str, consent: str, start: str, from_phone: bool
 ) -> None:
     to, route, action = DESTINATIONS[destination]
@@ -106,46 +101,46 @@ def play(front: Front, ice: dict[str, Any], action: str) -> None:
     assert_legal("ace", front.answer(sinch.ace()))
 
 
+@pytest.mark.parametrize("start", ["connect", "answer"])
 @pytest.mark.parametrize("consent", CONSENTS)
-def test_a_call_that_goes_where_it_is_told_records_when_all_is_in(consent: str) -> None:
-    """The table above would hold of a recorder that never records, too."""
+def test_a_call_is_recorded_once_every_condition_is_met(consent: str, start: str) -> None:
+    """A recorder that never records would pass the test above, too."""
     asked: dict[str, Any] = {"consent": CONSENTS[consent]} if CONSENTS[consent] else {}
-    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, **asked)))
-    on_answer = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, start="answer", **asked)))
-    ice = sinch.ice("number", "+46700000002", callHeaders=AGREED)
+    front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, start=start, **asked)))
 
-    for door, start in ((front, "connect"), (on_answer, "answer")):
-        last = door.answer(ice)
-        if last["action"]["name"] == "runMenu":
-            last = door.answer(sinch.after(last))
-        assert captures(last) == (start == "connect")
-        assert captures(door.answer(sinch.ace())) == (start == "answer")
+    last = front.answer(sinch.ice("number", "+46700000002", callHeaders=AGREED))
+    if last["action"]["name"] == "runMenu":
+        last = front.answer(sinch.after(last))
+
+    assert captures(last) == (start == "connect")
+    assert captures(front.answer(sinch.ace())) == (start == "answer")
 
 
-def test_recording_on_answer_is_refused_where_a_route_keeps_the_answer_back() -> None:
-    route = {"to": "+1201*", "action": PSTN_ACTION | {"suppressCallbacks": True}}
-    under_it = rule(when={"toType": "did", "to": "+1201*"}, start="answer")
-    beside_it = rule(when={"toType": "did", "to": "+1202*"}, start="answer")
-
-    problem = application(profile(under_it, routes=[route])).problem
-
-    assert problem is not None
-    assert problem.startswith("recording-profile: rules[0] (asked): start: the route to +1201* has suppressCallbacks")
-    assert application(profile(beside_it, routes=[route])).problem is None
+QUIET = PSTN_ACTION | {"suppressCallbacks": True}
 
 
-def test_only_the_routes_that_a_rule_can_meet_count_against_it() -> None:
-    routes = [{"to": "+1201*", "action": PSTN_ACTION}, {"to": "+1202*", "action": MXP_ACTION}]
-    when = FROM_PHONE | {"toType": "did"}
+@pytest.mark.parametrize(
+    ("fields", "met", "not_met", "problem"),
+    [
+        ({"start": "answer"}, "+1201*", "+1202*", "start: the route to +1201* has suppressCallbacks"),
+        ({"consent": MENU}, "*55", "+1202*", "consent: the route to +1201*: Sinch connects nobody to an app user"),
+    ],
+)
+def test_only_the_routes_that_a_rule_can_meet_count_against_it(
+    fields: dict[str, Any], met: str, not_met: str, problem: str
+) -> None:
+    routes = [{"to": "+1201*", "action": QUIET if "start" in fields else MXP_ACTION}]
 
-    assert application(profile(rule(when=when | {"to": "+12015*"}, consent=MENU), routes=routes)).problem is None
-    problem = application(profile(rule(when=when | {"to": "*55"}, consent=MENU), routes=routes)).problem
-    assert problem is not None
-    assert "(asked): consent: the route to +1202*: Sinch connects nobody to an app user after a menu" in problem
+    def found(to: str) -> str | None:
+        return application(
+            profile(rule(when=FROM_PHONE | {"toType": "did", "to": to}, **fields), routes=routes)
+        ).problem
+
+    assert (found(met) or "").startswith(f"recording-profile: rules[0] (asked): {problem}")
+    assert found(not_met) is None
 
 
-def test_the_call_is_answered_first_and_its_one_menu_is_named_main() -> None:
-    """With one menu, which is the first is no question."""
+def test_the_call_is_answered_before_its_one_menu_named_main() -> None:
     front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, consent=MENU)))
 
     answer = front.answer(sinch.ice("number", "+46700000002"))
@@ -163,7 +158,7 @@ IN_EVERY_SOURCE = {"hangup", "continue", "connectConf", "connectSip", "runMenu"}
 """What both Sinch's table of allowed actions and its Node SDK's PieSvamlAction let a PIE be answered with."""
 
 
-def test_a_call_that_nobody_knows_after_its_menu_gets_what_every_source_allows() -> None:
+def test_an_unknown_call_after_its_menu_gets_what_every_source_allows() -> None:
     front = Front.of(profile(rule(when=FROM_PHONE | {"toType": "number"}, consent=MENU)))
 
     answer = front.answer(sinch.pie(type="timeout"))

@@ -1,7 +1,7 @@
-"""What a later version wrote is read, merged and announced by this one, and is still there when that one is back.
+"""This version reads, merges and publishes what a later version wrote, and keeps it for when that one is back.
 
-A rollback is this: for a while an earlier version works on the items and messages of a later one. The later version
-is a copy of the code with one more field in every model.
+In a rollback an earlier version works on the items and messages of a later one. Here the later version is a copy of
+the code with one more field in every model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.contract.test_published_events import assert_fits
 from tests.fakes import PATIENCE, RETENTION
-from tests.unit.books import Books, InTurn, messages
+from tests.unit.processor_under_test import InTurn, ProcessorUnderTest, messages
 
 ROOT = Path(__file__).parents[2]
 CONFIGURED = '    model_config = ConfigDict(\n        frozen=True,\n        extra="allow",'
@@ -49,12 +49,12 @@ class LaterVersion:
         facts.write_text(code.replace(CONFIGURED, ONE_MORE_FIELD + CONFIGURED))
         self._path = os.pathsep.join([str(at), str(ROOT)])
 
-    def _run(self, what: str, note: str, given: str = "") -> Any:
+    def run(self, command: str, note: str, given: object = None) -> Any:
         done = subprocess.run(  # noqa: S603 - a script of these tests
-            [sys.executable, "-m", "tests.contract.later_version", what],
+            [sys.executable, "-m", "tests.contract.later_version", command],
             env=os.environ | {"PYTHONPATH": self._path, "NOTE": note},
             cwd=ROOT,
-            input=given,
+            input=json.dumps(given),
             capture_output=True,
             text=True,
             check=False,
@@ -62,13 +62,10 @@ class LaterVersion:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def write(self) -> Any:
-        return self._run("write", KEPT)
-
-    def notes(self, books: Books) -> dict[str, str]:
-        """Return what it finds in its own field, by path, in the items of some books."""
-        given = json.dumps({"items": books.table.items, "places": books.table.places})
-        found: dict[str, str] = self._run("read", LOST, given)
+    def notes(self, books: ProcessorUnderTest) -> dict[str, str]:
+        """Return the values of its own field, by path, in the stored items."""
+        items = {"items": books.table.items, "places": books.table.places}
+        found: dict[str, str] = self.run("read", LOST, items)
         return found
 
 
@@ -79,20 +76,20 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> LaterVersion:
 
 @pytest.fixture(scope="module")
 def written(later: LaterVersion) -> Any:
-    return later.write()
+    return later.run("write", KEPT)
 
 
 @pytest.fixture
-def books(written: Any) -> Books:
-    """Return the later version's items, with its claims run out."""
-    books = Books(InTurn())
+def books(written: Any) -> ProcessorUnderTest:
+    """The later version's items, with its claims expired."""
+    books = ProcessorUnderTest(InTurn())
     books.table.items, books.table.places = dict(written["items"]), dict(written["places"])
     books.clock.now = datetime.fromisoformat(written["now"])
     books.clock.advance(60)
     return books
 
 
-def test_every_model_of_the_later_version_has_its_field_in_what_it_writes(written: Any) -> None:
+def test_the_later_version_writes_its_field_in_every_model(written: Any) -> None:
     items = [*written["items"].values(), *written["places"].values()]
 
     assert all("nextVersionNote" in item for item in items)
@@ -104,8 +101,8 @@ def test_every_model_of_the_later_version_has_its_field_in_what_it_writes(writte
     }
 
 
-def test_what_a_later_version_wrote_is_merged_and_announced_and_is_still_there_when_it_is_back(
-    later: LaterVersion, written: Any, books: Books
+def test_a_later_versions_items_are_merged_and_published_and_kept_whole(
+    later: LaterVersion, written: Any, books: ProcessorUnderTest
 ) -> None:
     before = later.notes(books)
     assert set(before.values()) == {KEPT}
@@ -123,7 +120,7 @@ def test_what_a_later_version_wrote_is_merged_and_announced_and_is_still_there_w
     assert "Recording Missing" not in books.announced_once()
     after = later.notes(books)
     gone = {path for path in before if after.get(path) != KEPT}
-    # A claim goes when its event is out, and what is held when it is merged.
+    # A claim is deleted when its event is out, and a held fact when it is merged.
     assert {path.split("/")[1] for path in gone} <= {"claims", "held"}
     assert {path.split("/")[0] for path in gone} <= {"claimed", "late-of-a-call"}
     for nested in ("asked/ends/asked", "standup/ends/two", "new/calls/new", "new/consents/new", "new/requests/new"):
@@ -152,7 +149,7 @@ def test_attributes_of_a_later_version_stay_as_they_are_stored(written: Any, kin
     assert from_item(kind, again).unknown.keys() >= later.keys()
 
 
-def test_an_attribute_that_is_derived_goes_when_what_it_is_made_of_goes(written: Any) -> None:
+def test_a_derived_attribute_goes_with_what_it_is_derived_from(written: Any) -> None:
     item = written["items"]["asked"]
     assert {"dueAt", "waitingShard"} <= item.keys()
     known = from_item(Recording, item)
@@ -165,8 +162,8 @@ def test_an_attribute_that_is_derived_goes_when_what_it_is_made_of_goes(written:
     assert not {"dueAt", "waitingShard"} & to_item(done, RETENTION, PATIENCE).keys()
 
 
-def test_what_a_later_version_says_in_a_map_is_not_taken_for_the_items_own(written: Any) -> None:
-    """Parts of the first call are written flat beside the maps; a new part of it may be named like anything."""
+def test_a_later_versions_fields_in_a_map_are_not_the_items(written: Any) -> None:
+    """Parts of the first call are also flat attributes of the item, and a new part may have any name."""
     item = json.loads(json.dumps(written["items"]["asked"]))
     [call] = item["calls"]["M"].values()
     call["M"] |= {"revision": {"N": "7"}, "status": {"S": "ringing"}, "ends": {"S": "abruptly"}, "share": {"N": "0.5"}}
@@ -180,7 +177,7 @@ def test_what_a_later_version_says_in_a_map_is_not_taken_for_the_items_own(writt
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_what_a_later_version_says_of_a_file_is_joined_alike_in_either_order(turned: bool) -> None:
+def test_a_later_versions_fields_of_a_file_join_alike_in_either_order(turned: bool) -> None:
     one, other = (
         StoredFile.model_validate({"at": sinch.NOW, "url": "s3://b/a.mp3", "channels": number, name: "x"})
         for number, name in ((1, "first"), (2, "second"))
@@ -196,17 +193,17 @@ def models(model: type[Model] = Model) -> list[type[Model]]:
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
-def test_a_model_that_is_made_here_takes_no_field_that_it_does_not_declare(model: type[Model]) -> None:
+def test_a_model_made_here_refuses_an_undeclared_field(model: type[Model]) -> None:
     with pytest.raises((TypeError, ValidationError)):
         model(mispelt="")  # type: ignore[call-arg]
 
 
-def test_a_slip_in_our_own_code_is_refused_by_its_name() -> None:
+def test_the_error_names_an_undeclared_field() -> None:
     with pytest.raises(TypeError, match="^CallEnd has no field resutl$"):
         CallEnd(at=sinch.NOW, resutl="ANSWERED")  # type: ignore[call-arg]
 
 
-def test_a_fact_whose_parts_a_later_version_made_may_be_made_here() -> None:
+def test_a_fact_may_have_parts_that_a_later_version_made() -> None:
     end = CallEnd.model_validate({"at": sinch.NOW, "quality": 4})
 
     ended = CallEndedFact(recording_id="a", application_key="app", call_id="a", end=end)

@@ -1,24 +1,24 @@
-"""How much the fault tests do: ``FAULTS=full`` does all of it, ``short``, the default, what each `make test` can bear.
+"""How much the fault tests do: all of it with ``FAULTS=full``, else what each `make test` can afford.
 
-``FAULTS_SEED`` repeats a full run. The short form has always the same one. ``FAULTS_TABLES=dynamodb-local`` has all
-tables on Amazon's DynamoDB Local, which refuses what DynamoDB refuses; the emulator's DynamoDB is more lenient.
+With ``FAULTS_TABLES=dynamodb-local`` all tables are on Amazon's DynamoDB Local, which refuses what DynamoDB refuses;
+the emulator's DynamoDB is more lenient.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from local.aws import Aws
 from local.dynamodb_local import run_dynamodb_local
 from local.emulator import find_free_port, run_emulator
 from local.stack import STATE
-from tests.faults.injection import MATRIX
+from tests.faults.injection import MATRIX, way
 from tests.faults.tables import BoundedTables, RealTables, client_of
 
 if TYPE_CHECKING:
@@ -26,19 +26,36 @@ if TYPE_CHECKING:
 
     from _pytest.terminal import TerminalReporter
 
-    from tests.faults.tables import Shelves
+    from tests.faults.tables import TwoTables
 
 FULL: Final = os.environ.get("FAULTS", "short") == "full"
 
 ON_DYNAMODB_LOCAL: Final = os.environ.get("FAULTS_TABLES") == "dynamodb-local"
 
-# The workers of pytest-xdist are made after this and inherit it, so that all of them have the same seed.
-SEED: Final = os.environ.setdefault("FAULTS_SEED", secrets.token_hex(4) if FULL else "short")
+FORKS: Final = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+"""Marks tests that fork. A fork of a process with threads warns; this one has threads only under pytest-xdist."""
+
+AT_ONCE: Final = 5 if ON_DYNAMODB_LOCAL else 1
+"""How many times larger an example is: on DynamoDB Local the watchdog's looks after each one take time."""
+
+EXAMPLES: Final = (200 if FULL else 100) // AT_ONCE
+"""Examples of a test of hostile input, or of one chunk of it."""
+
+# In short, the examples are the same each time. In full, hypothesis keeps a failing one, and tries it first next time.
+settings.register_profile(
+    "faults",
+    max_examples=EXAMPLES,
+    derandomize=not FULL,
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("faults")
 
 
 def pytest_report_header() -> str:
     tables = "DynamoDB Local" if ON_DYNAMODB_LOCAL else "the emulator and this process"
-    return f"faults: {'full' if FULL else 'short'}, tables on {tables}, FAULTS_SEED={SEED}"
+    return f"faults: {'full' if FULL else 'short'}, tables on {tables}"
 
 
 _LOOPBACK: Final = ["127.0.0.1", "localhost"]
@@ -69,7 +86,7 @@ def aws(dynamodb: str | None) -> Iterator[Aws]:
 
 
 @pytest.fixture
-def tables(dynamodb: str | None) -> Iterator[Shelves]:
+def tables(dynamodb: str | None) -> Iterator[TwoTables]:
     """Both tables, empty."""
     if dynamodb is None:
         yield BoundedTables()
@@ -80,36 +97,29 @@ def tables(dynamodb: str | None) -> Iterator[Shelves]:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print what came of each call that went wrong, and of the load run."""
-    _print_matrix(terminalreporter)
-    rows = [row for _, row in _recorded(terminalreporter, "load")]
-    if rows:
+    """Print the matrix, a row for each call and a column for each fault, and the figures of the load run."""
+    cells: dict[str, dict[str, str]] = defaultdict(dict)
+    for verdict, cell in _recorded(terminalreporter, "cell"):
+        cells[cell.row][way(cell.target.fault, cell.target.attempts)] = verdict
+    if cells:
+        faults, width = [way(*disturbed) for disturbed in MATRIX], max(map(len, cells))
+        terminalreporter.section("the outcome after a fault of one call")
+        for call, row in {"": {fault: fault for fault in faults}, **cells}.items():
+            terminalreporter.write_line(
+                f"{call:<{width}}" + "".join(f"  {row.get(fault, '-'):>13}" for fault in faults)
+            )
+        verdicts = [verdict for row in cells.values() for verdict in row.values()]
+        terminalreporter.write_line(f"{len(verdicts)} cells, {verdicts.count('BROKEN')} broken")
+    if rows := list(_recorded(terminalreporter, "load")):
         terminalreporter.section("load run: emulator, functions and callers on this machine")
-        for name, value in rows:
+        for _, (name, value) in rows:
             terminalreporter.write_line(f"{name:<20}  {value}")
 
 
 def _recorded(terminalreporter: TerminalReporter, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield what tests recorded under a name, each with whether its test held."""
+    """Yield what tests recorded under a name, each with whether its test passed."""
     for outcome, verdict in (("passed", "same"), ("failed", "BROKEN"), ("error", "BROKEN")):
         for report in terminalreporter.stats.get(outcome, []):
             for recorded, value in getattr(report, "user_properties", ()):
                 if recorded == name:
                     yield verdict, value
-
-
-def _print_matrix(terminalreporter: TerminalReporter) -> None:
-    """Print a row for each call, a column for each fault."""
-    verdicts: dict[str, dict[str, str]] = defaultdict(dict)
-    for verdict, (call, fault) in _recorded(terminalreporter, "cell"):
-        verdicts[call][fault] = verdict
-    if not verdicts:
-        return
-    faults = [disturbance.name for disturbance in MATRIX]
-    width = max(map(len, verdicts))
-    terminalreporter.section("what becomes of a call that goes wrong")
-    terminalreporter.write_line(" " * width + "".join(f"  {fault:>13}" for fault in faults))
-    for call, row in verdicts.items():
-        terminalreporter.write_line(f"{call:<{width}}" + "".join(f"  {row.get(fault, '-'):>13}" for fault in faults))
-    cells = [verdict for row in verdicts.values() for verdict in row.values()]
-    terminalreporter.write_line(f"{len(cells)} cells, {cells.count('BROKEN')} broken")

@@ -1,90 +1,83 @@
-"""What happens to a stack in a run, step by step, and what may befall one of the steps."""
+"""What happens to a stack in a run, step by step. One call of one step may be disturbed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from call_recorder.answering.parameter_names import CREDENTIALS
+from call_recorder.facts.facts import ObjectStoredFact
 from tests import sinch
+from tests.aws import object_created
+from tests.fakes import BUCKET
 from tests.faults.injection import Target
-from tests.faults.world import BUCKET, World
+from tests.faults.world import ON_ANSWER, Invocation, World
 
-PLACE: Final = f"s3://{BUCKET}/recordings/{sinch.APPLICATION}/2026/11/23/{sinch.CALL}"
-URL: Final = f"{PLACE}.mp3"
-ON_ANSWER: Final = {"type": "number", "endpoint": "+46700000009"}
+URL: Final = f"s3://{BUCKET}/recordings/{sinch.APPLICATION}/2026/11/23/{sinch.CALL}.mp3"
 
 
 @dataclass
 class Run:
-    """A run of a scenario in a world of its own, with one call of one step disturbed.
+    """A run of a scenario in a world of its own.
 
     Attributes:
         step: the step that is disturbed, or none.
         answers: the status with which each callback was answered, by step.
-        recorded: whether Sinch was told to record, and so did.
+        recorded: whether Sinch was asked to record, and so did.
         made: which calls each step made, as ``PutItem 2``.
     """
 
     world: World
     step: str | None = None
     target: Target | None = None
+    answers: dict[str, int | None] = field(default_factory=dict)
+    recorded: bool = False
+    made: dict[str, list[str]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.answers: dict[str, int | None] = {}
-        self.recorded = False
-        self.made: dict[str, list[str]] = {}
+    def at(self, **after: float) -> None:
+        """Set the functions' clock to a time after the call began."""
+        self.world.now = sinch.NOW + timedelta(**after)
 
-    def at(self, after: timedelta) -> None:
-        """Set the functions' clock."""
-        self.world.now = sinch.NOW + after
-
-    def callback(self, step: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a callback; return the SVAML that it was answered with, or nothing."""
+    def callback(self, step: str, body: dict[str, Any]) -> None:
+        """Send a callback."""
         event = sinch.signed(body, timestamp=sinch.stamp(self.world.now))
-        done = self.world.invoke("callback", event, *self._targets(step))
-        self._note(step, done.calls)
-        self.answers[step] = done.answer["statusCode"] if done.answer else None
-        svaml: dict[str, Any] = json.loads((done.answer or {}).get("body") or "{}")
-        self.recorded = self.recorded or "recordingOptions" in json.dumps(svaml) or '"options"' in json.dumps(svaml)
-        return svaml
+        answer = self._note(step, self.world.invoke("callback", event, *self._targets(step))).answer or {}
+        self.answers[step] = answer.get("statusCode")
+        self.recorded = self.recorded or "recordingOptions" in answer.get("body", "") or '"options"' in str(answer)
 
     def object(self, url: str = URL, size: int = 4321) -> None:
-        """Let the bucket say that it has an object."""
-        bucket, _, key = url.removeprefix("s3://").partition("/")
-        detail = {"bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": "0123456789abcdef" * 2}}
-        event = {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}
-        self.world.put(json.dumps(event | {"time": sinch.stamp(self.world.now)}))
+        """Have the bucket announce an object."""
+        event = object_created(ObjectStoredFact(at=self.world.now, url=url, size=size, checksum="0123456789abcdef" * 2))
+        self.world.aws.sqs.send_message(QueueUrl=self.world.queue_url, MessageBody=json.dumps(event))
 
     def drain(self, step: str) -> None:
-        """Have NotifyFunction take what is on the queue."""
+        """Deliver what is on the queue to NotifyFunction."""
         self._note(step, self.world.drain(*self._targets(step)))
 
-    def watchdog(self, step: str) -> None:
-        """Run the watchdog; when it fails, its schedule runs it again five minutes later."""
-        done = self.world.invoke("watchdog", {}, *self._targets(step))
-        self._note(step, done.calls)
+    def look_later(self) -> None:
+        """Run the watchdog when everything must have come. If it fails, its schedule runs it again."""
+        self.at(hours=6)
+        done = self._note("watchdog", self.world.invoke("watchdog", {}, *self._targets("watchdog")))
         if done.answer is None:
             self.world.now += timedelta(minutes=5)
             assert self.world.invoke("watchdog", {}).answer is not None
+        self.at(hours=7)
+        self.drain("take what is overdue")
 
     def _targets(self, step: str) -> list[Target]:
         return [self.target] if self.target and step == self.step else []
 
-    def _note(self, step: str, calls: Mapping[str, int]) -> None:
-        self.made[step] = [
-            f"{name} {number}" for name, count in sorted(calls.items()) for number in range(1, count + 1)
-        ]
+    def _note(self, step: str, done: Invocation) -> Invocation:
+        self.made[step] = done.made
+        return done
 
 
 def recorded_call(run: Run) -> None:
-    """A call is recorded, announced by Sinch and witnessed by the bucket, all of it learnt at once."""
-    run.world.put_parameter(CREDENTIALS, "AKIDOFTHEUPLOADER:secret:us-east-1")
+    """Record a call that Sinch and the bucket announce, and take all of it at once."""
     run.callback("ice", sinch.ice())
-    run.at(timedelta(minutes=1))
+    run.at(minutes=1)
     if run.recorded:
         run.callback("finished", sinch.notify("recording_finished"))
         run.object()
@@ -93,59 +86,43 @@ def recorded_call(run: Run) -> None:
         run.callback("transcribed", sinch.notify("transcription_available"))
     run.callback("dice", sinch.dice(**({} if run.recorded else {"result": "FAILED"})))
     run.drain("take")
-    _look_later(run)
 
 
 def object_first(run: Run) -> None:
-    """The bucket's word overtakes the request, and no notification ever comes."""
+    """Have the bucket announce the object before the request comes, and Sinch never."""
     run.recorded = True
-    run.world.put_parameter(CREDENTIALS, "AKIDOFTHEUPLOADER:secret:us-east-1")
     run.object()
     run.drain("take the object")
-    run.at(timedelta(minutes=20))
+    run.at(minutes=20)
     run.callback("ice", sinch.ice())
     run.drain("take the request")
-    _look_later(run)
 
 
 def lost_recording(run: Run) -> None:
-    """Sinch records and cannot store: it says that it finished, and then nothing."""
-    run.world.put_parameter(CREDENTIALS, "AKIDOFTHEUPLOADER:secret:us-east-1")
+    """Have Sinch record and not store: it announces the end of the recording, and then nothing."""
     run.callback("ice", sinch.ice())
     run.callback("dice", sinch.dice())
     run.callback("finished", sinch.notify("recording_finished"))
     run.drain("take")
-    _look_later(run)
 
 
 def recorded_on_answer(run: Run) -> None:
-    """A call is recorded from its answer, which another process has to decide on."""
-    run.world.put_parameter(CREDENTIALS, "AKIDOFTHEUPLOADER:secret:us-east-1")
-    run.callback("ice", sinch.ice(to=ON_ANSWER, originationType="MXP"))
+    """Record a call from its answer, which another process has to decide on."""
+    run.callback("ice", sinch.ice("number", ON_ANSWER, originationType="MXP"))
     run.drain("take the call")
-    run.at(timedelta(minutes=20))
+    run.at(minutes=20)
     run.callback("ace", sinch.ace())
-    run.at(timedelta(minutes=21))
+    run.at(minutes=21)
     if run.recorded:
         run.object()
     run.callback("dice", sinch.dice())
     run.drain("take the rest")
-    _look_later(run)
 
 
-def nobodys_object(run: Run) -> None:
-    """An object comes that nobody asked for."""
-    run.object(f"s3://{BUCKET}/recordings/of-nobody.mp3")
+def unknown_object(run: Run) -> None:
+    """Announce an object that no call asked for."""
+    run.object(f"s3://{BUCKET}/recordings/unknown.mp3")
     run.drain("take")
-    _look_later(run)
-
-
-def _look_later(run: Run) -> None:
-    """Look after everything that could have come must have come."""
-    run.at(timedelta(hours=6))
-    run.watchdog("watchdog")
-    run.at(timedelta(hours=7))
-    run.drain("take what is overdue")
 
 
 SCENARIOS: Final[Mapping[str, Callable[[Run], None]]] = {
@@ -153,5 +130,12 @@ SCENARIOS: Final[Mapping[str, Callable[[Run], None]]] = {
     "object first": object_first,
     "lost recording": lost_recording,
     "recorded on answer": recorded_on_answer,
-    "nobody's object": nobodys_object,
+    "unknown object": unknown_object,
 }
+
+
+def play(scenario: str, run: Run) -> Run:
+    """Play a scenario to its end, and return the run."""
+    SCENARIOS[scenario](run)
+    run.look_later()
+    return run

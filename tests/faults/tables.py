@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import boto3
@@ -21,14 +21,10 @@ from call_recorder.tracking.fact_processor import StoredItems
 from call_recorder.tracking.recording import Recording
 from local.emulator import ADMINISTRATOR, REGION
 from tests.fakes import PATIENCE, RETENTION, InMemoryTables, ItemT, Queue, RecordedTelemetry
-from tests.tables import tables
-from tests.template.stack import Stack
+from tests.tables import create, declared, tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-TABLES: Final = ("RecordingsTable", "PlacesTable")
-"""The tables as the template names them."""
 
 MAX_PARTITION_KEY: Final = 2048
 MAX_SORT_KEY: Final = 1024
@@ -36,25 +32,10 @@ MAX_ITEM: Final = 400 * 1024
 """Bytes that DynamoDB takes."""
 
 MAX_NESTING: Final = 32
-"""Levels of an attribute, the innermost text or number included."""
+"""Levels of an attribute, with the innermost text or number."""
 
 MAX_DIGITS: Final = 38
 """Digits of a number. Ours are whole numbers."""
-
-
-@cache
-def declared() -> Mapping[str, dict[str, Any]]:
-    """Return the tables as the template declares them, as CreateTable takes them."""
-    stack, wanted = Stack(), ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    return {table: {name: stack.properties(table)[name] for name in wanted} for table in TABLES}
-
-
-def create_declared(client: DynamoDBClient, prefix: str) -> dict[str, str]:
-    """Create both tables as the template declares them; return their names, which begin with a prefix."""
-    names = {table: f"{prefix}-{table}" for table in TABLES}
-    for table, name in names.items():
-        client.create_table(TableName=name, **declared()[table])
-    return names
 
 
 def client_of(endpoint: str) -> DynamoDBClient:
@@ -70,55 +51,40 @@ def client_of(endpoint: str) -> DynamoDBClient:
     )
 
 
-class Shelves(Protocol):
-    """Both tables, and what a test looks at in them.
-
-    Attributes:
-        refused: what they refused, and why.
-    """
-
-    refused: list[str]
-
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems: ...
-
-    def save(self, item: ItemT) -> ItemT: ...
-
-    def stored(self) -> Iterator[Mapping[str, Any]]:
-        """Yield every item in DynamoDB's JSON."""
-
-    def due(self) -> list[str]:
-        """Return when each item is due that the watchdog has to look at."""
-
-    def look(self, at: datetime) -> list[QueueMessage]:
-        """Return what the watchdog puts on the queue when it looks."""
-
-
-class BoundedTables:
-    """Tables in this process that refuse what DynamoDB refuses."""
+class BoundedTables(InMemoryTables):
+    """Tables in this process that refuse what DynamoDB refuses. ``refused`` says what they refused, and why."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.refused: list[str] = []
-        self._tables = InMemoryTables()
 
     def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
         if not all(1 <= len(key.encode()) <= MAX_PARTITION_KEY for key in (*recording_ids, *places)):
             raise self._refusal("BatchGetItem", "a key that is empty or too long")
-        return self._tables.load(recording_ids, places)
+        return super().load(recording_ids, places)
 
     def save(self, item: ItemT) -> ItemT:
         table = "RecordingsTable" if isinstance(item, Recording) else "PlacesTable"
         if reason := refusal(table, to_item(item, RETENTION, PATIENCE)):
             raise self._refusal("PutItem", reason)
-        return self._tables.save(item)
+        return super().save(item)
 
     def stored(self) -> Iterator[Mapping[str, Any]]:
-        yield from (*self._tables.items.values(), *self._tables.places.values())
+        """Yield every item in DynamoDB's JSON."""
+        yield from (*self.items.values(), *self.places.values())
 
-    def due(self) -> list[str]:
+    def due_times(self) -> list[str]:
+        """Return the time of each item that the watchdog has to look at."""
         return [item["dueAt"]["S"] for item in self.stored() if "dueAt" in item]
 
     def look(self, at: datetime) -> list[QueueMessage]:
-        return list(self._tables.due(at))
+        """Return what the watchdog puts on the queue when it looks."""
+        return list(self.due(at))
+
+    def clear(self) -> None:
+        """Delete every item."""
+        self.items.clear()
+        self.places.clear()
 
     def _refusal(self, operation: str, reason: str) -> TableUnavailable:
         self.refused.append(f"{operation}: {reason}")
@@ -126,19 +92,16 @@ class BoundedTables:
 
 
 class RealTables:
-    """Tables of their own on DynamoDB Local, as NotifyFunction writes them and WatchdogFunction reads them.
-
-    Args:
-        client: DynamoDB Local.
-    """
+    """Tables of their own on DynamoDB Local, as NotifyFunction writes them and WatchdogFunction reads them."""
 
     def __init__(self, client: DynamoDBClient) -> None:
         self.refused: list[str] = []
         self._client = client
-        self._names = create_declared(client, f"hostile-{uuid4().hex[:12]}")
-        recordings, places = (self._names[table] for table in TABLES)
-        self._tables = tables(client, recordings=recordings, places=places)
-        self._waiting = WaitingIndex(client, recordings=recordings, places=places)
+        unique = f"hostile-{uuid4().hex[:12]}"
+        self._names = {"recordings": f"{unique}-recordings", "places": f"{unique}-places"}
+        create(client, **self._names)
+        self._tables = tables(client, **self._names)
+        self._waiting = WaitingIndex(client, **self._names)
 
     def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
         with self._noted():
@@ -152,7 +115,7 @@ class RealTables:
         for name in self._names.values():
             yield from self._scan(TableName=name)
 
-    def due(self) -> list[str]:
+    def due_times(self) -> list[str]:
         names = self._names.values()
         return [item["dueAt"]["S"] for name in names for item in self._scan(TableName=name, IndexName=INDEX)]
 
@@ -161,8 +124,13 @@ class RealTables:
         Watchdog(self._waiting, queue, RecordedTelemetry(), lambda: at)()
         return list(queue.sent)
 
+    def clear(self) -> None:
+        for name, key in zip(self._names.values(), ("recordingId", "place"), strict=True):
+            for item in self._scan(TableName=name):
+                self._client.delete_item(TableName=name, Key={key: item[key]})
+
     def delete(self) -> None:
-        """Delete them."""
+        """Delete the tables."""
         for name in self._names.values():
             self._client.delete_table(TableName=name)
 
@@ -180,6 +148,9 @@ class RealTables:
             raise
 
 
+TwoTables = BoundedTables | RealTables
+
+
 def refusal(table: str, item: Mapping[str, Any]) -> str | None:
     """Return why DynamoDB refuses to put an item into one of the tables, or ``None`` if it takes it."""
     for name, limit in _keys(table).items():
@@ -192,7 +163,7 @@ def refusal(table: str, item: Mapping[str, Any]) -> str | None:
 
 @cache
 def _keys(table: str) -> Mapping[str, int]:
-    """Return the attributes that are keys, of the table or of an index, each with how long it may be."""
+    """Return the attributes that are keys of the table or of an index, each with its maximum of bytes."""
     of_table = declared()[table]
     schemas = [of_table["KeySchema"], *(index["KeySchema"] for index in of_table["GlobalSecondaryIndexes"])]
     limits = {"HASH": MAX_PARTITION_KEY, "RANGE": MAX_SORT_KEY}
@@ -200,7 +171,7 @@ def _keys(table: str) -> Mapping[str, int]:
 
 
 def _unfit(value: Mapping[str, Any], levels: int) -> str | None:
-    """Return what DynamoDB does not take in a value that may hold so many levels of lists and maps."""
+    """Return what DynamoDB does not take in a value, which may hold so many levels of lists and maps."""
     [(kind, content)] = value.items()
     match kind:
         case "N" if len(content.strip("-0")) > MAX_DIGITS:
@@ -217,7 +188,7 @@ def _unfit(value: Mapping[str, Any], levels: int) -> str | None:
 
 
 def _bytes(value: Mapping[str, Any]) -> int:
-    """Return what DynamoDB counts for a value that is written with its type, an item being a map."""
+    """Return the size that DynamoDB counts for a typed value. An item is a map."""
     [(kind, content)] = value.items()
     match kind:
         case "S":

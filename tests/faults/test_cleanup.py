@@ -1,6 +1,6 @@
-"""The deletion of a stack, with everything that may befall each call to AWS that clears its way.
+"""The deletion of a stack, with every fault of each call to AWS that CleanupFunction makes.
 
-Whatever happens, CloudFormation is told that it is done only if it is, and the next deletion does the rest.
+Whatever happens, CloudFormation hears of a success only if there is one, and the next deletion does the rest.
 """
 
 from __future__ import annotations
@@ -15,30 +15,20 @@ from call_recorder.adapters.iam_keys import NEWEST
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from tests import sinch
 from tests.cloudformation import CloudFormation, cloudformation
-from tests.faults.conftest import FULL
-from tests.faults.injection import MATRIX, Disturbance, Fault, Target
+from tests.faults.conftest import FORKS, FULL
+from tests.faults.injection import Cell, Fault, cells
 from tests.faults.world import World
 
 if TYPE_CHECKING:
     from local.aws import Aws
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+pytestmark = FORKS
 
 CALLS: Final = (
-    "DescribeStacks 1",
-    "ListAccessKeys 1",
-    "DescribeParameters 1",
-    "GetParameters 1",
-    "DeleteParameters 1",
-    "DeleteAccessKey 1",
-    "ListRules 1",
-    "ListTargetsByRule 1",
-    "RemoveTargets 1",
-    "DeleteRule 1",
+    *("DeleteAccessKey 1", "DeleteParameters 1", "DeleteRule 1", "DescribeParameters 1", "DescribeStacks 1"),
+    *("GetParameters 1", "ListAccessKeys 1", "ListRules 1", "ListTargetsByRule 1", "RemoveTargets 1"),
 )
-"""What the function calls when nothing goes wrong."""
-
-KILLED: Final = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
+"""The calls of the function when nothing goes wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +38,21 @@ def deleting() -> Iterator[CloudFormation]:
         yield asking
 
 
-def stack_with_a_key(aws: Aws, deleting: CloudFormation) -> World:
-    world = World(aws, now=datetime.now(UTC), cloudformation=deleting.url)
+@pytest.fixture
+def world(aws: Aws, deleting: CloudFormation) -> Iterator[World]:
+    """A stack with a key."""
+    world = World(aws, now=datetime.now(UTC), credentials="", cloudformation=deleting.url)
     assert world.invoke("rotation", {}).answer is not None
     assert len(left(world)) == 4
-    return world
+    deleting.answers.clear()
+    yield world
+    assert left(world) == []
+    assert parameters(world) == {f"{sinch.APPLICATION}/{name}" for name in (SECRETS, PROFILE)}
+    aws.iam.delete_user(UserName=world.name)
 
 
 def left(world: World) -> list[str]:
-    """Return what is in the way of the deletion, or holds the uploader's key."""
+    """Return what prevents the deletion, or holds the uploader's key."""
     listed = world.aws.iam.list_access_keys(UserName=world.name)["AccessKeyMetadata"]
     rules = world.aws.events.list_rules(EventBusName=world.name)["Rules"]
     return [
@@ -71,38 +67,21 @@ def parameters(world: World) -> set[str]:
     return {each["Name"].removeprefix(f"/{world.name}/") for page in pages for each in page["Parameters"]}
 
 
-def test_the_matrix_has_every_call_that_a_cleanup_makes(aws: Aws, deleting: CloudFormation) -> None:
-    done = stack_with_a_key(aws, deleting).invoke("cleanup", deleting.event("Delete"))
-
-    assert {f"{name} {number}" for name, count in done.calls.items() for number in range(1, count + 1)} == set(CALLS)
+def test_the_matrix_has_every_call_of_a_cleanup(world: World, deleting: CloudFormation) -> None:
+    assert world.invoke("cleanup", deleting.event("Delete")).made == list(CALLS)
     assert deleting.answers.pop()["Status"] == "SUCCESS"
 
 
-def cells() -> Iterator[tuple[str, Disturbance]]:
-    """Yield what to disturb: all of it in the full run, else each call in one way."""
-    for turn, call in enumerate(CALLS):
-        for disturbance in MATRIX if FULL else [MATRIX[turn % len(MATRIX)]]:
-            yield call, disturbance
-
-
-@pytest.mark.parametrize("cell", list(cells()), ids=lambda cell: f"{cell[0]}, {cell[1].name}")
-def test_a_deletion_gets_through_the_second_time_whatever_befell_it_the_first(
-    aws: Aws, deleting: CloudFormation, cell: tuple[str, Disturbance], record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("cell", cells([("cleanup", call) for call in CALLS], full=FULL), ids=str)
+def test_a_second_deletion_succeeds_after_any_fault_of_the_first(
+    world: World, deleting: CloudFormation, cell: Cell, record_property: Callable[[str, object], None]
 ) -> None:
-    call, disturbance = cell
-    record_property("cell", (f"cleanup: {call}", disturbance.name))
-    operation, number = call.split()
-    world = stack_with_a_key(aws, deleting)
-    deleting.answers.clear()
+    record_property("cell", cell)
+    world.invoke("cleanup", deleting.event("Delete"), cell.target)
 
-    world.invoke("cleanup", deleting.event("Delete"), Target(operation, int(number), *disturbance))
-
-    assert len(deleting.answers) == (0 if disturbance.fault in KILLED else 1)
-    assert all(said["Status"] == "FAILED" for said in deleting.answers) or not left(world)
+    killed = cell.target.fault in (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
+    assert len(deleting.answers) == (0 if killed else 1)
+    assert all(answer["Status"] == "FAILED" for answer in deleting.answers) or not left(world)
 
     world.invoke("cleanup", deleting.event("Delete"))
-
     assert deleting.answers[-1]["Status"] == "SUCCESS"
-    assert left(world) == []
-    assert parameters(world) == {f"{sinch.APPLICATION}/{name}" for name in (SECRETS, PROFILE)}
-    aws.iam.delete_user(UserName=world.name)

@@ -1,4 +1,4 @@
-"""A load run, bounded: calls side by side against the deployed stack, every one of which must end available."""
+"""A load run: calls side by side against the deployed stack. Every one must end available."""
 
 from __future__ import annotations
 
@@ -67,21 +67,15 @@ def test_every_call_under_load_ends_available_and_is_announced_once(
     wait_until("every call is announced", all_announced, within=WITHIN)
     statuses = Counter((stack.item(name) or {}).get("status") for name in names)
     answered = Counter(status for call in played for _, status in call.responses)
-    waits = [answer.seconds for call in played for answer in call.answers if answer.event == "ice"]
+    waits = [answer.seconds * 1000 for call in played for answer in call.answers if answer.event == "ice"]
     centiles = quantiles(waits, n=100)
     rows = {
-        "calls": len(played),
-        "calls at once": AT_ONCE,
-        "seconds": f"{seconds:.1f}",
-        "calls a second": f"{len(played) / seconds:.2f}",
-        "callbacks a second": f"{sum(answered.values()) / seconds:.1f}",
-        "ICE p50, ms": f"{centiles[49] * 1000:.0f}",
-        "ICE p99, ms": f"{centiles[98] * 1000:.0f}",
-        "ICE longest, ms": f"{max(waits) * 1000:.0f}",
+        "calls": f"{len(played)}, {AT_ONCE} at once, {seconds:.1f} s, {len(played) / seconds:.2f} a second",
+        "callbacks a second": f"{answered.total() / seconds:.1f}",
+        "ICE, ms": f"p50 {centiles[49]:.0f}, p99 {centiles[98]:.0f}, longest {max(waits):.0f}",
         "answers by status": dict(answered),
         "items by status": dict(statuses),
         "events by kind": dict(kinds),
-        "recordings lost": len(names) - statuses["available"],
     }
     for row in rows.items():
         record_property("load", row)

@@ -1,7 +1,7 @@
-"""One stack to break: its real tables, queue and bus on the emulator, its functions run here as Lambda runs them.
+"""One stack to break: real tables, queue and bus on the emulator, and the functions run here as Lambda runs them.
 
-Each invocation is a process of its own, which a fault may kill. What the queue holds is delivered until it is
-taken, a visibility timeout apart. The functions' clock is the test's.
+Each invocation is a process of its own, which a fault may kill. The queue delivers a message until a function takes it,
+a visibility timeout apart. The functions' clock is the test's.
 """
 
 from __future__ import annotations
@@ -10,78 +10,69 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 from uuid import uuid4
 
 from call_recorder.adapters.prefetch import CallbackServices
-from call_recorder.answering.parameter_names import PROFILE, SECRETS
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.functions import callback, cleanup, notify, rotation, watchdog
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
+from tests.fakes import BUCKET, STORAGE_CREDENTIALS
 from tests.faults.injection import KILLED, Calls, Fault, Target, peers, warm_up
-from tests.faults.tables import create_declared
+from tests.profiles import profile, rule
+from tests.tables import create
 
 VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
 GRACE: Final = timedelta(minutes=30)
 MAX_CALL: Final = timedelta(hours=4)
 KEY_MAX_AGE: Final = timedelta(days=90)
 
+ON_ANSWER: Final = "+46700000009"
+"""The number to which calls are recorded from their answer."""
+
 PROFILE_TEXT: Final = json.dumps(
-    {
-        "rules": [
-            {
-                "name": "on answer",
-                "when": {"toType": "number", "to": "+46700000009"},
-                "record": True,
-                "start": "answer",
-            },
-            {"name": "everything", "record": True},
-        ]
-    }
+    profile(
+        rule("on answer", when={"toType": "number", "to": ON_ANSWER}, start="answer"),
+        rule("everything"),
+    )
 )
 
-BUCKET: Final = "own-bucket"
-"""The stack's own bucket. Nothing is put there: its events are made up."""
+_MAX_ROUNDS: Final = 100
+_wait = time.sleep  # the function's process may be without it
+_Environment = Mapping[str, str]
+_Clock = Callable[[], datetime]
+_Function = Callable[[Mapping[str, Any]], Any]
 
-_MAX_ROUNDS = 100
-_wait = time.sleep  # which the function's process may be without
-_Function = Callable[[Mapping[str, Any]], dict[str, Any]]
 
-
-def _callback(environment: Mapping[str, str], clock: Callable[[], datetime]) -> _Function:
-    """Compose CallbackFunction as its module does on Lambda: its ways to AWS are opened beside everything else."""
+def _callback(environment: _Environment, clock: _Clock) -> _Function:
+    """Compose CallbackFunction as its module does on Lambda, where its connections open during its imports."""
     services = CallbackServices(environment)
     services.prefetch()
     return callback.compose(environment, services=services, clock=clock)
 
 
-def _watchdog(environment: Mapping[str, str], clock: Callable[[], datetime]) -> _Function:
+def _watchdog(environment: _Environment, clock: _Clock) -> _Function:
     function = watchdog.compose(environment, clock=clock)
     return lambda _event: function()
 
 
-class _Context:
-    """What Lambda says of an invocation."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 120_000
-
-
-def _cleanup(_environment: Mapping[str, str], _clock: Callable[[], datetime]) -> _Function:
+def _cleanup(_environment: _Environment, _clock: _Clock) -> _Function:
     def run(event: Mapping[str, Any]) -> dict[str, Any]:
-        cleanup.handler(event, _Context())
+        cleanup.handler(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 120_000))
         return {}
 
     return run
 
 
-_FUNCTIONS: Final[Mapping[str, Callable[[Mapping[str, str], Callable[[], datetime]], _Function]]] = {
+_FUNCTIONS: Final[Mapping[str, Callable[[_Environment, _Clock], _Function]]] = {
     "callback": _callback,
     "cleanup": _cleanup,
     "notify": lambda environment, clock: notify.compose(environment, clock=clock),
@@ -95,19 +86,24 @@ _warm_up_once = cache(warm_up)
 
 @dataclass(frozen=True)
 class Invocation:
-    """What became of one invocation.
+    """The result of one invocation.
 
     Attributes:
         answer: what it returned, or ``None`` if it failed or was killed.
         calls: the calls to AWS that it made, by operation.
         attempts: the attempts at those calls, by operation.
-        seconds: how long it took, the process's start left out.
+        seconds: how long it took, without the start of the process.
     """
 
     answer: dict[str, Any] | None
     calls: Counter[str]
     attempts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+
+    @property
+    def made(self) -> list[str]:
+        """The calls, each with its number: ``PutItem 2``."""
+        return [f"{name} {number}" for name, count in sorted(self.calls.items()) for number in range(1, count + 1)]
 
 
 @dataclass
@@ -116,19 +112,21 @@ class World:
 
     Attributes:
         aws: the emulator, as its administrator.
-        now: what the functions take for the time.
+        now: the functions' time.
         ttl: how long parameters are used before they are read again.
-        expected: the application whose parameters are read ahead, or ``""``.
+        credentials: the application's storage credentials at first, or ``""``.
+        expected: the application whose parameters are prefetched, or ``""``.
         retried_after: how soon a message is delivered again.
-        cloudformation: URL of what tells CleanupFunction what becomes of the stack.
-        events: what the subscriber has got.
+        cloudformation: the URL that CleanupFunction asks about the stack.
+        events: what the subscriber received.
         waiting: messages that were received and not taken yet.
-        redelivered: how many messages had to be delivered again.
+        redelivered: how many messages were delivered again.
     """
 
     aws: Aws
     now: datetime = sinch.NOW
     ttl: timedelta = timedelta(minutes=5)
+    credentials: str = STORAGE_CREDENTIALS
     expected: str = ""
     retried_after: timedelta = VISIBILITY_TIMEOUT
     cloudformation: str = ""
@@ -139,7 +137,8 @@ class World:
 
     def __post_init__(self) -> None:
         _warm_up_once()
-        create_declared(self.aws.dynamodb.meta.client, self.name)
+        tables = {"recordings": f"{self.name}-RecordingsTable", "places": f"{self.name}-PlacesTable"}
+        create(self.aws.dynamodb.meta.client, **tables)
         self.queue_url = self.aws.sqs.create_queue(QueueName=self.name)["QueueUrl"]
         self.subscriber_url = self.aws.sqs.create_queue(QueueName=f"{self.name}-subscriber")["QueueUrl"]
         self.aws.events.create_event_bus(Name=self.name)
@@ -151,6 +150,8 @@ class World:
         self.aws.iam.create_user(UserName=self.name)
         self.put_parameter(SECRETS, sinch.SECRET)
         self.put_parameter(PROFILE, PROFILE_TEXT)
+        if self.credentials:
+            self.put_parameter(CREDENTIALS, self.credentials)
 
     def put_parameter(self, name: str, value: str) -> None:
         """Write a parameter of the application."""
@@ -192,7 +193,7 @@ class World:
         function: str,
         event: Mapping[str, Any],
         *targets: Target,
-        warmed_by: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+        warmed_by: Sequence[Mapping[str, Any]] = (),
         idle: timedelta = timedelta(0),
     ) -> Invocation:
         """Invoke a function in a process of its own, in which ``targets`` fail.
@@ -202,8 +203,8 @@ class World:
         Args:
             function: its handler's module.
             event: what it is invoked with.
-            targets: what is to fail, and how.
-            warmed_by: the event or events that the same process had before; without one it starts cold.
+            targets: what fails, and how.
+            warmed_by: the events that the same process had before; without one it starts cold.
             idle: how long ago that was, in real time.
         """
         reading, writing = os.pipe()
@@ -211,23 +212,22 @@ class World:
         if child == 0:
             os.close(reading)
             with suppress(BaseException):
-                self._be_a_process(targets)
+                self._become_a_function(targets)
                 self._run(function, event, targets, warmed_by, idle, writing)
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
-            said = pipe.read()
+            report = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == KILLED or not said:
+        if status == KILLED or not report:
             return Invocation(None, Counter())
-        report = json.loads(said)
-        return Invocation(report["answer"], Counter(report["calls"]), Counter(report["attempts"]), report["seconds"])
+        answer, calls, attempts, seconds = json.loads(report)
+        return Invocation(answer, Counter(calls), Counter(attempts), seconds)
 
-    def _be_a_process(self, targets: Collection[Target]) -> None:
+    def _become_a_function(self, targets: Collection[Target]) -> None:
         """Give this process what Lambda gives a function's, and nothing of the test's."""
         if targets and not any(target.fault in (Fault.HANGS, Fault.DRIPS) for target in targets):
-            # boto3 waits up to 1 and 2 s between attempts, as our own client does not. The outcome does not depend on
-            # it, but the time does.
+            # boto3 waits up to 1 and 2 s between attempts; our own client does not. The outcome does not depend on it.
             time.sleep = lambda _seconds: None
         silence = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -239,70 +239,63 @@ class World:
         function: str,
         event: Mapping[str, Any],
         targets: Collection[Target],
-        warmed_by: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        warmed_by: Sequence[Mapping[str, Any]],
         idle: timedelta,
         pipe: int,
     ) -> None:
         answer, started = None, time.monotonic()
-        with peers() as urls:
-            calls = Calls(targets, *urls)
+        with peers() as instead:
+            calls = Calls(targets, instead)
             try:
                 run = _FUNCTIONS[function](os.environ, lambda: self.now)
-                for earlier in [warmed_by] if isinstance(warmed_by, Mapping) else warmed_by:
+                for earlier in warmed_by:
                     run(earlier)
                 if warmed_by:
                     _wait(idle.total_seconds())
                     started = time.monotonic()
                 answer = run(event)
             finally:
-                seconds = time.monotonic() - started
-                said = {"answer": answer, "calls": calls.made, "attempts": calls.attempts, "seconds": seconds}
-                os.write(pipe, json.dumps(said).encode())
+                report = answer, calls.made, calls.attempts, time.monotonic() - started
+                os.write(pipe, json.dumps(report).encode())
 
-    def put(self, body: str) -> None:
-        """Put a message on the queue, as EventBridge does."""
-        self.aws.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
+    def drain(self, *targets: Target, deliveries: int = 1) -> Invocation:
+        """Deliver what is on the queue to NotifyFunction, ten messages at a time, until nothing is left.
 
-    def drain(self, *targets: Target, deliveries: int = 1) -> Counter[str]:
-        """Have NotifyFunction take what is on the queue, ten messages at a time, until nothing is left.
-
-        ``targets`` fail in so many deliveries. Returns the calls of the first.
+        ``targets`` fail in so many deliveries. Returns the first one.
         """
-        first: Counter[str] | None = None
+        first = None
         for _ in range(_MAX_ROUNDS):
             if not self.received():
-                return first or Counter()
+                return first or Invocation(None, Counter())
             batch = self.waiting[:10]
             done = self.invoke("notify", {"Records": batch}, *(targets if deliveries > 0 else ()))
-            answer, deliveries = done.answer, deliveries - 1
-            first = done.calls if first is None else first
-            again = {message["messageId"] for message in batch}
-            if answer is not None:
-                again = {failed["itemIdentifier"] for failed in answer["batchItemFailures"]}
-            failed = [message for message in batch if message["messageId"] in again]
+            first, deliveries = first or done, deliveries - 1
+            failed = batch
+            if done.answer is not None:
+                again = {failure["itemIdentifier"] for failure in done.answer["batchItemFailures"]}
+                failed = [message for message in batch if message["messageId"] in again]
             self.waiting = [*self.waiting[10:], *failed]
             self.redelivered += len(failed)
             if failed:
                 self.now += self.retried_after
-        raise AssertionError("messages that never get through")
+        raise AssertionError("messages that are never taken")
 
     def received(self) -> list[dict[str, Any]]:
         """Receive what is on the queue; return all the messages that wait to be taken."""
-        while messages := self.aws.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                self.waiting.append({"messageId": message["MessageId"], "body": message["Body"]})
-                self.aws.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+        received = self._receive(self.queue_url)
+        self.waiting += [{"messageId": message["MessageId"], "body": message["Body"]} for message in received]
         return self.waiting
 
     def announced(self) -> list[dict[str, Any]]:
-        """Return every event that the subscriber got so far."""
-        while messages := self.aws.sqs.receive_message(QueueUrl=self.subscriber_url, MaxNumberOfMessages=10).get(
-            "Messages"
-        ):
-            for message in messages:
-                self.events.append(json.loads(message["Body"]))
-                self.aws.sqs.delete_message(QueueUrl=self.subscriber_url, ReceiptHandle=message["ReceiptHandle"])
+        """Return every event that the subscriber received so far."""
+        self.events += [json.loads(message["Body"]) for message in self._receive(self.subscriber_url)]
         return self.events
+
+    def _receive(self, queue_url: str) -> Iterator[Mapping[str, Any]]:
+        while messages := self.aws.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                self.aws.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+                yield cast("Mapping[str, Any]", message)
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return the items of one of the stack's tables as plain values."""

@@ -16,8 +16,8 @@ from call_recorder.adapters.dynamodb_items import (
     WAITING_SHARDS,
     UnreadableItem,
     UnwritableItem,
-    attribute,
     from_item,
+    to_attribute,
     to_item,
 )
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
@@ -129,7 +129,7 @@ def test_an_item_expires_and_has_no_empty_attribute_or_name(recording: Recording
 @pytest.mark.parametrize("value", [{"": 1}, {"a": {"": 1}}, {"a": [{"b": {"": None}}]}])
 def test_an_empty_name_is_not_written_at_any_depth(value: dict[str, Any]) -> None:
     with pytest.raises(UnwritableItem, match="^a map has an empty name$"):
-        attribute(value)
+        to_attribute(value)
 
 
 def test_an_item_is_flat_for_people_and_indexes() -> None:

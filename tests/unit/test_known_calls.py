@@ -375,8 +375,8 @@ def test_a_refused_consent_is_kept_and_awaits_no_answer(consent: dict[str, Any])
 
     decision = decisions(front)[-1]
     assert decision.awaited is None
-    assert decision.proves is not None
-    assert not decision.proves.given
+    assert decision.proved_consent is not None
+    assert not decision.proved_consent.given
 
 
 NOT_SALES = {"name": "not sales", "when": {"callHeaders": {"team": "sales"}}, "record": False}

@@ -13,19 +13,7 @@ from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.published_events import RecordingMissingData, RecordingMissingEvent, due_events
 from call_recorder.tracking.recording import Missing, Recording
 from tests import sinch
-from tests.facts import (
-    AZURE_URL,
-    CALL,
-    URL,
-    after,
-    available,
-    ended,
-    file_stored,
-    finished,
-    known,
-    named,
-    requested,
-)
+from tests.facts import AZURE_URL, CALL, URL, after, available, ended, file_stored, finished, known, named, requested
 from tests.fakes import BUCKET, PATIENCE
 from tests.strategies import recordings
 
