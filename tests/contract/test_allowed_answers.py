@@ -141,7 +141,7 @@ def test_only_the_routes_that_a_rule_can_meet_count_against_it() -> None:
     assert application(profile(rule(when=when | {"to": "+12015*"}, consent=MENU), routes=routes)).problem is None
     problem = application(profile(rule(when=when | {"to": "*55"}, consent=MENU), routes=routes)).problem
     assert problem is not None
-    assert "(asked): consent: the route to +1202*: Sinch connects nobody to an app user after a menu" in problem
+    assert "(asked): consent: the route to +1202*: Sinch does not connect a call to an app user after a menu" in problem
 
 
 def test_the_call_is_answered_first_and_its_one_menu_is_named_main() -> None:

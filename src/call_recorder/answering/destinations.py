@@ -105,13 +105,13 @@ def _check_path(path: str) -> None:
     for name in _PLACEHOLDER.findall(path):
         if name not in PLACEHOLDERS:
             known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
-            raise DestinationRefused(f"{{{name}}} is no placeholder; there are {known}")
+            raise DestinationRefused(f"{{{name}}} is no placeholder; write one of {known}")
     fixed = _PLACEHOLDER.sub("", path)
     if "{" in fixed or "}" in fixed or not _KEY_PATH.fullmatch(path) or "//" in f"/{path}" or ".." in path:
         raise DestinationRefused("use letters, digits, / and - _ . ! * ' ( ) = + @ , ~ around the placeholders")
     if "{callId}" not in path:
         raise DestinationRefused(
-            "every call would overwrite the same file, and Sinch does not ask; put {callId} into the name"
+            "every call would overwrite the same file, and Sinch gives no warning; put {callId} into the name"
         )
     if path.endswith("/"):
         raise DestinationRefused("this names a folder; end it with a file name such as {callId}.{format}")

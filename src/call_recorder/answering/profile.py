@@ -39,11 +39,11 @@ _NO_SUCH_FIELD = "no such field; check its spelling or leave it out"
 _ACTIONS = frozenset({"connectMxp", "connectPstn", "connectConf", "connectSip", "hangup"})
 _CONSENTS = frozenset({"announcement", "menu", "header"})
 _SHARED_CONFERENCE = (
-    "whoever declined would join a conference that others have recorded; announce it instead, "
+    "a caller who declined would join a conference that is recorded; use an announcement instead, "
     "or keep conferences out of the rule with when.toType"
 )
 _NO_APP_USER_AFTER_MENU = (
-    "Sinch connects nobody to an app user after a menu; set usernameByConference to true, "
+    "Sinch does not connect a call to an app user after a menu; set usernameByConference to true, "
     "or keep app users out of the rule with when.toType"
 )
 _NO_ANSWER_REPORTED = (
@@ -267,7 +267,7 @@ class RecordingProfile(Strict):
                     f"{actions[connect]}: {_NO_ANSWER_REPORTED}",
                 )
         if self.upstream:
-            yield "start", "the upstream answers what follows the connect; start with the connect"
+            yield "start", "the upstream answers the ACE; start with the connect"
         for route in self._reachable_routes(rule):
             if getattr(route.action, "suppress_callbacks", None):
                 yield "start", f"the route to {route.to} has suppressCallbacks, so no answer is reported; leave it out"
