@@ -123,7 +123,12 @@ QUIET = PSTN_ACTION | {"suppressCallbacks": True}
     ("fields", "met", "not_met", "problem"),
     [
         ({"start": "answer"}, "+1201*", "+1202*", "start: the route to +1201* has suppressCallbacks"),
-        ({"consent": MENU}, "*55", "+1202*", "consent: the route to +1201*: Sinch connects nobody to an app user"),
+        (
+            {"consent": MENU},
+            "*55",
+            "+1202*",
+            "consent: the route to +1201*: Sinch does not connect a call to an app user after a menu",
+        ),
     ],
 )
 def test_only_the_routes_that_a_rule_can_meet_count_against_it(

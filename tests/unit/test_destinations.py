@@ -54,7 +54,7 @@ REFUSED = {
     "write azure://account/container/path": ["azure://account/{callId}", "azure://account/container"],
     "an account's name has": ["azure://my-account/container/{callId}", "azure://account/con--tainer/{callId}"],
     "write gs://bucket/path": ["gs://b/{callId}"],
-    "{callID} is no placeholder; there are {callId}, {conferenceId}": ["s3://bucket/{callID}.mp3"],
+    "{callID} is no placeholder; write one of {callId}, {conferenceId}": ["s3://bucket/{callID}.mp3"],
     "{} is no placeholder": ["s3://bucket/{}{callId}"],
     "around the placeholders": ["s3://bucket/{callId", "s3://bucket/{callId}}", "s3://bucket/{callId}\n"],
     "use letters, digits": [f"s3://bucket/{path}/{{callId}}" for path in ("a b", "a?b", "%2e", "..", "")],

@@ -261,16 +261,16 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     f"{CONSENT}: a menu would take the place of the upstream's answer": [
         profile(rule(consent=MENU, when=PHONE_TO_NUMBER), upstream=UPSTREAM)
     ],
-    f"{CONSENT}: a call to a username: Sinch connects nobody to an app user": [
+    f"{CONSENT}: a call to a username: Sinch does not connect a call to an app user": [
         profile(rule(consent=MENU, when=FROM_PHONE | {"toType": ["number", "username"]}))
     ],
-    f"{CONSENT}: the route to +1201*: Sinch connects nobody to an app user": [
+    f"{CONSENT}: the route to +1201*: Sinch does not connect a call to an app user": [
         profile(rule(consent=MENU, when=DID), routes=TO_APP)
     ],
-    f"{CONSENT}: the route to +1201*: whoever declined would join a": [
+    f"{CONSENT}: the route to +1201*: a caller who declined would join a": [
         profile(rule(consent=BY_CONFERENCE, when=DID), routes=TO_CONFERENCE)
     ],
-    f"{CONSENT}: a call to a conference: whoever declined would join": [profile(rule(consent=HEADER))],
+    f"{CONSENT}: a call to a conference: a caller who declined would join": [profile(rule(consent=HEADER))],
     f"{START}: a call to a username: Sinch does not report that it": [
         profile(rule(start="answer", when={"toType": "username"}))
     ],
@@ -280,7 +280,7 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     f"{START}: the route to +1201* has suppressCallbacks": [
         profile(rule(start="answer", when={"toType": "did"}), routes=QUIET)
     ],
-    f"{START}: the upstream answers what follows the connect": [
+    f"{START}: the upstream answers the ACE; start with": [
         profile(rule(start="answer", when={"toType": "number"}), upstream=UPSTREAM)
     ],
     "rules[0]: record is false, so leave out consent, retentionDays": [

@@ -1,4 +1,4 @@
-"""Recordings and object locations as DynamoDB items: how they are stored, and how they are read."""
+"""Recordings and object locations as DynamoDB items: conversion in both directions."""
 
 from __future__ import annotations
 

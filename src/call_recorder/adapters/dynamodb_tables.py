@@ -25,7 +25,7 @@ class DynamoDbTables:
         recordings: the name of the table of recordings.
         places: the name of the table of object locations.
         retention: how long an item is kept after the latest time in it.
-        deadlines: how long to wait for what should come.
+        deadlines: the waiting times after which an item is overdue.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class DynamoDbTables:
         )
 
     def save(self, item: _Item) -> _Item:
-        """Store an item over the revision that it was made from, and return it at its new revision.
+        """Store an item if the stored revision is still its own, and return it with the next revision.
 
         Raises:
             Conflict: another revision is stored.

@@ -1,8 +1,8 @@
 """What is known of a call from its ICE, for its later callbacks.
 
 An ACE contains neither the destination of the call nor its rule. The PIE of a menu that ended without a key has no
-destination either. Usually, both are on the call's item by then. If the callee or the caller was faster than the queue,
-they are not, so the function that answered the ICE also remembers the call in memory.
+destination either. Usually, the call's item has both by then. If the callee or the caller was faster than the queue,
+the item does not have them yet. So the function that answered the ICE also remembers the call in memory.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class KnownCalls:
         return remembered if remembered and remembered.start else self.find_latest(application_key, call_id)
 
     def find_latest(self, application_key: str, call_id: str) -> KnownCall | None:
-        """Return the latest that is known of a call, from memory and from the table. Return ``None`` if nothing is.
+        """Return what memory and the table together know of a call. Return ``None`` if nothing is known.
 
         Raises:
             TableUnavailable: the table cannot be read, so decisions of other instances are unknown.

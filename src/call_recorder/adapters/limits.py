@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 
 class Limits(NamedTuple):
-    """The maximum duration of a call with our own client, whatever the other side does.
+    """The maximum duration of a call with our own client, even if the other side answers slowly or not at all.
 
     Attributes:
         attempt: seconds for one attempt: look up the name, connect, shake hands, send, and read the whole answer.
@@ -56,7 +56,7 @@ MAX_UPSTREAM_SECONDS: Final = 2.0
 """Maximum duration of a call to a backend to which callbacks are forwarded, in seconds."""
 
 MAX_ANSWER_SECONDS: Final = 4.0
-"""Maximum time in which Sinch is answered, in seconds, whatever a backend does. Sinch gives up after 5 s."""
+"""Maximum time for an answer to Sinch, in seconds, even if a backend is slow. Sinch gives up after 5 s."""
 
 UPSTREAM_DEADLINE_SECONDS: Final = MAX_ANSWER_SECONDS - KNOWN_CALL.overall - FACT.overall
 """Time by which a backend must have answered, in seconds after the callback arrived. Calls to the table and the queue

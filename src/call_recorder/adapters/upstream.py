@@ -1,7 +1,7 @@
 """Forwards callbacks to a backend that already answers them.
 
-The backend gets the same body, signed again for its own path, so it verifies the callback like one of Sinch. It gets
-nothing else: no other header of the original, and no storage credentials.
+The backend gets the same body, signed again for its own path, so it verifies the callback as if Sinch had sent it. It
+gets nothing else: no other header of the original, and no storage credentials.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Upstream:
         try:
             return answer.result(timeout=timeout)
         except TimeoutError:
-            answer.cancel()  # If all threads are busy, it has not begun, and would be too late.
+            answer.cancel()  # If all threads are busy, the call has not begun, and its answer would come too late.
             _abandon(connection)
             raise UpstreamFailed("no answer in time") from None
         except (OSError, http.client.HTTPException, ValueError) as error:

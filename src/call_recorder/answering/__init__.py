@@ -1,1 +1,1 @@
-"""answering: the answer to a callback: which calls are recorded, where to, and with which consent."""
+"""answering: decides the answer to a callback: whether a call is recorded, where it is stored, with which consent."""

@@ -1,4 +1,4 @@
-"""An answer to a callback: what Sinch is told, how it came about, and the decision to remember."""
+"""An answer to a callback: the SVAML for Sinch, the outcome, and the decision to remember."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from call_recorder.facts.facts import CallDecidedFact
 from call_recorder.sinch.svaml import Svaml, UpstreamSvaml
 
 DegradedAnswer = Literal["connect", "hangup"]
-"""What to do with a call whose application's parameters cannot be used."""
+"""What to do with a call if the parameters of its application cannot be used."""
 
 
 class Outcome(StrEnum):
@@ -40,11 +40,11 @@ class Answer:
     """The answer to an ICE, ACE or PIE.
 
     Attributes:
-        svaml: what Sinch is told.
+        svaml: the SVAML for Sinch.
         outcome: the result.
         rule: the name of the rule that decided.
         fact: the decision to remember and to queue.
-        decision: of an ICE, the rule that matched and those that did not.
+        decision: for an ICE: the rule that matched, and the rules that did not match.
         metrics: the metrics that count this answer.
     """
 

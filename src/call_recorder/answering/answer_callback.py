@@ -1,6 +1,6 @@
-"""The use case of CallbackFunction: what follows from one verified callback.
+"""The use case of CallbackFunction: decide what to do with one callback.
 
-It decides and carries nothing out. ``functions/callback_handler.py`` carries the result out.
+It sends, stores and logs nothing: ``functions/callback_handler.py`` carries the result out.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ class KnownCalls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallbackResult:
-    """What follows from one callback.
+    """What to do with one callback: what to answer, remember, queue, forward, log and count.
 
     Attributes:
-        outcome: the result.
+        outcome: the result, for the log and the metrics.
         callback: the callback, if it was read.
         answer: the SVAML for Sinch as JSON, or ``""`` if Sinch expects none.
         fact: the fact to queue.
         remembered: the decision that a later callback of the same call may need.
-        must_queue: Sinch gets an error, and sends the callback again, unless the fact is queued.
-        forward_for: the application whose own backend gets the callback after that.
-        has_next: whether a PIE or ACE of the call follows that may need the table.
+        must_queue: whether Sinch gets an error if the fact cannot be queued. Sinch may then use its fallback URL.
+        forward_for: the application to whose own backend the callback is then forwarded.
+        has_next: whether a PIE or ACE of the call may follow that needs the table.
         recording_id: the call or conference, for the log.
         rule: the rule that decided.
-        problem: what went wrong on the way.
+        problem: what went wrong, for the log.
         calling_error: Sinch's complaint about an earlier answer.
         metrics: the metrics to count.
-        refusal: the error because of which Sinch gets no answer.
+        refusal: the error that gives the HTTP status, if the callback is refused.
     """
 
     outcome: Outcome
@@ -94,12 +94,12 @@ def answer_callback(
     degraded: DegradedAnswer,
     problem: str | None = None,
 ) -> CallbackResult:
-    """Return what follows from a callback.
+    """Decide what to do with a callback.
 
     Args:
         callback: the callback.
-        application: the application that signed it. ``None``: the signature cannot be verified, or answering as usual
-            failed. Then only an ICE is answered, without anything secret, since it may be forged.
+        application: the application that signed it. ``None``: the signature cannot be verified, or an unexpected error
+            occurred. Then only an ICE is answered. It may be forged, so the answer contains no secret.
         application_key: the application that the callback names.
         at: when Sinch signed it, in UTC.
         body: the raw body. It identifies a callback without any id.
@@ -126,7 +126,7 @@ class _Backend:
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """What is known of the call from its earlier callbacks, or the problem with finding it."""
+    """What is known of the call from its earlier callbacks, or the problem of the look-up."""
 
     known: KnownCall | None = None
     problem: str | None = None
@@ -177,7 +177,7 @@ def _with_withdrawal(
 ) -> Answer:
     """Return an answer with a note that withdraws any earlier decision to record this call from its answer on.
 
-    An answer that awaits the call's answer, or asks by a menu, replaces an earlier decision by itself.
+    A decision that awaits the callee's answer, or asks by a menu, replaces an earlier decision by itself.
 
     Args:
         answer: the answer to an ICE or PIE.
@@ -224,7 +224,7 @@ def _look_up(callback: Question, application: Application | None, calls: KnownCa
 def _report(
     callback: DiceCallback | NotifyCallback | UnknownCallback, application: Application, at: datetime, body: bytes
 ) -> CallbackResult:
-    """Return what follows from a callback that reports something: its fact is queued."""
+    """Return what to do with a callback that reports something: queue its fact, and forward it to the backend."""
     fact = fact_from_callback(callback, application_key=application.key, at=at, body=body)
     error = fact.error if isinstance(fact, AnswerRefusedFact) else None
     metrics = {AnswerRefusedFact: ("CallingErrors",), NotifiedFact: ("UnknownCallbacks",)}

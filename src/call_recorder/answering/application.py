@@ -99,7 +99,7 @@ class Application:
 
 
 def is_recorded_into(bucket: str, profile: str) -> bool:
-    """Tell whether the text of a profile records calls, and all of them into the stack's own ``bucket``."""
+    """Tell whether a profile, as text, records calls into the stack's own ``bucket`` and into no other storage."""
     try:
         parsed = RecordingProfile.parse(profile)
         recording = [rule for rule in parsed.rules if rule.record]

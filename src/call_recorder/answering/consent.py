@@ -99,7 +99,7 @@ class ConsentMenu(Strict):
 
     @property
     def question(self) -> str:
-        """The fingerprint of the prompt and of the key that agrees, which shows whether they have changed."""
+        """The fingerprint of the prompt and of the key that agrees. It shows whether they have changed."""
         return hashlib.sha256(f"{self.accept}{self.prompt.content}".encode()).hexdigest()[:8]
 
     def action(self, ticket: MenuTicket) -> RunMenu:
@@ -169,7 +169,7 @@ def prove_menu(rule: str, menu: ConsentMenu, result: MenuResult, at: datetime) -
 
 
 def is_proof_of(proof: Consent | None, rule: str, consent: ConsentRule | None) -> bool:
-    """Tell whether a proof is one of the consent that a rule asks for."""
+    """Tell whether a proof shows the consent that a rule asks for."""
     if consent is None:
         return True
     if proof is None or not proof.given or (proof.rule, proof.kind) != (rule, consent.kind):
@@ -177,7 +177,7 @@ def is_proof_of(proof: Consent | None, rule: str, consent: ConsentRule | None) -
     match consent:
         case HeaderConsent(header=header, value=pattern):
             value = proof.header_value
-            # A value that was cut off may have been another one.
+            # A value of the maximum length may be cut off, so the real value is unknown.
             whole = value is not None and len(value) < _MAX_HEADER_VALUE
             return whole and (proof.header or "").lower() == header.lower() and matches(pattern, value or "")
         case ConsentMenu(accept=accept, prompt=prompt):
@@ -207,10 +207,10 @@ def _key(result: MenuResult) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class MenuTicket:
-    """What is needed to continue after a menu. A PIE names no destination, so the value of each key carries it.
+    """The data to continue a call after its menu. A PIE names no destination, so each key returns these data.
 
-    ``question`` is the fingerprint of the menu that was played. So a key never agrees to a question that the profile
-    asks only since then.
+    ``question`` is the fingerprint of the menu that was played. If the profile asks another question by then, the key
+    is no consent.
     """
 
     rule: str

@@ -1,8 +1,8 @@
 """Where recordings are stored: Amazon S3, Azure Blob Storage or Google Cloud Storage.
 
 URL and credential forms are Sinch's (https://developers.sinch.com/docs/in-app-calling/voice-recording).
-Sinch overwrites a file of the same name without a word and reports no failed upload, so what cannot work is
-refused here, when the profile is read, and not found out when a recording is missed.
+Sinch overwrites a file of the same name without a warning, and reports no failed upload. So a destination that cannot
+work is refused when the profile is read. Otherwise, only missing recordings would show the mistake.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _MAX_KEY = 1024
 
 
 class DestinationRefused(ValueError):
-    """A destination or its credentials cannot work; the text names what to write instead, never a secret."""
+    """A destination or its credentials cannot work. The text says what to write instead, and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a file is named after. ``at`` is when the call reached Sinch, in UTC."""
+    """The values for the placeholders in a file's name. ``at`` is when the call reached Sinch, in UTC."""
 
     call_id: str
     conference_id: str | None
@@ -51,7 +51,7 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A destination URL with placeholders. ``container`` is the bucket, or Azure's account/container."""
+    """A destination URL with placeholders. ``container`` is the bucket, or for Azure ``account/container``."""
 
     scheme: Scheme
     container: str
@@ -62,8 +62,8 @@ class Destination:
         """Read a URL such as ``s3://bucket/recordings/{date}/{callId}.{format}``.
 
         Raises:
-            DestinationRefused: it is no URL of a known storage, has an unknown placeholder, or names the same file for
-                every call.
+            DestinationRefused: the text is not a URL of a known storage, has an unknown placeholder, or names the same
+                file for every call.
         """
         found = find_store(template)
         if found is None:
@@ -105,13 +105,13 @@ def _check_path(path: str) -> None:
     for name in _PLACEHOLDER.findall(path):
         if name not in PLACEHOLDERS:
             known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
-            raise DestinationRefused(f"{{{name}}} is no placeholder; there are {known}")
+            raise DestinationRefused(f"{{{name}}} is no placeholder; write one of {known}")
     fixed = _PLACEHOLDER.sub("", path)
     if "{" in fixed or "}" in fixed or not _KEY_PATH.fullmatch(path) or "//" in f"/{path}" or ".." in path:
         raise DestinationRefused("use letters, digits, / and - _ . ! * ' ( ) = + @ , ~ around the placeholders")
     if "{callId}" not in path:
         raise DestinationRefused(
-            "every call would overwrite the same file, and Sinch does not ask; put {callId} into the name"
+            "every call would overwrite the same file, and Sinch gives no warning; put {callId} into the name"
         )
     if path.endswith("/"):
         raise DestinationRefused("this names a folder; end it with a file name such as {callId}.{format}")

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 class KnownCall:
     """A call: its ICE, its latest menu, and the latest decision to record it from its answer on.
 
-    ``decided`` is that decision when it was made. ``awaited`` is the same decision if it is still in force.
+    ``decided`` is that decision even if it was withdrawn. ``awaited`` is the same decision if it is still in force.
     """
 
     start: CallStart | None = None
@@ -36,7 +36,7 @@ class KnownCall:
         return cls(fact.call, fact.asked, fact.awaited_answer, withdrawn_at)
 
     def join(self, other: KnownCall) -> KnownCall:
-        """Return what is known from both. Of two decisions the later one counts, as in ``Recording.merge``."""
+        """Return what is known from both. The later decision counts, as in ``Recording.merge``."""
         return KnownCall(
             start=_join_optional(self.start, other.start, choose_earlier),
             asked=_join_optional(self.asked, other.asked, choose_later),

@@ -1,6 +1,6 @@
 """The answers to ICE, PIE and ACE under an application's recording profile.
 
-It does no input or output. A call is connected without recording whenever anything is in doubt.
+It does no input or output. In doubt, a call is connected without recording.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Policy:
         if isinstance(connect, UpstreamSvaml) and not connect.connects:
             return Answer(connect, Outcome.NOT_RECORDED)
         if is_bridge_conference(connect.conference_id):
-            # An app user joins a caller who was asked by a menu. The caller's consent holds, whatever other rules say.
+            # An app user joins a caller who was asked by a menu. The caller's choice counts, and no other rule.
             return Answer(connect, Outcome.NOT_RECORDED)
         decision = decide(ice, connect.conference_id, self._profile)
         rule = decision.rule
@@ -149,7 +149,7 @@ class Policy:
         """
         to = destination_after_menu(pie, known)
         if to is None:
-            # If no rule asks by a menu, the menu was the backend's own, and the call continues there.
+            # If no rule asks by a menu, another system started the menu, and the call continues there.
             return hang_up_lost_call(pie) if self._profile.asks_by_menu else continue_call()
         action = route(to, self._profile)
         if action is None or isinstance(action, Hangup):
@@ -202,7 +202,7 @@ class Policy:
             and isinstance(call.connect, UpstreamSvaml)
             and call.connect.conference_id
         ):
-            # A profile does not know where a backend sends a call. Another participant may have declined.
+            # The profile does not show where a backend sends a call. Another participant may have declined.
             return call.answer(Outcome.NO_CONSENT)
         before = (consent.prompt.instruction(),) if isinstance(consent, Announcement) else ()
         return self._record(call, proof, before)
@@ -225,7 +225,7 @@ class Policy:
         return call.answer(Outcome.CONSENT_ASKED, ask, self._fact(then, asked=asked))
 
     def _record(self, call: _Call, proof: Consent | None, before: tuple[Instruction, ...] = ()) -> Answer:
-        """Connect a call, recorded if consent is given. Sinch carries out ``before`` ahead of the connect."""
+        """Connect a call, recorded if consent is given. Sinch carries out ``before`` before the connect."""
         rule = call.rule
         if proof is not None and not proof.given:
             return call.answer(Outcome.NO_CONSENT, fact=self._fact(call, consent=proof))
@@ -237,7 +237,7 @@ class Policy:
         try:
             options = self._options(call)
         except DestinationRefused:
-            # A file that nobody can find again is worse than no file.
+            # The file could not be traced to its call.
             return call.answer(Outcome.UNTRACEABLE)
         fact = self._fact(call, consent=proof, request=self._request(rule, options))
         return call.answer(Outcome.RECORDED, call.connect.with_additions(before, options), fact)

@@ -1,7 +1,8 @@
 """The recording profile: which calls of an application are recorded, how, and where calls go.
 
-An operator writes it as JSON. A profile that cannot work is refused when it is read, with the field and the mend.
-Otherwise only a missing recording would show the mistake, and a caller would wait while Sinch refuses the answer.
+An operator writes it as JSON. A profile that cannot work is refused when it is read. The refusal names the field and
+the correction. Otherwise, Sinch would refuse the answer while a caller waits, or only a missing recording would show
+the mistake.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ _NO_SUCH_FIELD = "no such field; check its spelling or leave it out"
 _ACTIONS = frozenset({"connectMxp", "connectPstn", "connectConf", "connectSip", "hangup"})
 _CONSENTS = frozenset({"announcement", "menu", "header"})
 _SHARED_CONFERENCE = (
-    "whoever declined would join a conference that others have recorded; announce it instead, "
+    "a caller who declined would join a conference that is recorded; use an announcement instead, "
     "or keep conferences out of the rule with when.toType"
 )
 _NO_APP_USER_AFTER_MENU = (
-    "Sinch connects nobody to an app user after a menu; set usernameByConference to true, "
+    "Sinch does not connect a call to an app user after a menu; set usernameByConference to true, "
     "or keep app users out of the rule with when.toType"
 )
 _NO_ANSWER_REPORTED = (
@@ -62,14 +63,14 @@ _DIRECT: dict[ToType, type[Connect]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProfileProblem:
-    """A mistake in a profile: the path of keys and indexes that leads to it, and the sentence about it."""
+    """A mistake in a profile: its path, as keys and indexes, and the sentence for the operator."""
 
     path: tuple[int | str, ...]
     sentence: str
 
 
 class ProfileRefused(ValueError):
-    """A parameter cannot be used. The text is one sentence that names the parameter, the field and the mend."""
+    """A parameter cannot be used. The text is one sentence: it names the parameter, the field and the correction."""
 
 
 def _to_tuple(value: Any) -> Any:
@@ -110,7 +111,7 @@ ToTypes = Annotated[
 
 
 class When(Strict):
-    """The conditions of a rule. A call must meet all of them. Of several values in one condition, one is enough.
+    """The conditions of a rule. A call must meet all of them. If a condition has several values, one must match.
 
     ``from`` is the caller's number or username, ``to`` the dialled number or destination, ``to_type`` its type in the
     ICE, ``conference`` the id of the conference that the call goes to.
@@ -160,7 +161,7 @@ class Rule(Strict):
 
 
 class Route(Strict):
-    """Where a dialled number goes. ``to`` is the number, or a pattern with ``*``. The first match counts."""
+    """Where a call to a dialled number goes. ``to`` is the number, or a pattern with ``*``. The first match counts."""
 
     to: Pattern
     action: Annotated[ConnectMxp | ConnectPstn | ConnectConf | ConnectSip | Hangup, Field(discriminator="name")]
@@ -216,7 +217,7 @@ class RecordingProfile(Strict):
         return self
 
     def contradictions(self, indexes: Sequence[int]) -> Iterator[ProfileProblem]:
-        """Yield what the rules ask and Sinch does not do, and rules that contradict each other.
+        """Yield the rules that Sinch cannot carry out, and the rules that contradict each other.
 
         Args:
             indexes: the index of each rule in the profile as it is written, which may have more rules.
@@ -232,7 +233,7 @@ class RecordingProfile(Strict):
                 yield ProfileProblem(("rules", index, field), f"{where}: {field}: {mend}")
 
     def _find_impossible(self, rule: Rule) -> Iterator[tuple[str, str]]:
-        """Yield what a rule asks and Sinch does not do: the field and the mend."""
+        """Yield what Sinch cannot carry out of a rule: the field and the correction."""
         actions = dict(self._find_actions(rule))
         if isinstance(rule.consent, ConsentMenu):
             yield from self._find_impossible_menu(rule, rule.consent, actions)
@@ -266,13 +267,13 @@ class RecordingProfile(Strict):
                     f"{actions[connect]}: {_NO_ANSWER_REPORTED}",
                 )
         if self.upstream:
-            yield "start", "the upstream answers what follows the connect; start with the connect"
+            yield "start", "the upstream answers the ACE; start with the connect"
         for route in self._reachable_routes(rule):
             if getattr(route.action, "suppress_callbacks", None):
                 yield "start", f"the route to {route.to} has suppressCallbacks, so no answer is reported; leave it out"
 
     def _find_actions(self, rule: Rule) -> Iterator[tuple[type[Connect], str]]:
-        """Yield the connect actions that a call under a rule may take, each with what leads to it."""
+        """Yield the connect actions that a call under a rule may take, each with its route or destination type."""
         to_types = rule.when.to_type or (*_DIRECT, "did")
         for route in self._reachable_routes(rule):
             if not isinstance(route.action, Hangup):

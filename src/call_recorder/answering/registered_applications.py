@@ -1,4 +1,4 @@
-"""The registered applications. Only their keys may cost a look-up in SSM.
+"""The registered applications. Look-ups of all other keys in SSM are limited.
 
 Anyone can send a callback with an invented application key, and its signature cannot be verified before the
 application's secret is read. So after a few unknown keys, the registered applications are listed from SSM, and keys
@@ -139,7 +139,7 @@ class RegisteredApplications:
         return key == self._expected or any(key in keys for keys in known)
 
     def _may_look_up_unlisted(self, now: float) -> bool:
-        """Tell whether a key may be looked up that is not listed. If there is a list, it decides, however old it is."""
+        """Tell whether a key that is not listed may be looked up. Once a list exists, no such key may."""
         return self._listed is None and self._misses.has_room(now)
 
     def _find_budget(self, key: str) -> _Budget:

@@ -1,4 +1,4 @@
-"""Where a call goes, whether or not it is recorded."""
+"""Routing: where a call goes, whether or not it is recorded."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The contract between the functions: call facts, commands, and the queue messages that carry them."""
+"""facts: the contract between the functions: facts, commands, and the queue messages that contain them."""

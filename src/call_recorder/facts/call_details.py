@@ -55,7 +55,7 @@ class CallStart(Model):
 
     @property
     def possibly_clipped(self) -> frozenset[str]:
-        """The fields whose end may be cut off, by the names that a profile's conditions have."""
+        """The fields that may be cut off, by the names of a profile's conditions."""
         fields = type(self).model_fields
         return frozenset(
             fields[name].alias or name
@@ -65,7 +65,7 @@ class CallStart(Model):
 
 
 class CallEnd(Model):
-    """How a call ended, as its DiCE says. ``duration`` is in seconds, and absent if nobody answered the call."""
+    """How a call ended, as its DiCE says. ``duration`` is in seconds, and absent if the call was not answered."""
 
     at: Time
     result: Name | None = None
@@ -188,17 +188,17 @@ class AwaitedAnswer(Model):
         return min(one, two, key=lambda each: each.model_dump_json()).model_copy(update={"contested": contested})
 
     def is_in_force(self, asked: AskedConsent | None, withdrawn_at: datetime | None) -> bool:
-        """Tell whether this is the last answer that Sinch was given. If that is uncertain, it is not.
+        """Tell whether this decision belongs to the last answer to Sinch. If that is uncertain, return ``False``.
 
         Args:
             asked: the latest menu of the same call.
-            withdrawn_at: the latest time at which the call had an answer that awaits nothing.
+            withdrawn_at: the time of the latest answer that awaits nothing.
         """
         if self.contested or (withdrawn_at is not None and self.at <= withdrawn_at):
             return False
         if asked is None or self.at > asked.at:
             return True
-        # Times are whole seconds, so a menu can begin and end at the same time. Its end comes after it.
+        # Times are whole seconds, so a menu can begin and end at the same time. The decision at its end is the later.
         return self.at == asked.at and self.consent is not None and self.consent.kind == "menu"
 
 

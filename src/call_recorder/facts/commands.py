@@ -13,7 +13,7 @@ from call_recorder.facts.model import Identifier, Key, Model, Time
 
 
 class CheckRecording(Model):
-    """Check the item of a recording: the watchdog found at ``at`` that its time has come.
+    """Check the item of a recording: the watchdog found at ``at`` that the item is due for a check.
 
     ``recording_id`` is the key of the item, which may differ from the id of the call or conference.
     """

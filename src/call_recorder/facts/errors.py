@@ -1,4 +1,4 @@
-"""Errors outside the domain, in the domain's words. Adapters raise them, and the functions map them."""
+"""The errors of other services, in the domain's terms. Adapters raise them, and ``functions`` handles them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TableUnavailable(CallRecorderError):
 
 
 class BusUnavailable(CallRecorderError):
-    """The event bus took no event, so all must be sent again; or its rules cannot be listed or removed."""
+    """The event bus took no event, so all must be sent again. Or its rules cannot be listed or removed."""
 
 
 class UpstreamFailed(CallRecorderError):

@@ -1,4 +1,4 @@
-"""Facts: what a callback, the bucket or the key rotation reports, as one function sends it to the other.
+"""Facts: what a callback, the bucket or the key rotation reports to NotifyFunction.
 
 A fact is complete on its own, so facts may arrive in any order, more than once, and late. Most facts name a recording.
 No fact holds a credential.
@@ -74,12 +74,12 @@ class CallDecidedFact(_CallFact):
 
     @property
     def proved_consent(self) -> Consent | None:
-        """The proof of consent that no later fact can change: not the one of an answer that is still awaited."""
+        """The proof of consent, unless it belongs to an awaited answer: a later decision may replace that one."""
         return self.consent if self.awaited is None or self.request is not None else None
 
     @property
     def applies_to_known_calls_only(self) -> bool:
-        """Whether it is ignored unless the call is known: it comes from a callback that may be forged."""
+        """Whether the fact is ignored if the call is unknown, since its callback may be forged."""
         return self.withdrawn is not None and not self.withdrawn.verified and not self.decides
 
 
@@ -128,7 +128,7 @@ class NotifiedFact(RecordingFact):
 
 
 class ObjectStoredFact(Model):
-    """The bucket reports a new object. The bucket is the second witness, and knows no call.
+    """The bucket reports a new object. The report does not name the call.
 
     ``size`` is in bytes. ``checksum`` is S3's ETag: the MD5 of the content in hexadecimal, if the object was uploaded
     in one part and is not encrypted with KMS.

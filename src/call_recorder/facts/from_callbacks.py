@@ -24,7 +24,7 @@ from call_recorder.sinch.callbacks import Callback, DiceCallback, NotifyCallback
 def fact_from_callback(
     callback: DiceCallback | NotifyCallback | UnknownCallback, *, application_key: str, at: datetime, body: bytes
 ) -> Fact:
-    """Return the fact that a callback without a question reports.
+    """Return the fact that a callback reports to which Sinch expects no SVAML.
 
     If the callback names both a call and a conference, NotifyFunction finds out which of the two is recorded
     (``tracking/attribution.py``). If it names neither, the recording id is made from ``body``, so that a second

@@ -1,4 +1,4 @@
-"""Call ids and conference ids: which can be recorded, how they stand in an object key, and the bridge conference."""
+"""Call ids and conference ids: which can be recorded, their form in object keys, and the id of a bridge conference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def escape(identifier: str) -> str:
 
 
 def unescape(escaped: str) -> str:
-    """Return the identifier that ``escape`` was given.
+    """Return the identifier from which ``escape`` made a text.
 
     Raises:
         ValueError: the text is not a result of ``escape``.

@@ -1,7 +1,7 @@
 """The messages of the recording queue: facts and commands as JSON.
 
-A message that ``read_message`` cannot read fails alone: NotifyFunction reports it as failed, SQS delivers it again,
-and in the end SQS moves it to the dead-letter queue, which rings an alarm.
+A message that ``read_message`` cannot read fails alone: NotifyFunction reports it as failed, and SQS delivers it again.
+In the end, SQS moves it to the dead-letter queue, which has an alarm.
 """
 
 from __future__ import annotations

@@ -23,15 +23,15 @@ else:
     ModelMetaclass = type(BaseModel)
 
 MAX_ID_BYTES = 128
-"""Longest call or conference id, in bytes of JSON, under which a recording is stored. Sinch's own ids take 36 to 64."""
+"""Maximum size of the call or conference id of a recording, in bytes of JSON. Sinch's own ids take 36 to 64."""
 
 MAX_WORD_BYTES = 64
 MAX_NAME_BYTES = 256
 MAX_TEXT_BYTES = 1024
-"""Longest text. Sinch has the same limit for ``custom``."""
+"""Maximum size of a text, in bytes of JSON. Sinch has the same limit for ``custom``."""
 
 MAX_URL_BYTES = 1300
-"""Longest URL: an object key takes 1024 bytes, a bucket of Google Cloud Storage 222."""
+"""Maximum size of a URL, in bytes of JSON: an object key takes 1024, a bucket of Google Cloud Storage 222."""
 
 _MAX_CHARACTER_BYTES = 6  # a control character, in JSON
 

@@ -1,4 +1,4 @@
-"""URLs of stored files: the storage that they name, and what a recording and its transcript have in common."""
+"""URLs of stored files: the storage that they name, and the object location of a recording and its transcript."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def location_of(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ObjectPointer:
-    """Where a stored file is, as far as its URL says. ``bucket`` of Azure is ``account/container``."""
+    """The parts of a stored file's URL that are known. For Azure, ``bucket`` is ``account/container``."""
 
     url: str
     storage: Scheme | None = None

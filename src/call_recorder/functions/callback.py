@@ -1,7 +1,7 @@
 """CallbackFunction: answers Sinch's callbacks. This is its entry point and its composition.
 
-A caller may wait while this module is imported. So its lines have the order that makes a cold start fastest: the calls
-to AWS start first, and run during the other imports.
+A caller may wait while this module is imported. The order of its lines keeps a cold start short: the calls to AWS start
+first and run during the other imports.
 """
 
 import gc
@@ -42,7 +42,7 @@ def compose(
 
     Args:
         environment: the environment of the function.
-        services: the AWS services, if they exist already.
+        services: the AWS services. By default, they are created here.
         clock: the time in UTC.
 
     Raises:

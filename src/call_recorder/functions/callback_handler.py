@@ -54,7 +54,7 @@ class _Upstream(Protocol):
 
 
 class ReceivedCallback:
-    """One HTTP request of API Gateway (payload 2.0). Its parts are read when they are first needed, and once.
+    """One HTTP request of API Gateway (payload 2.0). Each part is read once, when it is first needed.
 
     Args:
         event: the Lambda event.
@@ -101,7 +101,7 @@ class CallbackHandler:
     Args:
         settings: the settings of the function.
         applications: finds an application by its key.
-        queue: takes facts. ``urgent``: a caller waits meanwhile.
+        queue: sends facts. ``urgent``: a caller waits.
         calls: remembers decisions for the callbacks that follow in the same call.
         upstream: forwards callbacks to the applications' own backends.
         telemetry: log and metrics.
@@ -194,7 +194,7 @@ class CallbackHandler:
         )
 
     def _carry_out(self, result: CallbackResult, received: ReceivedCallback) -> CallbackResult:
-        """Remember, queue and forward what the result says. Return it with what went wrong."""
+        """Remember, queue and forward what the result contains. Return the result with the problem, if there is one."""
         if result.has_next:
             self._calls.preconnect()
         if result.remembered:
@@ -218,7 +218,7 @@ class CallbackHandler:
     def _forward_report(
         self, result: CallbackResult, received: ReceivedCallback, application: Application
     ) -> CallbackResult:
-        """Forward a callback that asks no question to the application's own backend."""
+        """Forward a callback to which Sinch expects no SVAML to the application's own backend."""
         try:
             self._forward(received, application)
         except UpstreamFailed as error:
@@ -297,7 +297,7 @@ def _raw_body(event: Mapping[str, Any]) -> bytes:
 
 
 def _event_name(callback: Callback | None) -> str:
-    """Return the event for the log and the metrics. An unknown name is the sender's, and each would be a new metric."""
+    """Return the event for the log and the metrics. Unknown names become one: each name would create a new metric."""
     if callback is None:
         return "unreadable"
     return callback.event if callback.event and callback.event in EVENTS else "unknown"

@@ -61,7 +61,7 @@ class NotifySettings(Settings):
 
     @property
     def deadlines(self) -> Deadlines:
-        """How long to wait for what should come."""
+        """The waiting times after which an item is overdue."""
         return Deadlines(timedelta(seconds=self.grace_seconds), timedelta(seconds=self.longest_call_seconds))
 
 
@@ -137,7 +137,7 @@ def _masked_recording_id(message: QueueMessage) -> str | None:
 
 
 def _metric(event: Event) -> str:
-    """Return the metric that counts an event. A call that nobody answered has no recording, and rings no alarm."""
+    """Return the metric that counts an event. A call without an answer has no recording, so it sets off no alarm."""
     if isinstance(event, RecordingMissingEvent) and event.data.reason == "not-answered":
         return "CallsNotAnswered"
     return _METRICS[event.detail_type]
@@ -149,7 +149,7 @@ def compose(
     """Build the function from its environment.
 
     Raises:
-        SettingsRefused: the environment is incomplete.
+        SettingsRefused: an environment variable is missing or wrong.
     """
     settings = NotifySettings.read(environment)
     Model.build()
@@ -188,10 +188,10 @@ def _stay_on_one_processor() -> None:
     between them costs more than a sixth of the time of a batch.
     """
     if hasattr(os, "sched_setaffinity"):  # not everywhere that a local emulator runs
-        with suppress(OSError):  # a sandbox may forbid it; then it is as slow as before
+        with suppress(OSError):  # a sandbox may forbid it; then all processors are used
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # in Lambda's init phase, which lends a whole CPU
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # In its init phase, Lambda provides a full CPU.
     _stay_on_one_processor()
     _handler()

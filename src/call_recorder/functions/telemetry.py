@@ -35,8 +35,8 @@ class Telemetry:
     """Writes the log and the metrics. Powertools reads service, namespace and log level from its own variables."""
 
     def __init__(self) -> None:
-        # At DEBUG, botocore logs whole requests and answers with their secrets; at INFO, where it found credentials.
-        # The log level is a stack parameter, so these loggers are limited here, whatever its value.
+        # At DEBUG, botocore logs whole requests and answers with their secrets. At INFO, it logs where it found
+        # credentials. The log level is a stack parameter, so these loggers have a fixed level.
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
         self._log = Logger(location=None)

@@ -19,7 +19,7 @@ _PARAMETERS = {
 
 
 def warm_up() -> None:
-    """Answer an invented ICE, so that what is built at its first use exists before the first caller waits."""
+    """Answer an invented ICE, so that everything that is built at its first use exists before a caller waits."""
     ice = parse(_ICE)
     recorder = Application.from_parameters("rehearsal", _PARAMETERS, own_bucket="rehearsal").recorder
     if isinstance(ice, IceCallback) and recorder:

@@ -1,4 +1,4 @@
-"""Sinch's callbacks: tolerant models of what Sinch sends. Missing, additional and misspelled fields are accepted.
+"""Sinch's callbacks, as tolerant models: missing, additional and misspelled fields are accepted.
 
 Every field except ``event`` may be missing. A field of an unexpected type counts as missing. The fields have Sinch's
 names (https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks). Sinch sends the call id as ``callid``
@@ -203,8 +203,8 @@ EVENTS: Final = frozenset(_KINDS)
 def parse(body: bytes) -> Callback:
     """Read the raw body of a callback.
 
-    A field with a lone surrogate in its name or value counts as missing: UTF-8 cannot encode it. A lone surrogate
-    remains of an emoji if a text is cut at 1,024 UTF-16 units.
+    A field with a lone surrogate in its name or value counts as missing: UTF-8 cannot encode it. If a text is cut at
+    1,024 UTF-16 units in the middle of an emoji, a lone surrogate remains.
 
     Raises:
         MalformedCallback: the body is not a JSON object, or has no ``event``.

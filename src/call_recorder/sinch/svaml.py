@@ -226,7 +226,7 @@ Connect = ConnectMxp | ConnectPstn | ConnectConf | ConnectSip
 def connect_to(to_type: str | None, endpoint: str) -> Connect | None:
     """Return the action that connects a call to the destination in its ICE, or ``None`` if that is impossible.
 
-    Only the length is checked: the destination comes from Sinch, so Sinch can connect to it, whatever its form.
+    Only the length is checked, and not the form: the destination comes from Sinch, so Sinch can connect to it.
     """
     # Only the type decides: the domain of conference calls from SDK clients may be pstn.
     match to_type:
@@ -334,7 +334,7 @@ class UpstreamSvaml:
     def connects(self) -> bool:
         """Whether the action can be recorded. Its name is compared without regard to case, as Sinch does.
 
-        Sinch records the conference, so a recording in a conference without a readable id could not be found.
+        Sinch records the conference, so the recording of a conference without a readable id could not be traced.
         """
         name = self._action_name
         return name in _RECORDABLE and (name != _CONFERENCE or self.conference_id is not None)

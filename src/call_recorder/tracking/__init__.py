@@ -1,1 +1,1 @@
-"""What happens to a recording: facts are merged into items, and events are published."""
+"""tracking: the state of a recording: it merges facts into items and publishes the events that are due."""

@@ -1,4 +1,4 @@
-"""Attribution: the item that a fact belongs to. A callback does not always name its recording.
+"""Attribution: find the item that a fact belongs to. A callback does not always name its recording.
 
 The answer to a call's ICE decides whether the call is recorded as itself or as a part of its conference. In both cases,
 later callbacks may name the conference beside the call. The callbacks of a call in a bridge conference may name the
@@ -9,7 +9,8 @@ call only. All of them must make one recording, in any order of arrival:
   is published.
 - A decision on the call itself merges the held facts. A decision that puts the call into its conference moves the end
   of the call and the held facts to the conference.
-- Without a decision, the watchdog has the item checked after half of the grace, and the facts move to the conference.
+- Without a decision, the watchdog sends a check of the item after half of the grace. The facts then move to the
+  conference.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Attribution:
     Args:
         messages: all facts and checks of the batch.
         stored: the items that they may be about, by name.
-        deadlines: how long to wait for what should come.
+        deadlines: the waiting times after which an item is overdue.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Attribution:
         self._conferences = {(each.conference_id, each.application_key) for each in (*facts, *stored.values())}
 
     def steps(self, message: AboutRecording) -> Iterator[Step]:
-        """Yield what to do with which items because of a message."""
+        """Yield the steps that a message causes, each with its item."""
         match message:
             case CheckRecording():
                 yield from self._check(message)

@@ -1,11 +1,11 @@
-"""The way of a fact: merge it into its item, publish the events that are due, mark them as published.
+"""The processing of facts: merge them into their items, publish the events that are due, mark these as published.
 
 For each item in a batch, one conditional write merges the facts and claims the events that are now due. Then the events
 are published, and another conditional write marks them. If the function crashes anywhere, SQS delivers the message
 again, and its delivery continues from the item: the item is the outbox (docs/decisions/0002).
 
-The object locations of the batch are written first. There an object finds its recording, and a recording finds the
-objects that came before it.
+The object locations of the batch are written first. They link an object to its recording, whichever of the two comes
+first.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Tables(Protocol):
         """Return the items that exist. Raises TableUnavailable."""
 
     def save(self, item: _Item) -> _Item:
-        """Store an item over the revision that it was made from, and return it at its new revision.
+        """Store an item if the stored revision is still its own, and return it with the next revision.
 
         Raises Conflict or TableUnavailable.
         """
@@ -155,7 +155,7 @@ class _RecordingChange:
         return self.loaded if self.loaded.revision else None
 
     def apply(self, stored: Recording | None) -> Recording | None:
-        """Return the changed item, or ``None`` if nothing is to be stored."""
+        """Return the changed item, or ``None`` if there is nothing to store."""
         recording = _own_item(self.loaded, stored)
         if recording.revision == 0 and not any(map(_makes_an_item, self.steps)):
             return None
@@ -189,7 +189,7 @@ class _LocationChange:
         return tuple(delivery.id for delivery in self.deliveries)
 
     def apply(self, stored: ObjectLocation | None) -> ObjectLocation | None:
-        """Return the changed item, or ``None`` if nothing is to be stored."""
+        """Return the changed item, or ``None`` if there is nothing to store."""
         messages = [delivery.message for delivery in self.deliveries]
         if stored is None and all(isinstance(message, CheckLocation) for message in messages):
             return None
@@ -225,7 +225,7 @@ class FactProcessor:
         bus: the event bus.
         executor: runs the calls of one batch in parallel.
         clock: the time in UTC.
-        deadlines: how long to wait for what should come.
+        deadlines: the waiting times after which an item is overdue.
         own_bucket: the stack's bucket, which reports its objects.
     """
 
@@ -325,9 +325,9 @@ class FactProcessor:
         return self._tables.load(more - names).recordings if more - names else {}
 
     def _store(self, change: _Change[_Item]) -> _Entry[_Item]:
-        """Change an item, claim the events that are then due, and store it under its revision.
+        """Change an item, claim the events that are then due, and store the item if its revision is unchanged.
 
-        This is an optimistic write: after a conflict it starts again from the item that is stored now.
+        This is an optimistic write: after a conflict, it starts again with the stored item.
         """
         claim = Claim(by=change.messages[0], until=self._clock() + CLAIM)
         stored = change.stored
@@ -400,7 +400,7 @@ class FactProcessor:
 
 
 def _makes_an_item(step: Step) -> bool:
-    """Tell whether a step may make a new item. A check does not, nor does a withdrawal that may be forged."""
+    """Tell whether a step may make a new item. A check may not, and a withdrawal that may be forged may not."""
     match step:
         case Merge(fact=CallDecidedFact() as fact):
             return not fact.applies_to_known_calls_only
@@ -415,7 +415,7 @@ def _about_recordings(
 ) -> list[tuple[str, AboutRecording]]:
     """Return the messages about recordings with their ids: those of the batch, and the objects of its locations.
 
-    A message whose location could not be written waits as a whole.
+    If the location that a message names could not be written, the whole message must be delivered again.
     """
     waiting = {message for entry in locations if entry.problem for message in entry.messages}
     about: list[tuple[str, AboutRecording]] = [

@@ -1,9 +1,9 @@
 """The name of an item: the call or conference id, alone or with the application key.
 
-Call ids are Sinch's and unique. A conference id is chosen by the application, and an application may sign a callback
-that names any id. The first application gets the id as the name. The item of any other application is stored under
-``<id>@@<key>``, and an id that contains ``@@`` is always stored so. An application key has no ``@``. So the last ``@@``
-of a name separates id and key, a name without ``@@`` is an id, and two applications never share a name.
+Sinch chooses call ids, and they are unique. An application chooses its conference ids, and may sign a callback that
+names any id. The first application gets the id as the name. The item of any other application is stored under
+``<id>@@<key>``, and an id that contains ``@@`` is always stored in this form. An application key has no ``@``. So the
+last ``@@`` of a name separates id and key, a name without ``@@`` is an id, and two applications never share a name.
 """
 
 from __future__ import annotations

@@ -63,12 +63,12 @@ class ObjectLocation(OutboxItem):
         return self.location
 
     def with_owner(self, owner: Owner) -> Self:
-        """Return the location with an owner. Of two owners the one that counts more stays."""
+        """Return the location with an owner. If it has an owner already, the one that ranks first stays."""
         owners = [owner] if self.owner is None else [self.owner, owner]
         return self.model_copy(update={"owner": min(owners, key=_owner_rank)})
 
     def with_object(self, stored: ObjectStoredFact, seen_at: datetime) -> Self:
-        """Return the location with an object that was reported at ``seen_at``. Of two versions the later one stays."""
+        """Return the location with an object that was reported at ``seen_at``. Its latest version stays."""
         known = self.objects.get(stored.url, stored)
         objects = {**self.objects, stored.url: max(known, stored, key=_version)}
         if len(objects) > MAX_OBJECTS:
@@ -79,7 +79,7 @@ class ObjectLocation(OutboxItem):
         return self.model_copy(update=update)
 
     def mark_unattributed(self, at: datetime, deadlines: Deadlines) -> Self:
-        """Return the location with its objects marked as unattributed, if their time is over by ``at``."""
+        """Return the location with its objects marked as unattributed, if they are overdue at ``at``."""
         overdue_at = self.overdue_at(deadlines)
         return self.model_copy(update={"given_up_at": at}) if overdue_at and overdue_at <= at else self
 

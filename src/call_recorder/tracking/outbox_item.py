@@ -13,13 +13,13 @@ from pydantic import AwareDatetime, Field
 from call_recorder.facts.model import Model
 
 ABANDONED = timedelta(minutes=5)
-"""How long after the end of its claim the watchdog takes over an event. The queue delivers a message that fails once a
-minute, and each delivery claims the event again, so this is several deliveries."""
+"""How long after the end of a claim the watchdog checks its event. The queue delivers a failed message again each
+minute, and each delivery claims the event again. So the watchdog acts only if several deliveries are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long to wait for what should come.
+    """The waiting times after which an item is overdue.
 
     Args:
         grace: the time between the end of a call or recording and its file.
@@ -67,7 +67,7 @@ class OutboxItem(Model):
     def due_at(self, deadlines: Deadlines) -> datetime | None:
         """Return when the watchdog must check the item, or ``None`` if never.
 
-        It checks when something that should have come has not, and when an event was claimed and never published.
+        It checks an item that is overdue, and an item with an event that was claimed and not published.
         """
         times = [claim.until + ABANDONED for claim in self.claims.values()]
         overdue_at = self.overdue_at(deadlines)
@@ -80,7 +80,7 @@ class OutboxItem(Model):
 
     @abstractmethod
     def overdue_at(self, deadlines: Deadlines) -> datetime | None:
-        """Return when to stop waiting for what should come, or ``None`` if nothing should come."""
+        """Return when the item is overdue, or ``None`` if it waits for nothing."""
 
     @abstractmethod
     def expires_at(self, retention: timedelta) -> datetime:

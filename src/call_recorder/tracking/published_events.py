@@ -45,7 +45,7 @@ class _Published(BaseModel):
 
 
 class Metadata(_Published):
-    """Same for every event. ``eventId`` is the same however often this event goes out: deduplicate by it."""
+    """The metadata of an event. ``eventId`` is the same each time this event is published: use it to deduplicate."""
 
     event_id: str
     schema_version: str = SCHEMA_VERSION
@@ -53,14 +53,14 @@ class Metadata(_Published):
 
 
 class File(_Published):
-    """Where a stored file is. ``bucket`` and ``key`` are there when the URL names a known store."""
+    """Where a stored file is. ``bucket`` and ``key`` are present if the URL names a known storage."""
 
     url: str | None = None
     storage: str | None = Field(None, description="s3, azure or gs")
     bucket: str | None = Field(None, description="Bucket, or Azure's account/container")
     key: str | None = None
-    size: int | None = Field(None, description="Bytes, if the stack's own bucket has it")
-    checksum: str | None = Field(None, description="S3's ETag of it")
+    size: int | None = Field(None, description="Bytes, if the stack's own bucket has reported the file")
+    checksum: str | None = Field(None, description="S3's ETag of the file")
 
     @classmethod
     def of(cls, file: StoredFile, requested_url: str | None) -> File:
@@ -97,8 +97,8 @@ class RecordingData(_Published):
     origination_type: str | None = None
     custom: str | None = None
     rule: str | None = Field(None, description="The profile's rule that decided to record")
-    consent: ConsentProof | None = Field(None, description="Of a conference, the first participant's")
-    retention_days: int | None = Field(None, description="Of the rule, where it differs from the stack's")
+    consent: ConsentProof | None = Field(None, description="For a conference, the first participant's")
+    retention_days: int | None = Field(None, description="How many days the item is kept, if the rule sets it")
     requested_at: Time | None = None
 
 
@@ -146,12 +146,12 @@ class RecordingMissingData(RecordingData):
     )
     destination_url: str | None = Field(None, description="Where the file should be")
     finished_at: Time | None = None
-    ended_at: Time | None = Field(None, description="When the call ended; of a conference, its last participant's")
-    result: str | None = Field(None, description="How the call ended, as Sinch reports it; not for a conference")
+    ended_at: Time | None = Field(None, description="When the call ended; in a conference, the last of its calls")
+    result: str | None = Field(None, description="How the call ended, as Sinch reports it; absent for a conference")
 
 
 class RecordingUnattributedData(_Published):
-    """A file is in the bucket that belongs to no known recording."""
+    """The bucket has a file that belongs to no known recording."""
 
     stored_at: Time
     file: File
@@ -300,7 +300,7 @@ def _recording_events(recording: Recording) -> Iterator[Event]:
             metadata=_metadata(TranscriptionAvailableEvent, file.at, *about, name),
             data=TranscriptionAvailableData(**known, available_at=file.at, file=File.of(file, None)),
         )
-    # A file that came before this event was published makes the event untrue.
+    # If the file came before this event was published, the event would be wrong.
     for name, missing in () if recording.available and not recording.conference_id else recording.missing.items():
         yield RecordingMissingEvent(
             metadata=_metadata(RecordingMissingEvent, missing.at, *about, name),

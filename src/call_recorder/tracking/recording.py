@@ -90,7 +90,7 @@ class WrongApplication(Exception):
 
 
 class Missing(Model):
-    """A recording is missing: since when, the known reason, and who could have reported the file."""
+    """A missing recording: since when, the known reason, and the witnesses that could have reported the file."""
 
     at: AwareDatetime
     reason: Reason
@@ -209,7 +209,7 @@ class Recording(OutboxItem):
         return min(filter(None, (self._outstanding_until(deadlines), held_until)), default=None)
 
     def _outstanding_until(self, deadlines: Deadlines) -> datetime | None:
-        """Return when what is outstanding counts as missing, or ``None`` if nothing is outstanding.
+        """Return when the outstanding recording counts as missing, or ``None`` if nothing is outstanding.
 
         It is one grace after the end of all calls concerned, or after the end of the recording that Sinch reports,
         whichever is later. If neither is known, it is one grace after the longest possible call, which is also the
@@ -227,15 +227,15 @@ class Recording(OutboxItem):
         return min(max(over, default=latest), latest) + deadlines.grace
 
     def held_until(self, deadlines: Deadlines) -> datetime | None:
-        """Return until when to hold facts: half of the grace, so that their conference is not missing before."""
+        """Return when to stop holding facts: after half of the grace, before their conference counts as missing."""
         return self.held_since + deadlines.grace / 2 if self.held_since else None
 
     def mark_missing(self, at: datetime, deadlines: Deadlines, own_bucket: str) -> Self:
-        """Return the recording with what is outstanding marked as missing, if its time is over by ``at``.
+        """Return the recording with its outstanding part marked as missing, if it is overdue at ``at``.
 
         Args:
-            at: when the watchdog looked.
-            deadlines: how long to wait.
+            at: when the watchdog found the item.
+            deadlines: the waiting times after which an item is overdue.
             own_bucket: the stack's bucket, which reports its objects.
         """
         outstanding_until = self._outstanding_until(deadlines)
@@ -251,9 +251,9 @@ class Recording(OutboxItem):
         return self.model_copy(update={"missing": {**self.missing, name: missing}})
 
     def hold(self, fact: Fact, at: datetime) -> Self:
-        """Return the call's item with a fact held that names a conference beside the call and arrived at ``at``.
+        """Return the call's item with one more held fact. It names a conference beside the call, and came at ``at``.
 
-        If there is a decision on the call meanwhile, the fact belongs to the call and is merged.
+        If there is a decision on the call by now, the fact belongs to the call and is merged.
         """
         if self.decided_calls:
             return self.merge(_of_the_call(fact))
@@ -268,7 +268,7 @@ class Recording(OutboxItem):
         )
 
     def note_passed_on(self, at: datetime) -> Self:
-        """Return the call's item with a note that its conference has the held facts, which stay if that write fails."""
+        """Return the call's item with a note that its conference has the held facts. They stay held."""
         return self if self.passed_on_at or not self.held else self.model_copy(update={"passed_on_at": at})
 
     def release(self) -> Self:
@@ -284,7 +284,7 @@ class Recording(OutboxItem):
         return known if known and (self.conference_id is None or known >= min(outstanding.values())) else None
 
     def _witnesses(self, own_bucket: str) -> tuple[Witness, ...]:
-        """Return who could have reported the file. Without a request, return those who reported anything."""
+        """Return the witnesses that could have reported the file. Without a request: those that reported anything."""
         if request := self.first_request:
             notified = request.notification_events
             stored = request.destination_url.startswith(f"s3://{own_bucket}/")
@@ -411,7 +411,7 @@ class Recording(OutboxItem):
         return news
 
     def _decided(self, fact: CallDecidedFact) -> dict[str, object]:
-        """Return what a decision changes. Of two decisions the later one counts, since Sinch carries that out."""
+        """Return what a decision changes. The later decision counts, since Sinch carries out the later answer."""
         call_id, withdrawn_at = fact.call_id, fact.withdrawn.at if fact.withdrawn else None
         return {
             "asked": _join_entry(self.asked, call_id, fact.asked, MAX_AWAITED, choose_later),
@@ -440,7 +440,7 @@ _T = TypeVar("_T")
 def _join_entry(
     known: dict[str, _T], key: str, value: _T | None, most: int, join: Callable[[_T, _T], _T]
 ) -> dict[str, _T]:
-    """Join an entry into a map. Of too many keys the smallest stay, so the result does not depend on the order."""
+    """Join an entry into a map. Only the ``most`` smallest keys stay, so the result does not depend on the order."""
     if value is None:
         return known
     return _smallest({**known, key: join(known[key], value) if key in known else value}, most)
@@ -467,7 +467,7 @@ def _announced(fact: RecordingAvailableFact | TranscriptionAvailableFact) -> Sto
 
 
 def _with_file(known: dict[str, StoredFile], file: StoredFile, name: str | None) -> dict[str, StoredFile]:
-    """Join a file into a map, under ``name`` or else its own name. Of too many files the smallest names stay."""
+    """Join a file into a map, under ``name`` or else its own name. Only the ``MAX_FILES`` smallest names stay."""
     name = name or file.name
     return _smallest({**known, name: known[name].join(file) if name in known else file}, MAX_FILES)
 

@@ -70,7 +70,7 @@ class StoredFile(Model):
 
 
 def _undeclared(one: StoredFile, other: StoredFile) -> dict[str, object]:
-    """Return the fields that a later version added. Of two values the choice does not depend on the order."""
+    """Return the fields that a later version added. The choice between two values does not depend on their order."""
     extras = (one.model_extra or {}, other.model_extra or {})
     names = extras[0].keys() | extras[1].keys()
     return {name: min((each[name] for each in extras if name in each), key=json.dumps) for name in names}

@@ -1,1 +1,1 @@
-"""uploader_key: the access key with which Sinch uploads recordings: when it is replaced, and how."""
+"""uploader_key: creates, hands out, replaces and deletes the access key with which Sinch uploads recordings."""

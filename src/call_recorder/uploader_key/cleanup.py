@@ -1,4 +1,4 @@
-"""Removes what prevents the deletion of the stack: access keys of the uploader, and rules on the bus.
+"""The cleanup before the stack is deleted: remove the uploader's access keys and the rules on the bus.
 
 RotationFunction creates access keys of the uploader, and IAM deletes no user that has one. Subscribers create rules on
 the bus, and EventBridge deletes no bus that has one. Each run lists them again, so it continues one that was
@@ -40,7 +40,7 @@ class _Rules(Protocol):
 
 @dataclass(slots=True)
 class Removed:
-    """The removed things: masked ids of keys, the applications whose credentials had one, and the names of rules."""
+    """What was removed: masked ids of keys, applications that lost their credentials, and names of rules."""
 
     keys: list[str] = field(default_factory=list)
     applications: list[str] = field(default_factory=list)

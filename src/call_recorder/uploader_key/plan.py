@@ -14,8 +14,8 @@ MAX_KEYS = 2
 """Maximum number of access keys that IAM allows a user."""
 
 SETTLE_TIME = timedelta(seconds=60)
-"""How long IAM, which is eventually consistent, may take to accept a new key everywhere and to list it. For so long, an
-application with a working key keeps that."""
+"""How long IAM, which is eventually consistent, may take to accept a new key everywhere and to list it. During this
+time, an application with a working key keeps it."""
 
 
 def mask_key(key_id: str) -> str:
@@ -283,7 +283,7 @@ def plan_steps(observed: Observation, now: datetime, policy: RotationPolicy, *, 
     if conflict := observed.find_conflict(now):
         return [conflict]
     hand_outs = [*_plan_hand_outs(observed, now, policy)]
-    # An application that gets a key now may have used another one until now, and no stored date shows that.
+    # An application that gets a key now may have used another key until now, and no stored date shows this.
     has_hand_outs = any(isinstance(item, HandOut) for item in hand_outs)
     retirements = [] if has_hand_outs else _plan_retirements(observed, now, policy)
     return [*_plan_renewal(observed, now, policy, force), *hand_outs, *retirements]
@@ -349,7 +349,7 @@ def _plan_hand_outs(observed: Observation, now: datetime, policy: RotationPolicy
 def _plan_retirements(observed: Observation, now: datetime, policy: RotationPolicy) -> Iterator[PlanItem]:
     """Yield the steps and waits for keys that no application has any more.
 
-    Which application had a key last, and until when, is not stored. It was before the latest change of any credentials.
+    No stored date says when the last application gave up a key. It was before the latest change of any credentials.
     """
     newest, held = observed.newest, observed.held_key_ids
     changes = [holder.credentials.written for holder in observed.holders if holder.credentials]

@@ -105,8 +105,8 @@ class Rotation:
     run. If the process ends between the two, the next run announces the step again, with the same event.
 
     A key is announced as created after it is created and before anything depends on it. If the announcement fails, or
-    the secret cannot be written, the key is deleted again. If the process ends in between, a key remains whose secret
-    is lost. No application has it, so later runs deactivate and delete it, and announce that.
+    the secret cannot be written, the key is deleted again. If the process ends in between, the key remains and its
+    secret is lost. No application has it, so later runs deactivate and delete it, and announce that.
 
     Args:
         uploader: the keys and the parameters that contain them.

@@ -102,7 +102,7 @@ class ServiceClient:
         """
         body = json.dumps(parameters, separators=(",", ":")).encode()
         if self._secure:
-            self._tls()  # The time limits are for waiting, and this is computing, so it is done before.
+            self._tls()  # This takes processor time, so it is done before the time limits begin.
         overall = Deadline(self.limits.overall)
         attempt = 1
         while True:
@@ -147,8 +147,8 @@ class ServiceClient:
         """Send one request, and return the status, the error type and the content of the answer.
 
         The other side closes idle connections, and Lambda freezes a function between two invocations, so a kept
-        connection may be closed without notice. Finding that out costs time, but no attempt. A ``fresh`` attempt uses
-        no kept connection.
+        connection may be closed without notice. To detect this takes time, but does not use up an attempt. A ``fresh``
+        attempt uses no kept connection.
         """
         request = self._build_request(operation, body)
         while not fresh and (connection := self._idle.take()):
