@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from call_recorder.answering.answer import Answer
+from call_recorder.answering.answer import CallAnswer
 from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.destinations import Destination
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
@@ -73,11 +73,11 @@ def explain(profile: str, body: bytes | None, *, at: datetime) -> list[str]:
     policy = Policy(application.key, recorder, at)
     match callback:
         case IceCallback():
-            answer = policy.ice(callback)
+            answer = policy.answer_ice(callback)
             rules = _explain_rules(answer.decision) if answer.decision else []
             return [*_explain_upstream(recorder), *rules, *_explain_answer(answer)]
         case PieCallback():
-            return _explain_answer(policy.pie(callback, None))
+            return _explain_answer(policy.answer_pie(callback, None))
         case AceCallback():
             return _explain_ace(callback, policy, recorder, at)
         case _:
@@ -116,7 +116,7 @@ def _explain_upstream(recorder: Recorder) -> list[str]:
 
 
 def _explain_ace(ace: AceCallback, policy: Policy, recorder: Recorder, at: datetime) -> list[str]:
-    lines = ["For a call that no rule records on answer:", *_explain_answer(policy.ace(ace, None))]
+    lines = ["For a call that no rule records on answer:", *_explain_answer(policy.answer_ace(ace, None))]
     for rule in recorder.profile.rules:
         if rule.start == "answer":
             lines += [f"For a call that the rule {rule.name!r} records on answer:"]
@@ -132,7 +132,7 @@ def _make_consent(rule: Rule, at: datetime) -> Consent | None:
     return Consent(at=at, kind=rule.consent.kind, rule=rule.name, outcome=outcome)
 
 
-def _explain_answer(answer: Answer) -> list[str]:
+def _explain_answer(answer: CallAnswer) -> list[str]:
     stored = answer.fact.model_dump(mode="json", exclude_none=True) if answer.fact else None
     return [
         f"Outcome: {answer.outcome}.",
@@ -161,7 +161,7 @@ def _is_outside_sample(application: Application, body: bytes, at: datetime) -> b
     callback = parse(body)
     if application.recorder is None or not isinstance(callback, IceCallback):
         return False
-    return Policy(application.key, application.recorder, at).ice(callback).outcome == "not-sampled"
+    return Policy(application.key, application.recorder, at).answer_ice(callback).outcome == "not-sampled"
 
 
 def _make_call(to: str, caller: str) -> IncomingCall:

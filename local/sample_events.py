@@ -201,7 +201,7 @@ def _fact(body: Body, at: datetime) -> str:
     match callback:
         case IceCallback():
             known = recorder.Application.from_parameters(APPLICATION.key, PARAMETERS, own_bucket=BUCKET)
-            fact = Policy(APPLICATION.key, known.recorder, at).ice(callback).fact if known.recorder else None
+            fact = Policy(APPLICATION.key, known.recorder, at).answer_ice(callback).fact if known.recorder else None
         case DiceCallback() | NotifyCallback():
             fact = fact_from_callback(callback, application_key=APPLICATION.key, at=at, body=content)
         case _:

@@ -28,7 +28,7 @@ from call_recorder.facts.facts import (
     TranscriptionAvailableFact,
     UploaderKeyChangedFact,
 )
-from call_recorder.facts.storage_urls import location_of
+from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking import published_events
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.outbox_item import Deadlines
@@ -42,7 +42,7 @@ _APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
 _BUCKET: Final = "example-recordings"
 _URL: Final = f"s3://{_BUCKET}/recordings/{_APPLICATION}/2026/11/23/{_CALL}.mp3"
 _TRANSCRIPT_URL: Final = re.sub(r"\.mp3$", "-transcript.json", _URL)
-_PATIENCE: Final = Deadlines(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
+_DEADLINES: Final = Deadlines(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
 _ABOUT: Final[dict[str, Any]] = {"recording_id": _CALL, "application_key": _APPLICATION, "call_id": _CALL}
 
 
@@ -118,21 +118,21 @@ def _make_schema(event: type[published_events.Event]) -> JsonSchemaValue:
 
 def _make_samples() -> list[published_events.Event]:
     requested = Recording(recording_id=_CALL, application_key=_APPLICATION).merge_all(_call_facts())
-    samples = published_events.due_events(requested.merge_all(_file_facts()))
+    samples = published_events.find_due_events(requested.merge_all(_file_facts()))
     samples += (
         each
-        for each in published_events.due_events(_missing_recording(requested))
+        for each in published_events.find_due_events(_missing_recording(requested))
         if isinstance(each, published_events.RecordingMissingEvent)
     )
-    samples += published_events.due_events(_unattributed_object())
+    samples += published_events.find_due_events(_unattributed_object())
     change = UploaderKeyChangedFact(
         at=_at(3, 15, 0), user="call-recorder-Uploader-1H6ZQ0", key="…7QMD", step="handed-out"
     )
-    return [*samples, published_events.key_change_event(change)]
+    return [*samples, published_events.make_key_change_event(change)]
 
 
 def _missing_recording(requested: Recording) -> Recording:
-    return requested.mark_missing(_at(10, 5, 0), _PATIENCE, _BUCKET)
+    return requested.mark_missing(_at(10, 5, 0), _DEADLINES, _BUCKET)
 
 
 def _stored_object() -> ObjectStoredFact:
@@ -142,9 +142,9 @@ def _stored_object() -> ObjectStoredFact:
 def _unattributed_object() -> ObjectLocation:
     stored = _stored_object()
     return (
-        ObjectLocation(location=location_of(stored.url))
+        ObjectLocation(location=get_location(stored.url))
         .with_object(stored, stored.at)
-        .mark_unattributed(_at(10, 5, 0), _PATIENCE)
+        .mark_unattributed(_at(10, 5, 0), _DEADLINES)
     )
 
 

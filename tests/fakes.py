@@ -42,7 +42,7 @@ STORAGE_KEY: Final = "AKIDOFTHEUPLOADER"
 STORAGE_SECRET: Final = "storage/secret+value"
 STORAGE_CREDENTIALS: Final = f"{STORAGE_KEY}:{STORAGE_SECRET}:eu-west-1"
 RETENTION: Final = timedelta(days=30)
-PATIENCE: Final = Deadlines(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
+DEADLINES: Final = Deadlines(grace=timedelta(minutes=30), longest_call=timedelta(hours=4))
 
 RECORD_ALL: Final[dict[str, Any]] = {"rules": [{"name": "everything", "record": True}]}
 
@@ -104,7 +104,7 @@ class InMemoryTables:
             if (current.revision if current else 0) != item.revision:
                 raise Conflict(current)
             saved = item.model_copy(update={"revision": item.revision + 1})
-            items[item.name] = to_item(saved, RETENTION, PATIENCE)
+            items[item.name] = to_item(saved, RETENTION, DEADLINES)
             self.after_save(write)
             return saved
 
@@ -370,5 +370,5 @@ def new_processor(
 ) -> FactProcessor:
     """Return a processor of the stack whose bucket is ``BUCKET``."""
     return FactProcessor(
-        tables=tables, bus=bus, executor=executor, clock=clock or Clock(), deadlines=PATIENCE, own_bucket=BUCKET
+        tables=tables, bus=bus, executor=executor, clock=clock or Clock(), deadlines=DEADLINES, own_bucket=BUCKET
     )

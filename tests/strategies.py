@@ -36,7 +36,7 @@ from call_recorder.facts.storage_urls import ObjectPointer
 from call_recorder.tracking.object_locations import ObjectLocation, Owner
 from call_recorder.tracking.recording import Recording
 from tests import sinch
-from tests.fakes import PATIENCE
+from tests.fakes import DEADLINES
 
 CONFERENCE: Final = "standup"
 
@@ -208,4 +208,4 @@ def places(draw: st.DrawFn) -> ObjectLocation:
         place = place.with_object(stored, draw(times))
     for owner in draw(st.lists(owners, min_size=0 if place.objects else 1, max_size=2)):
         place = place.with_owner(owner)
-    return place.mark_unattributed(draw(times) + draw(st.sampled_from([timedelta(), timedelta(hours=1)])), PATIENCE)
+    return place.mark_unattributed(draw(times) + draw(st.sampled_from([timedelta(), timedelta(hours=1)])), DEADLINES)

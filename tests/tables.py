@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
 from tests.aws import ThroughBoto3
-from tests.fakes import PATIENCE, RETENTION
+from tests.fakes import DEADLINES, RETENTION
 from tests.template.stack import Stack
 
 if TYPE_CHECKING:
@@ -36,5 +36,5 @@ def create(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str 
 def tables(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> DynamoDbTables:
     """Return the tables as NotifyFunction uses them."""
     return DynamoDbTables(
-        ThroughBoto3(client), recordings=recordings, places=places, retention=RETENTION, deadlines=PATIENCE
+        ThroughBoto3(client), recordings=recordings, places=places, retention=RETENTION, deadlines=DEADLINES
     )

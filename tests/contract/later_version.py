@@ -29,7 +29,7 @@ from call_recorder.facts.model import Model
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.recording import Recording
 from tests import sinch
-from tests.fakes import BUCKET, PATIENCE
+from tests.fakes import BUCKET, DEADLINES
 from tests.unit.processor_under_test import InTurn, ProcessorUnderTest, messages
 
 AT = sinch.NOW
@@ -84,7 +84,7 @@ def written() -> dict[str, Any]:
     books.take(decided("missing", own_bucket=False), stored("nobodys"))
     books.take(*heard("held-of-a-call", "nobody-records-it", own_bucket=False))
     books.take(*heard("held-of-a-conference", "planning", own_bucket=False))
-    books.drain(books.watch(after=PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)))
+    books.drain(books.watch(after=DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)))
     books.take(decided("asked"), decided("one", "standup"), decided("two", "standup"))
     books.take(decided("whole"), *heard("whole"), stored("whole"))
     books.take(*heard("late-of-a-call", "nobody-records-this-either", own_bucket=False))

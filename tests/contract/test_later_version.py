@@ -29,7 +29,7 @@ from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.contract.test_published_events import assert_fits
-from tests.fakes import PATIENCE, RETENTION
+from tests.fakes import DEADLINES, RETENTION
 from tests.unit.processor_under_test import InTurn, ProcessorUnderTest, messages
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def test_a_later_versions_items_are_merged_and_published_and_kept_whole(
     assert set(before.values()) == {KEPT}
 
     books.drain(messages([read_message(message) for message in written["messages"]]))
-    books.drain(books.watch(after=PATIENCE.longest_call + PATIENCE.grace))
+    books.drain(books.watch(after=DEADLINES.longest_call + DEADLINES.grace))
 
     assert {name: books.table.recording(name).status for name in books.recordings()} == {
         **dict.fromkeys(["asked", "standup", "whole", "missing", "claimed", "nobodys", "new"], "available"),
@@ -143,7 +143,7 @@ def test_attributes_of_a_later_version_stay_as_they_are_stored(written: Any, kin
     later = {"aSet": SET, "aBinary": BINARY, "aNumber": DECIMAL, "unknown": {"S": "a field may be named so"}}
 
     known = from_item(kind, item | later)
-    again = to_item(known.with_published(["event"], sinch.NOW), RETENTION, PATIENCE)
+    again = to_item(known.with_published(["event"], sinch.NOW), RETENTION, DEADLINES)
 
     assert again.items() >= later.items()
     assert from_item(kind, again).unknown.keys() >= later.keys()
@@ -159,7 +159,7 @@ def test_a_derived_attribute_goes_with_what_it_is_derived_from(written: Any) -> 
 
     done = known.merge_all(about)
 
-    assert not {"dueAt", "waitingShard"} & to_item(done, RETENTION, PATIENCE).keys()
+    assert not {"dueAt", "waitingShard"} & to_item(done, RETENTION, DEADLINES).keys()
 
 
 def test_a_later_versions_fields_in_a_map_are_not_the_items(written: Any) -> None:
@@ -168,7 +168,7 @@ def test_a_later_versions_fields_in_a_map_are_not_the_items(written: Any) -> Non
     [call] = item["calls"]["M"].values()
     call["M"] |= {"revision": {"N": "7"}, "status": {"S": "ringing"}, "ends": {"S": "abruptly"}, "share": {"N": "0.5"}}
 
-    again = to_item(from_item(Recording, item), RETENTION, PATIENCE)
+    again = to_item(from_item(Recording, item), RETENTION, DEADLINES)
 
     assert again["revision"] == item["revision"]
     assert again["status"] == {"S": "requested"}

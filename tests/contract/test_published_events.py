@@ -21,13 +21,13 @@ from call_recorder.tracking.published_events import (
     SOURCE,
     Event,
     RecordingMissingEvent,
-    due_events,
-    key_change_event,
+    find_due_events,
+    make_key_change_event,
 )
 from call_recorder.tracking.recording import Recording
 from local import schemas
 from tests import sinch
-from tests.fakes import BUCKET, PATIENCE
+from tests.fakes import BUCKET, DEADLINES
 from tests.strategies import places, recordings
 
 STEMS = [f"{event.detail_type.lower().replace(' ', '-')}.v{SCHEMA_VERSION}" for event in PUBLISHED]
@@ -152,21 +152,21 @@ def test_a_schema_demands_what_a_consumer_needs(stem: str, without: str) -> None
 
 @given(recordings, st.sampled_from([BUCKET, "bucket"]))
 def test_every_event_of_a_recording_fits_its_schema(recording: Recording, own_bucket: str) -> None:
-    given_up = recording.mark_missing(sinch.NOW + timedelta(days=1), PATIENCE, own_bucket)
+    given_up = recording.mark_missing(sinch.NOW + timedelta(days=1), DEADLINES, own_bucket)
 
-    for event in (*due_events(recording), *due_events(given_up)):
+    for event in (*find_due_events(recording), *find_due_events(given_up)):
         assert_fits(event)
         detail = json.loads(event.detail())
         stamps = [detail["metadata"]["occurredAt"]]
         stamps += [value for name, value in detail["data"].items() if name.endswith(("At", "Since"))]
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp) for stamp in stamps)
-    named = [event.data.reason for event in due_events(given_up) if isinstance(event, RecordingMissingEvent)]
+    named = [event.data.reason for event in find_due_events(given_up) if isinstance(event, RecordingMissingEvent)]
     assert named == [missing.reason for missing in given_up.missing.values()]
 
 
 @given(places())
 def test_every_event_of_an_unattributed_file_fits_its_schema(place: ObjectLocation) -> None:
-    for event in due_events(place):
+    for event in find_due_events(place):
         assert_fits(event)
 
 
@@ -174,7 +174,7 @@ def test_every_event_of_an_unattributed_file_fits_its_schema(place: ObjectLocati
 def test_every_step_of_an_uploader_key_fits_its_schema(
     step: Literal["created", "handed-out", "deactivated", "deleted"],
 ) -> None:
-    assert_fits(key_change_event(UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step=step)))
+    assert_fits(make_key_change_event(UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step=step)))
 
 
 def test_the_names_in_subscribers_rules_stay_as_they_are() -> None:

@@ -17,7 +17,7 @@ from call_recorder.facts.call_details import WithdrawnAnswer
 from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import CallDecidedFact, ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.messages import QueueMessage, read_message, write_message
-from call_recorder.facts.storage_urls import location_of
+from call_recorder.facts.storage_urls import get_location
 from tests import sinch, strategies
 from tests.aws import object_created
 from tests.fakes import BUCKET
@@ -443,7 +443,7 @@ _facts: st.SearchStrategy[QueueMessage] = weighted(
     (2, _objects),
     (1, _withdrawals),
     (1, _about.map(lambda about: CheckRecording(at=sinch.NOW, **about))),
-    (1, _objects.map(lambda stored: CheckLocation(location=location_of(stored.url), at=stored.at))),
+    (1, _objects.map(lambda stored: CheckLocation(location=get_location(stored.url), at=stored.at))),
     (1, st.sampled_from(["…A", "…B"]).map(_key_created)),
 )
 _good = _facts.map(Message.of)

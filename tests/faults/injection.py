@@ -24,7 +24,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
 
 from call_recorder.adapters import boto_clients
-from call_recorder.adapters.aws_api.client import Deadline, ServiceClient, ssl_context
+from call_recorder.adapters.aws_api.client import ServiceClient, TimeLimit, ssl_context
 from call_recorder.adapters.aws_api.sigv4 import Credentials
 
 T = TypeVar("T")
@@ -198,7 +198,7 @@ class Calls:
             return call(endpoint, operation, parameters)
 
         def disturbed(
-            endpoint: ServiceClient, operation: str, body: bytes, deadline: Deadline, *, fresh: bool
+            endpoint: ServiceClient, operation: str, body: bytes, deadline: TimeLimit, *, fresh: bool
         ) -> tuple[int, str, bytes]:
             def send(endpoint: ServiceClient = endpoint) -> tuple[int, str, bytes]:
                 return attempt(endpoint, operation, body, deadline, fresh=fresh)

@@ -20,7 +20,7 @@ from call_recorder.functions.watchdog import Watchdog
 from call_recorder.tracking.fact_processor import StoredItems
 from call_recorder.tracking.recording import Recording
 from local.emulator import ADMINISTRATOR, REGION
-from tests.fakes import PATIENCE, RETENTION, InMemoryTables, ItemT, Queue, RecordedTelemetry
+from tests.fakes import DEADLINES, RETENTION, InMemoryTables, ItemT, Queue, RecordedTelemetry
 from tests.tables import create, declared, tables
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class BoundedTables(InMemoryTables):
 
     def save(self, item: ItemT) -> ItemT:
         table = "RecordingsTable" if isinstance(item, Recording) else "PlacesTable"
-        if reason := refusal(table, to_item(item, RETENTION, PATIENCE)):
+        if reason := refusal(table, to_item(item, RETENTION, DEADLINES)):
             raise self._refusal("PutItem", reason)
         return super().save(item)
 

@@ -22,7 +22,7 @@ from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import CallDecidedFact, Fact, ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.identifiers import unescape
 from call_recorder.facts.messages import QueueMessage, write_message
-from call_recorder.facts.storage_urls import location_of
+from call_recorder.facts.storage_urls import get_location
 from call_recorder.functions.notify import FactBatchHandler
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.sinch.callbacks import IceCallback, MalformedCallback, parse
@@ -335,7 +335,7 @@ class NotifyFunction:
         good = {str(number): message.fact for number, message in enumerate(batch) if message.fact}
         stored = self.tables.load(
             {name for fact in good.values() for name in item_names_to_load(fact)},
-            {location_of(fact.url) for fact in good.values() if isinstance(fact, ObjectStoredFact)},
+            {get_location(fact.url) for fact in good.values() if isinstance(fact, ObjectStoredFact)},
         )
         lost = [fact for number, fact in good.items() if number in failed or not self._is_kept(fact, stored)]
         assert not lost, self.telemetry.lines
@@ -357,9 +357,9 @@ class NotifyFunction:
         """Tell whether a fact is stored: merging it again changes nothing."""
         match fact:
             case UploaderKeyChangedFact():
-                return published_events.key_change_event(fact).id in self.bus.ids
+                return published_events.make_key_change_event(fact).id in self.bus.ids
             case ObjectStoredFact():
-                place = stored.locations[location_of(fact.url)]
+                place = stored.locations[get_location(fact.url)]
                 return place.with_object(fact, sinch.NOW) == place
             case CheckLocation() | CheckRecording():
                 return True  # it asks for a look, and says nothing

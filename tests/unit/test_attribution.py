@@ -30,11 +30,11 @@ from tests.facts import (
     stored,
     transcribed,
 )
-from tests.fakes import PATIENCE
+from tests.fakes import DEADLINES
 from tests.unit.processor_under_test import BATCH, ProcessorUnderTest, messages
 
-TOO_LATE = PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)
-HALF_A_GRACE = PATIENCE.grace / 2
+TOO_LATE = DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)
+HALF_A_GRACE = DEADLINES.grace / 2
 WITHOUT_REQUEST = [kind for kind in KINDS if kind != "Recording Requested"]
 
 either_decision = pytest.mark.parametrize("decided", [CALL, CONFERENCE], ids=["call", "conference"])

@@ -20,7 +20,7 @@ from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.errors import BusUnavailable, CallRecorderError, QueueUnavailable
 from call_recorder.facts.facts import NotifiedFact, RecordingFinishedFact, UploaderKeyChangedFact
 from call_recorder.facts.messages import read_message, write_message
-from call_recorder.tracking.published_events import Event, due_events
+from call_recorder.tracking.published_events import Event, find_due_events
 from tests import sinch
 from tests.aws import ThroughBoto3
 from tests.strategies import empty
@@ -33,7 +33,7 @@ def events(number: int) -> list[Event]:
         RecordingFinishedFact(recording_id=f"call-{each}", application_key="app", call_id=f"call-{each}", at=sinch.NOW)
         for each in range(number)
     ]
-    return [event for fact in facts for event in due_events(empty(fact).merge(fact))]
+    return [event for fact in facts for event in find_due_events(empty(fact).merge(fact))]
 
 
 def overdue(number: int) -> list[CheckRecording]:

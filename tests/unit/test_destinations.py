@@ -38,11 +38,11 @@ def naming(call_id: str = CALL, conference_id: str | None = "stand-up", applicat
     ],
 )
 def test_every_placeholder_of_a_url_has_its_value(template: str, url: str) -> None:
-    assert Destination.parse(template).url(naming()) == url
+    assert Destination.parse(template).make_url(naming()) == url
 
 
 def test_a_call_outside_a_conference_is_stored_under_no_conference() -> None:
-    url = Destination.parse("s3://bucket/{conferenceId}/{callId}").url(naming(call_id="c", conference_id=None))
+    url = Destination.parse("s3://bucket/{conferenceId}/{callId}").make_url(naming(call_id="c", conference_id=None))
 
     assert url == "s3://bucket/no-conference/c"
 
@@ -160,7 +160,7 @@ def test_every_url_stays_in_its_folder_and_within_the_longest_key(
     destination = Destination.parse("/".join(["s3://bucket/folder", *parts, "{callId}.{format}"]))
 
     try:
-        url = destination.url(named)
+        url = destination.make_url(named)
     except DestinationRefused:
         values = named.values()
         key = "/".join(["folder", *(values[part.strip("{}")] for part in parts), f"{values['callId']}.mp3"])
@@ -177,10 +177,10 @@ def test_every_url_stays_in_its_folder_and_within_the_longest_key(
 def test_a_call_id_beyond_the_longest_key_is_refused_and_not_cut() -> None:
     destination = Destination.parse("s3://bucket/{callId}")
 
-    assert destination.url(naming(call_id="x" * 1024))
+    assert destination.make_url(naming(call_id="x" * 1024))
     for length in (1025, 2048):
         with pytest.raises(DestinationRefused, match="too long"):
-            destination.url(naming(call_id="x" * length))
+            destination.make_url(naming(call_id="x" * length))
 
 
 @pytest.mark.parametrize(

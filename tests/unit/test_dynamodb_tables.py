@@ -43,7 +43,7 @@ from tests.facts import (
     named,
     requested,
 )
-from tests.fakes import BUCKET, PATIENCE, RETENTION
+from tests.fakes import BUCKET, DEADLINES, RETENTION
 from tests.strategies import places, recordings
 from tests.tables import PLACES, RECORDINGS, create, tables
 
@@ -68,7 +68,7 @@ def table(client: DynamoDBClient) -> DynamoDbTables:
 
 
 def written(item: Recording | ObjectLocation) -> dict[str, Any]:
-    return to_item(item, RETENTION, PATIENCE)
+    return to_item(item, RETENTION, DEADLINES)
 
 
 def located(name: str = LOCATION) -> ObjectLocation:
@@ -120,7 +120,7 @@ def test_a_location_waits_exactly_while_its_objects_have_no_owner(location: Obje
 @given(recordings, st.booleans())
 def test_an_item_expires_and_has_no_empty_attribute_or_name(recording: Recording, missing: bool) -> None:
     """An empty name raises: DynamoDB refuses it, and emulators do not."""
-    item = written(recording.mark_missing(after(minutes=9999), PATIENCE, BUCKET) if missing else recording)
+    item = written(recording.mark_missing(after(minutes=9999), DEADLINES, BUCKET) if missing else recording)
 
     assert {"NULL": True} not in item.values()
     assert int(item["expiresAt"]["N"]) > sinch.NOW.timestamp()
@@ -182,7 +182,7 @@ def test_an_item_becomes_due_after_the_grace_or_well_after_its_claim() -> None:
 
 
 def test_a_missing_recording_shows_since_when_and_why_and_waits_no_more() -> None:
-    item = written(known(requested(), finished()).mark_missing(after(minutes=60), PATIENCE, BUCKET))
+    item = written(known(requested(), finished()).mark_missing(after(minutes=60), DEADLINES, BUCKET))
 
     assert item["status"] == {"S": "missing"}
     assert item["missingSince"] == {"S": "2026-11-23T10:30:00Z"}
@@ -267,7 +267,7 @@ class AnswersLost(ThroughBoto3):
 
 
 def over(dynamodb: Any) -> DynamoDbTables:
-    return DynamoDbTables(dynamodb, recordings=RECORDINGS, places=PLACES, retention=RETENTION, deadlines=PATIENCE)
+    return DynamoDbTables(dynamodb, recordings=RECORDINGS, places=PLACES, retention=RETENTION, deadlines=DEADLINES)
 
 
 def test_a_repeated_write_after_a_lost_answer_is_no_conflict(client: DynamoDBClient) -> None:

@@ -12,11 +12,16 @@ from call_recorder.facts.facts import CallDecidedFact, Fact, UploaderKeyChangedF
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback
 from call_recorder.tracking.object_locations import ObjectLocation
-from call_recorder.tracking.published_events import PUBLISHED, RecordingAvailableEvent, due_events, key_change_event
+from call_recorder.tracking.published_events import (
+    PUBLISHED,
+    RecordingAvailableEvent,
+    find_due_events,
+    make_key_change_event,
+)
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.facts import LOCATION, URL, Ids, available, known, named, requested, stored
-from tests.fakes import BUCKET, PATIENCE, STORAGE_KEY, STORAGE_SECRET, Front
+from tests.fakes import BUCKET, DEADLINES, STORAGE_KEY, STORAGE_SECRET, Front
 from tests.strategies import recordings
 
 MAX_BYTES = 8 * 1024
@@ -50,7 +55,7 @@ def facts_of_callbacks(fields: dict[str, Any], conference: str | None) -> Sequen
 
 def without_files(recording: Recording) -> Recording:
     """Return a recording as it is missing."""
-    return recording.model_copy(update={"files": {}}).mark_missing(MUCH_LATER, PATIENCE, BUCKET)
+    return recording.model_copy(update={"files": {}}).mark_missing(MUCH_LATER, DEADLINES, BUCKET)
 
 
 @given(
@@ -70,7 +75,7 @@ def test_an_event_is_under_eight_kilobytes_whatever_the_callbacks_have(
 
     for fact in facts:
         recording = known(*(each for each in facts if each.recording_id == fact.recording_id))
-        for event in (*due_events(recording), *due_events(without_files(recording))):
+        for event in (*find_due_events(recording), *find_due_events(without_files(recording))):
             assert len(event.detail().encode()) < MAX_BYTES
 
 
@@ -79,9 +84,9 @@ def test_no_fact_item_or_event_of_a_whole_call_has_a_credential() -> None:
     facts = facts_of_callbacks(fields, None)
     recording = known(*facts)
     location = ObjectLocation(location=LOCATION).with_object(stored(), sinch.NOW)
-    items = [recording, without_files(recording), location.mark_unattributed(MUCH_LATER, PATIENCE)]
+    items = [recording, without_files(recording), location.mark_unattributed(MUCH_LATER, DEADLINES)]
 
-    events = [*(event for item in items for event in due_events(item)), key_change_event(KEY_CHANGED)]
+    events = [*(event for item in items for event in find_due_events(item)), make_key_change_event(KEY_CHANGED)]
 
     assert {type(event) for event in events} == set(PUBLISHED)
     for kept in (*map(repr, facts), repr(recording), *(event.detail() for event in events)):
@@ -90,13 +95,13 @@ def test_no_fact_item_or_event_of_a_whole_call_has_a_credential() -> None:
 
 @given(recordings)
 def test_an_event_has_an_id_of_its_own_until_it_is_published(recording: Recording) -> None:
-    ids = [event.id for event in due_events(recording)]
+    ids = [event.id for event in find_due_events(recording)]
     other = recording.model_copy(update={"application_key": "other"})
 
-    assert ids == [event.id for event in due_events(recording.model_copy(deep=True))]
+    assert ids == [event.id for event in find_due_events(recording.model_copy(deep=True))]
     assert len(set(ids)) == len(ids)
-    assert not {event.id for event in due_events(other)} & set(ids)
-    assert due_events(recording.with_published(ids, sinch.NOW)) == []
+    assert not {event.id for event in find_due_events(other)} & set(ids)
+    assert find_due_events(recording.with_published(ids, sinch.NOW)) == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_an_event_has_an_id_of_its_own_until_it_is_published(recording: Recordin
     ],
 )
 def test_an_event_id_never_changes_from_version_to_version(ids: Ids, event_id: str) -> None:
-    [event] = due_events(known(available(ids, "s3://bucket/a.mp3")))
+    [event] = find_due_events(known(available(ids, "s3://bucket/a.mp3")))
 
     assert event.id == event_id
 
@@ -116,8 +121,8 @@ def test_the_event_of_a_key_change_has_one_id_at_any_time() -> None:
     again = KEY_CHANGED.model_copy(update={"at": sinch.NOW + timedelta(hours=1)})
     others = [KEY_CHANGED.model_copy(update={name: "deleted"}) for name in ("user", "key", "step")]
 
-    assert key_change_event(KEY_CHANGED).id == key_change_event(again).id
-    assert len({key_change_event(each).id for each in (KEY_CHANGED, *others)}) == 4
+    assert make_key_change_event(KEY_CHANGED).id == make_key_change_event(again).id
+    assert len({make_key_change_event(each).id for each in (KEY_CHANGED, *others)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_the_event_of_a_key_change_has_one_id_at_any_time() -> None:
     ],
 )
 def test_an_event_shows_where_the_file_is(url: str | None, file: dict[str, str]) -> None:
-    events = due_events(known(requested(), available(url=url)))
+    events = find_due_events(known(requested(), available(url=url)))
 
     [event] = [event for event in events if isinstance(event, RecordingAvailableEvent)]
     assert event.data.file.model_dump(exclude_none=True) == file

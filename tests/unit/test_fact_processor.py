@@ -12,11 +12,11 @@ from call_recorder.facts.call_details import CallStart
 from call_recorder.facts.facts import CallDecidedFact, CallEndedFact, Fact
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.tracking.fact_processor import CLAIM, BatchReport, Delivery
-from call_recorder.tracking.published_events import due_events
+from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.facts import AZURE_URL, KINDS, available, ended, finished, known, named, notifications, requested
-from tests.fakes import PATIENCE, Crash
+from tests.fakes import DEADLINES, Crash
 from tests.strategies import fact_lists
 from tests.unit.processor_under_test import BATCH, VISIBILITY_TIMEOUT, ProcessorUnderTest, messages
 
@@ -85,7 +85,7 @@ def test_any_order_repeats_and_batches_make_one_item_and_its_events(
 
     processor.drain(delivered, size=data.draw(st.integers(1, BATCH)))
     undecided = any(processor.table.recording(name).held for name in processor.table.items)
-    processor.drain(processor.watch(after=PATIENCE.grace / 2))
+    processor.drain(processor.watch(after=DEADLINES.grace / 2))
 
     facts = [fact for fact in facts if not ended_apart(fact, facts)]
     expected = known(*facts) if facts else None
@@ -95,7 +95,7 @@ def test_any_order_repeats_and_batches_make_one_item_and_its_events(
     stored = processor.table.recording(expected.recording_id)
     assert stored.merge_all(facts) is stored
     processor.announced_once()
-    announced, due = set(processor.bus.ids()), {event.id for event in due_events(expected)}
+    announced, due = set(processor.bus.ids()), {event.id for event in find_due_events(expected)}
     assert set(stored.published) == announced >= due
     # An event may be published too early before a file turns out to be empty, or before there is a decision.
     assert announced == due or has_empty_file(stored) or undecided

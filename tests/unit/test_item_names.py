@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from call_recorder.facts.facts import Fact
 from call_recorder.facts.identifiers import bridge_conference_id
-from call_recorder.tracking.item_names import item_names
+from call_recorder.tracking.item_names import list_item_names
 from tests import sinch
 from tests.facts import available, ended, finished, named, requested
-from tests.fakes import PATIENCE
+from tests.fakes import DEADLINES
 from tests.unit.processor_under_test import ProcessorUnderTest, messages
 
 IDS = st.text("ab@", min_size=1, max_size=6) | st.text(min_size=1, max_size=12)
 KEYS = st.from_regex(r"[A-Za-z0-9_.-]{1,128}", fullmatch=True) | st.sampled_from(["one", "two", "-", "."])
-TOO_LATE = PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)
+TOO_LATE = DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)
 EVENTS = ["Recording Available", "Recording Finished", "Recording Requested"]
 
 
@@ -30,10 +30,10 @@ def processor() -> ProcessorUnderTest:
 
 @given(st.tuples(IDS, KEYS), st.tuples(IDS, KEYS))
 def test_two_applications_share_no_name_but_an_unqualified_id(one: tuple[str, str], other: tuple[str, str]) -> None:
-    shared = set(item_names(*one)) & set(item_names(*other))
+    shared = set(list_item_names(*one)) & set(list_item_names(*other))
 
     if one == other:
-        assert shared == set(item_names(*one))
+        assert shared == set(list_item_names(*one))
     else:
         assert shared <= {one[0]} & {other[0]}
         assert not any("@@" in name for name in shared)
@@ -41,12 +41,12 @@ def test_two_applications_share_no_name_but_an_unqualified_id(one: tuple[str, st
 
 @given(IDS, KEYS)
 def test_a_qualified_name_has_the_id_and_the_application(identifier: str, key: str) -> None:
-    assert tuple(item_names(identifier, key)[-1].rsplit("@@", 1)) == (identifier, key)
+    assert tuple(list_item_names(identifier, key)[-1].rsplit("@@", 1)) == (identifier, key)
 
 
 @pytest.mark.parametrize("call_id", [sinch.CALL, "abc@193.45.63.102", "+46700000001@sip.example", "@", "a@b@c"])
 def test_a_usual_call_id_is_the_name_of_its_item(call_id: str) -> None:
-    assert item_names(call_id, "app")[0] == call_id
+    assert list_item_names(call_id, "app")[0] == call_id
 
 
 def life(name: str, key: str, *, conference: bool) -> list[Fact]:
@@ -124,7 +124,7 @@ def test_held_facts_find_their_conference_under_its_qualified_name(processor: Pr
     processor.take(requested(named("other", "standup", key="two")))
     del processor.table.items["standup"]
 
-    processor.drain(processor.watch(after=PATIENCE.grace / 2))
+    processor.drain(processor.watch(after=DEADLINES.grace / 2))
 
     assert processor.recordings() == {"standup@@two"}
     assert processor.table.recording("standup@@two").status == "finished"
@@ -142,7 +142,7 @@ def test_the_end_of_a_bridged_call_finds_its_conference_under_any_name(
 
     for place in order:
         processor.take(facts[place])
-    processor.drain(processor.watch(after=PATIENCE.grace))
+    processor.drain(processor.watch(after=DEADLINES.grace))
 
     item = processor.table.recording(f"{conference_id}@@two")
     assert (item.status, item.ends[sinch.CALL].result) == ("available", "two")

@@ -23,7 +23,7 @@ from call_recorder.tracking.fact_processor import Delivery
 from tests import sinch
 from tests.aws import ThroughBoto3
 from tests.facts import ended, known, named, requested, transcribed
-from tests.fakes import PATIENCE, RETENTION, STORAGE_CREDENTIALS, Applications, Bus, Front, application, new_processor
+from tests.fakes import DEADLINES, RETENTION, STORAGE_CREDENTIALS, Applications, Bus, Front, application, new_processor
 from tests.profiles import AGREED as AGREEMENT
 from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, asking, profile, rule
 from tests.svaml import captures, names
@@ -177,7 +177,7 @@ def test_the_proof_beside_an_awaited_answer_of_version_one_belongs_to_it(
     """An item has that form while a new version is deployed. A proof of another time belongs to another decision."""
     beside = {sinch.CALL: AGREED.model_copy(update={"at": proved_at})}
     former = known(UNASKED).model_copy(update={"consents": beside, "revision": 1})
-    item = to_item(former, RETENTION, PATIENCE)
+    item = to_item(former, RETENTION, DEADLINES)
     for later_field in ("headers", "contested"):
         del item["awaited"]["M"][sinch.CALL]["M"][later_field]
     client.put_item(TableName=RECORDINGS, Item=item)

@@ -14,7 +14,7 @@ from call_recorder.facts.facts import AnswerRefusedFact, CallDecidedFact, Fact
 from call_recorder.facts.messages import read_message, write_message
 from call_recorder.tracking import recording as recording_module
 from call_recorder.tracking.outbox_item import Claim
-from call_recorder.tracking.published_events import due_events
+from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording, WrongApplication
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
@@ -42,7 +42,7 @@ def test_merging_is_idempotent(recording: Recording, data: st.DataObject) -> Non
 
 
 def events(recording: Recording) -> set[tuple[str, str]]:
-    return {(event.id, event.detail()) for event in due_events(recording)}
+    return {(event.id, event.detail()) for event in find_due_events(recording)}
 
 
 @given(fact_lists(), st.data())
@@ -142,5 +142,5 @@ def test_the_first_calling_error_of_each_call_is_kept_for_the_retention() -> Non
         assert errors == {"a": ("40001", after()), "b": ("40001", after(1)), "standup": ("40001", after(1))}
     assert len(kept) <= recording_module.MAX_CALLING_ERRORS
     assert recording.status is None
-    assert due_events(recording) == []
+    assert find_due_events(recording) == []
     assert recording.expires_at(RETENTION) == max(error.at for error in kept.values()) + RETENTION

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from call_recorder.facts.call_details import AwaitedAnswer, WithdrawnAnswer
 from call_recorder.facts.facts import CallDecidedFact, Fact, RecordingFinishedFact
 from call_recorder.tracking.outbox_item import Deadlines
-from call_recorder.tracking.published_events import RecordingMissingData, RecordingMissingEvent, due_events
+from call_recorder.tracking.published_events import RecordingMissingData, RecordingMissingEvent, find_due_events
 from call_recorder.tracking.recording import Missing, Recording
 from tests import sinch
 from tests.facts import AZURE_URL, CALL, URL, after, available, ended, file_stored, finished, known, named, requested
-from tests.fakes import BUCKET, PATIENCE
+from tests.fakes import BUCKET, DEADLINES
 from tests.strategies import recordings
 
-GRACE, LONGEST = PATIENCE.grace, PATIENCE.longest_call
+GRACE, LONGEST = DEADLINES.grace, DEADLINES.longest_call
 LATEST = sinch.NOW + LONGEST + GRACE
 SECOND = timedelta(seconds=1)
 MUCH_LATER = sinch.NOW + timedelta(days=2)
@@ -33,11 +33,11 @@ def awaited(**parts: Any) -> CallDecidedFact:
 
 
 def missed(recording: Recording, at: datetime = MUCH_LATER) -> Recording:
-    return recording.mark_missing(at, PATIENCE, BUCKET)
+    return recording.mark_missing(at, DEADLINES, BUCKET)
 
 
 def missing_events(recording: Recording) -> list[RecordingMissingEvent]:
-    return [event for event in due_events(recording) if isinstance(event, RecordingMissingEvent)]
+    return [event for event in find_due_events(recording) if isinstance(event, RecordingMissingEvent)]
 
 
 def only_missing(recording: Recording) -> tuple[Missing, RecordingMissingData]:
@@ -47,7 +47,7 @@ def only_missing(recording: Recording) -> tuple[Missing, RecordingMissingData]:
 
 
 def kinds(recording: Recording) -> list[str]:
-    return [event.detail_type for event in due_events(recording)]
+    return [event.detail_type for event in find_due_events(recording)]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def kinds(recording: Recording) -> list[str]:
 def test_a_recording_is_missing_one_grace_after_its_end(facts: list[Fact], due_at: datetime) -> None:
     recording = known(*facts)
 
-    assert recording.overdue_at(PATIENCE) == due_at
+    assert recording.overdue_at(DEADLINES) == due_at
     assert missed(recording, due_at - SECOND) is recording
     assert missed(recording, due_at).status == "missing"
 
@@ -114,7 +114,7 @@ def test_the_deadlines_are_the_choice_of_the_operator() -> None:
 def test_nothing_is_missing_where_nothing_is_outstanding(facts: list[Fact]) -> None:
     recording = known(*facts)
 
-    assert recording.overdue_at(PATIENCE) is None
+    assert recording.overdue_at(DEADLINES) is None
     assert missed(recording) is recording
 
 
@@ -201,22 +201,22 @@ def test_a_missing_recording_is_announced_with_all_that_is_known() -> None:
 def test_a_missing_recording_waits_no_more_and_is_kept_for_the_retention() -> None:
     once = missed(known(requested()))
 
-    assert once.overdue_at(PATIENCE) is None
+    assert once.overdue_at(DEADLINES) is None
     assert missed(once, MUCH_LATER + timedelta(days=1)) is once
-    assert once.merge(finished(at=MUCH_LATER)).merge(ended(at=MUCH_LATER)).overdue_at(PATIENCE) is None
+    assert once.merge(finished(at=MUCH_LATER)).merge(ended(at=MUCH_LATER)).overdue_at(DEADLINES) is None
     assert once.expires_at(timedelta(days=30)) == MUCH_LATER + timedelta(days=30)
 
 
 def test_a_late_file_makes_a_missing_recording_available() -> None:
     missing = missed(known(requested(), ended()))
-    announced = missing.with_published([event.id for event in due_events(missing)], MUCH_LATER)
+    announced = missing.with_published([event.id for event in find_due_events(missing)], MUCH_LATER)
 
     late = announced.merge(file_stored(at=MUCH_LATER))
 
     assert late.status == "available"
     assert kinds(late) == ["Recording Available"]
     assert late.missing == missing.missing
-    assert late.overdue_at(PATIENCE) is None
+    assert late.overdue_at(DEADLINES) is None
     # An event that was not published before the file came is not published any more.
     assert kinds(missing.merge(file_stored(at=MUCH_LATER))) == ["Recording Requested", "Recording Available"]
 
@@ -254,7 +254,7 @@ def test_a_missing_conference_shows_its_last_end_and_no_result() -> None:
 def test_a_later_meeting_under_one_id_has_its_own_recording(first_meeting: list[Fact]) -> None:
     again = known(*first_meeting, requested(THIRD, at=minute(600)))
 
-    assert again.overdue_at(PATIENCE) == minute(600) + LONGEST + GRACE
+    assert again.overdue_at(DEADLINES) == minute(600) + LONGEST + GRACE
     [(call_id, missing)] = missed(again).missing.items()
     assert (call_id, missing.reason) == ("call-3", "nothing-heard")
 
@@ -264,24 +264,24 @@ def test_each_missing_meeting_under_one_id_is_announced() -> None:
     second = first.merge(requested(THIRD, at=minute(600)))
     both = [event.id for event in missing_events(missed(second))]
 
-    assert first.overdue_at(PATIENCE) is None
-    assert second.overdue_at(PATIENCE) == minute(600) + LONGEST + GRACE
+    assert first.overdue_at(DEADLINES) is None
+    assert second.overdue_at(DEADLINES) == minute(600) + LONGEST + GRACE
     assert len(set(both)) == len(both) == 2
     assert {event.id for event in missing_events(first)} < set(both)
 
 
 @given(recordings, st.sampled_from([BUCKET, "bucket"]))
 def test_every_recording_ends_as_available_or_as_missing(recording: Recording, own_bucket: str) -> None:
-    in_the_end = recording.mark_missing(MUCH_LATER, PATIENCE, own_bucket)
+    in_the_end = recording.mark_missing(MUCH_LATER, DEADLINES, own_bucket)
 
     asked_or_begun = recording.requests or recording.finished_at or recording.files
     assert in_the_end.status == (None if not asked_or_begun else "available" if recording.available else "missing")
-    assert in_the_end.overdue_at(PATIENCE) is None
+    assert in_the_end.overdue_at(DEADLINES) is None
 
 
 @given(recordings)
 def test_no_recording_waits_longer_than_the_longest_call_and_a_grace(recording: Recording) -> None:
-    overdue_at = recording.overdue_at(PATIENCE)
+    overdue_at = recording.overdue_at(DEADLINES)
     asked = [request.at for request in recording.requests.values()]
 
     if overdue_at and asked:

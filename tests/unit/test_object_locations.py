@@ -38,12 +38,12 @@ from tests.facts import (
     stored,
     transcribed,
 )
-from tests.fakes import BUCKET, PATIENCE, RETENTION
+from tests.fakes import BUCKET, DEADLINES, RETENTION
 from tests.strategies import objects, owners, times
 from tests.unit.processor_under_test import BATCH, VISIBILITY_TIMEOUT, ProcessorUnderTest, messages
 
 SECOND = timedelta(seconds=1)
-A_GRACE = PATIENCE.grace + SECOND
+A_GRACE = DEADLINES.grace + SECOND
 LATE_URL = URL.replace(sinch.CALL, "late")
 BOTH = ["Recording Available", "Recording Requested"]
 
@@ -243,7 +243,7 @@ def test_an_object_without_an_owner_is_announced_once_after_the_grace(processor:
     processor.take(stored())
     assert processor.table.place(LOCATION).objects == {URL: stored()}
     assert processor.table.items == {}
-    assert processor.watch(after=PATIENCE.grace - SECOND) == []
+    assert processor.watch(after=DEADLINES.grace - SECOND) == []
 
     overdue = processor.watch(after=SECOND)
     assert [message.message for message in overdue] == [CheckLocation(location=LOCATION, at=processor.clock())]
@@ -263,7 +263,7 @@ def test_an_object_without_an_owner_is_announced_once_after_the_grace(processor:
 
 def test_a_later_object_does_not_delay_the_announcement_of_an_earlier_one(processor: ProcessorUnderTest) -> None:
     processor.take(stored())
-    processor.clock.advance(PATIENCE.grace.total_seconds() - 1)
+    processor.clock.advance(DEADLINES.grace.total_seconds() - 1)
     processor.take(stored(TRANSCRIPT_URL))
 
     processor.drain(processor.watch(after=SECOND))
@@ -298,7 +298,7 @@ def test_a_late_request_owns_the_objects_that_are_there_and_later_ones(processor
 
 def test_an_object_that_is_owned_in_time_is_never_unattributed(processor: ProcessorUnderTest) -> None:
     processor.take(stored())
-    processor.clock.advance(PATIENCE.grace.total_seconds() - 1)
+    processor.clock.advance(DEADLINES.grace.total_seconds() - 1)
     processor.take(requested())
 
     assert processor.watch(after=timedelta(days=9)) == []
@@ -306,7 +306,7 @@ def test_an_object_that_is_owned_in_time_is_never_unattributed(processor: Proces
     assert unattributed(processor) == []
 
 
-@pytest.mark.parametrize("early", [timedelta(), PATIENCE.grace - SECOND])
+@pytest.mark.parametrize("early", [timedelta(), DEADLINES.grace - SECOND])
 @pytest.mark.parametrize("facts", [[stored()], []], ids=["too early", "gone"])
 def test_a_check_too_early_or_of_no_location_changes_nothing(
     processor: ProcessorUnderTest, facts: list[QueueMessage], early: timedelta
@@ -321,7 +321,7 @@ def test_a_check_too_early_or_of_no_location_changes_nothing(
 
 def test_a_location_is_kept_for_the_retention_after_its_latest_report() -> None:
     location = ObjectLocation(location=LOCATION).with_object(stored(), after(65))
-    given_up = location.mark_unattributed(after(minutes=1440), PATIENCE)
+    given_up = location.mark_unattributed(after(minutes=1440), DEADLINES)
 
     assert location.expires_at(RETENTION) == after(65) + RETENTION
     assert given_up.expires_at(RETENTION) == after(minutes=1440) + RETENTION
@@ -349,7 +349,7 @@ def test_a_location_is_the_same_in_any_order_of_writes(
     other = located(steps, seen_at)
 
     assert (one.owner, one.objects) == (other.owner, other.objects)
-    assert one.overdue_at(PATIENCE) == other.overdue_at(PATIENCE)
+    assert one.overdue_at(DEADLINES) == other.overdue_at(DEADLINES)
     assert sorted(map(repr, one.files())) == sorted(map(repr, other.files()))
 
 

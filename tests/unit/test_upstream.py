@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.adapters import limits
-from call_recorder.adapters.upstream import Upstream
+from call_recorder.adapters.upstream import UpstreamClient
 from call_recorder.answering.application import Application
 from call_recorder.facts.errors import UpstreamFailed
 from call_recorder.sinch.signature import Authorization, SignedRequest, verify
@@ -151,24 +151,24 @@ def serve(pem: Path) -> Iterator[Serve]:
         server.close()
 
 
-def trusting(pem: Path) -> Upstream:
-    return Upstream(Clock(), lambda: ssl.create_default_context(cafile=str(pem)))
+def trusting(pem: Path) -> UpstreamClient:
+    return UpstreamClient(Clock(), lambda: ssl.create_default_context(cafile=str(pem)))
 
 
 @pytest.fixture
-def upstream(pem: Path) -> Upstream:
+def upstream(pem: Path) -> UpstreamClient:
     return trusting(pem)
 
 
 def forward(
-    upstream: Upstream, url: str, *, within: float = 2.0, body: bytes = b"{}", content_type: str = sinch.JSON
+    upstream: UpstreamClient, url: str, *, within: float = 2.0, body: bytes = b"{}", content_type: str = sinch.JSON
 ) -> str:
     return upstream.forward(
         url, body, content_type=content_type, application_key=sinch.APPLICATION, secret=SECRET, timeout=within
     )
 
 
-def front_of(upstream: Upstream | StandIn, url: str, *rules: dict[str, Any]) -> Front:
+def front_of(upstream: UpstreamClient | StandIn, url: str, *rules: dict[str, Any]) -> Front:
     front = Front.of(profile(*rules, upstream={"url": url}, routes=[{"to": "*", "action": PSTN_ACTION}]))
     front.upstream = upstream  # type: ignore[assignment]
     return front
@@ -191,7 +191,7 @@ IF_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, pytest.param(f"[{LOOPBACK_V6}]", marks=IF_IPV6)])
-def test_only_the_body_is_forwarded_and_it_is_signed_again(host: str, serve: Serve, upstream: Upstream) -> None:
+def test_only_the_body_is_forwarded_and_it_is_signed_again(host: str, serve: Serve, upstream: UpstreamClient) -> None:
     server = serve(host=host)
     raw = b'{"event" : "ice",  "callid":"c", "to":{"type":"number","endpoint":"+1"},"x":"\xc3\xa9"}'
     event = sinch.signed(raw, content_type="application/json; charset=utf-8")
@@ -217,7 +217,7 @@ def test_only_the_body_is_forwarded_and_it_is_signed_again(host: str, serve: Ser
         assert secret not in f"{sent}{got.body!r}"
 
 
-def test_the_current_secret_signs_also_for_a_url_without_a_path(serve: Serve, upstream: Upstream) -> None:
+def test_the_current_secret_signs_also_for_a_url_without_a_path(serve: Serve, upstream: UpstreamClient) -> None:
     """Sinch itself still signs with the previous secret here."""
     server = serve(says(ODD + "gööd"))
     front = front_of(upstream, root := server.url.removesuffix("/sinch/callbacks"))
@@ -234,7 +234,7 @@ def test_the_current_secret_signs_also_for_a_url_without_a_path(serve: Serve, up
 
 @pytest.mark.parametrize("body", [ICE, sinch.ace(), sinch.pie("main"), sinch.dice(), sinch.notify("amd")])
 def test_every_callback_is_forwarded_unless_it_is_forged(
-    body: dict[str, Any], serve: Serve, upstream: Upstream
+    body: dict[str, Any], serve: Serve, upstream: UpstreamClient
 ) -> None:
     server = serve()
     front = front_of(upstream, server.url)
@@ -247,7 +247,9 @@ def test_every_callback_is_forwarded_unless_it_is_forged(
 
 
 @pytest.mark.parametrize("queue_is_down", [False, True])
-def test_a_notification_is_forwarded_and_needs_no_answer(queue_is_down: bool, serve: Serve, upstream: Upstream) -> None:
+def test_a_notification_is_forwarded_and_needs_no_answer(
+    queue_is_down: bool, serve: Serve, upstream: UpstreamClient
+) -> None:
     server = serve(lambda send, closing: send(b"HTTP/1.1 204 No Content\r\n\r\n"))
     front = front_of(upstream, server.url)
     front.notifications.down = queue_is_down
@@ -344,7 +346,7 @@ def assert_fell_back(front: Front) -> None:
 
 
 @pytest.mark.parametrize("behaviour", REFUSED)
-def test_the_profile_answers_if_the_backend_refuses(behaviour: str, serve: Serve, upstream: Upstream) -> None:
+def test_the_profile_answers_if_the_backend_refuses(behaviour: str, serve: Serve, upstream: UpstreamClient) -> None:
     server = serve(REFUSED[behaviour])
     started = monotonic()
 
@@ -359,7 +361,7 @@ def test_the_profile_answers_if_the_backends_answer_is_no_svaml(text: str) -> No
     assert_fell_back(saying(text, rule()))
 
 
-def test_the_call_goes_on_if_the_backends_port_is_closed(upstream: Upstream) -> None:
+def test_the_call_goes_on_if_the_backends_port_is_closed(upstream: UpstreamClient) -> None:
     url = f"https://{LOOPBACK}:{closed_port()}/"
 
     assert_fell_back(front_of(upstream, url, rule()))
@@ -377,7 +379,7 @@ def test_the_call_goes_on_if_the_backends_port_is_closed(upstream: Upstream) -> 
     ],
 )
 def test_the_client_connects_to_the_host_and_port_of_the_url(
-    url: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, upstream: Upstream
+    url: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, upstream: UpstreamClient
 ) -> None:
     connect = Mock(side_effect=ConnectionRefusedError)
     monkeypatch.setattr(socket, "create_connection", connect)
@@ -388,19 +390,19 @@ def test_the_client_connects_to_the_host_and_port_of_the_url(
 
 
 def test_a_backend_without_a_trusted_certificate_receives_nothing(
-    serve: Serve, tmp_path: Path, upstream: Upstream
+    serve: Serve, tmp_path: Path, upstream: UpstreamClient
 ) -> None:
     server = serve()
 
     for distrustful, url in (
         (trusting(certificate(tmp_path)), server.url),
-        (Upstream(Clock()), server.url),
+        (UpstreamClient(Clock()), server.url),
         (upstream, server.url.replace(LOOPBACK, "localhost")),
     ):
         with pytest.raises(UpstreamFailed):
             forward(distrustful, url)
     assert server.received == []
-    assert Upstream()._tls().check_hostname
+    assert UpstreamClient()._tls().check_hostname
 
 
 def test_sinch_is_answered_within_4_seconds_whatever_the_backend_does(serve: Serve, pem: Path) -> None:
@@ -414,7 +416,7 @@ def test_sinch_is_answered_within_4_seconds_whatever_the_backend_does(serve: Ser
 
 
 def test_slow_parameters_leave_the_backend_less_time(
-    serve: Serve, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, upstream: UpstreamClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(HANGING["hangs before its headers"])
     front = front_of(upstream, server.url, rule())
@@ -437,7 +439,7 @@ def test_slow_parameters_leave_the_backend_less_time(
 
 
 @pytest.mark.parametrize("behaviour", HANGING)
-def test_a_backend_that_hangs_keeps_no_thread(behaviour: str, serve: Serve, upstream: Upstream) -> None:
+def test_a_backend_that_hangs_keeps_no_thread(behaviour: str, serve: Serve, upstream: UpstreamClient) -> None:
     hanging, good = serve(HANGING[behaviour]), serve(says("good"))
 
     for _ in range(6):
@@ -448,7 +450,7 @@ def test_a_backend_that_hangs_keeps_no_thread(behaviour: str, serve: Serve, upst
         assert list(pool.map(lambda _: forward(upstream, good.url), range(4))) == ["good"] * 4
 
 
-def test_an_abandoned_request_is_not_sent_later(serve: Serve, upstream: Upstream) -> None:
+def test_an_abandoned_request_is_not_sent_later(serve: Serve, upstream: UpstreamClient) -> None:
     hanging, good = serve(HANGING["hangs before its headers"]), serve(says("good"))
 
     with ThreadPoolExecutor(4) as pool:
@@ -464,7 +466,9 @@ def test_an_abandoned_request_is_not_sent_later(serve: Serve, upstream: Upstream
 
 
 @pytest.mark.parametrize("content_type", ["application/json\r\nx-evil: 1", "application/json \u2603", "\ud800"])
-def test_a_content_type_that_is_no_header_is_not_sent(content_type: str, serve: Serve, upstream: Upstream) -> None:
+def test_a_content_type_that_is_no_header_is_not_sent(
+    content_type: str, serve: Serve, upstream: UpstreamClient
+) -> None:
     server = serve()
 
     with pytest.raises(UpstreamFailed):

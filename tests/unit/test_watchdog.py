@@ -37,7 +37,7 @@ from call_recorder.tracking.fact_processor import CLAIM
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
 from tests import sinch
-from tests.fakes import BUCKET, PATIENCE, Bus, Clock, Queue, RecordedTelemetry, new_processor
+from tests.fakes import BUCKET, DEADLINES, Bus, Clock, Queue, RecordedTelemetry, new_processor
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
 from tests.unit.processor_under_test import BATCH, VISIBILITY_TIMEOUT, InTurn, ProcessorUnderTest, messages
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CALL: dict[str, Any] = {"recording_id": sinch.CALL, "application_key": "app", "call_id": sinch.CALL}
 URL = f"s3://{BUCKET}/recordings/{sinch.CALL}.mp3"
 PLACE = URL.removesuffix(".mp3")
-TOO_LATE = PATIENCE.longest_call + PATIENCE.grace + timedelta(seconds=1)
+TOO_LATE = DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)
 ABANDONED_BY_NOW = CLAIM + ABANDONED + timedelta(seconds=1)
 
 
@@ -128,7 +128,7 @@ def test_a_recording_that_is_found_twice_at_once_is_missing_once(books: Processo
     assert books.table.recording().missing["recording"].at == first.at
 
 
-TOO_EARLY = sinch.NOW + PATIENCE.grace - timedelta(seconds=1)
+TOO_EARLY = sinch.NOW + DEADLINES.grace - timedelta(seconds=1)
 LATE = sinch.NOW + timedelta(days=9)
 
 
@@ -206,7 +206,7 @@ def lose(books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelt
         ([requested(), ended(), stored()], None, CheckRecording),
         ([stored(), AVAILABLE], None, CheckRecording),
         ([requested()], TOO_LATE, CheckRecording),
-        ([stored()], PATIENCE.grace, CheckLocation),
+        ([stored()], DEADLINES.grace, CheckLocation),
     ],
 )
 def test_lost_events_are_announced_after_their_messages_are_gone(
@@ -249,7 +249,7 @@ def test_an_event_is_left_to_its_message_while_that_is_tried(books: ProcessorUnd
     ("facts", "watched", "overtaken_by"),
     [
         ([requested()], TOO_LATE, stored()),
-        ([stored()], PATIENCE.grace, requested()),
+        ([stored()], DEADLINES.grace, requested()),
         ([requested(), AVAILABLE], None, stored().model_copy(update={"size": 0})),
     ],
 )
@@ -328,7 +328,7 @@ def put(client: DynamoDBClient, *facts: QueueMessage) -> None:
 def test_only_what_is_due_is_found_in_both_tables(client: DynamoDBClient) -> None:
     put(client, requested(), requested("later", sinch.NOW + timedelta(minutes=1)), requested("done"))
     put(client, stored(URL.replace(sinch.CALL, "done")), stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
-    at = sinch.NOW + PATIENCE.longest_call + PATIENCE.grace
+    at = sinch.NOW + DEADLINES.longest_call + DEADLINES.grace
 
     assert list(waiting(client).find_overdue(at)) == [
         CheckRecording(recording_id=sinch.CALL, application_key="app", at=at),

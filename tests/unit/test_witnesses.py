@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.facts.facts import Fact, FileStoredFact, ObjectStoredFact
-from call_recorder.facts.storage_urls import is_transcript, location_of
-from call_recorder.tracking.published_events import due_events
+from call_recorder.facts.storage_urls import get_location, is_transcript
+from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
@@ -42,7 +42,7 @@ def in_order(order: Sequence[int], *facts: Fact) -> Recording:
 
 def announced(recording: Recording) -> list[dict[str, Any]]:
     """Return the data of the events that a recording or a transcript is available."""
-    events = [event for event in due_events(recording) if event.detail_type.endswith("Available")]
+    events = [event for event in find_due_events(recording) if event.detail_type.endswith("Available")]
     return [event.model_dump(mode="json")["data"] for event in events]
 
 
@@ -74,7 +74,7 @@ def test_both_witnesses_make_one_file_and_one_event(ids: Ids, destination: str |
 def test_either_witness_alone_makes_the_same_event(ids: Ids) -> None:
     by_either = [known(requested(ids), available(ids)), known(requested(ids), file_stored(ids))]
 
-    ids_of_events = [{event.id for event in due_events(recording)} for recording in by_either]
+    ids_of_events = [{event.id for event in find_due_events(recording)} for recording in by_either]
 
     assert ids_of_events[0] == ids_of_events[1]
     assert [recording.status for recording in by_either] == ["available", "available"]
@@ -144,7 +144,10 @@ def test_a_transcript_has_two_witnesses(destination: str | None, order: tuple[in
     assert (transcript.url, transcript.size, transcript.at) == (TRANSCRIPT_URL, 50, STORED_AT)
     assert recording.files == {}
     assert recording.status == "requested"
-    assert [event.detail_type for event in due_events(recording)] == ["Recording Requested", "Transcription Available"]
+    assert [event.detail_type for event in find_due_events(recording)] == [
+        "Recording Requested",
+        "Transcription Available",
+    ]
 
 
 def test_an_empty_transcript_is_not_announced() -> None:
@@ -192,4 +195,4 @@ def test_joining_reports_of_a_file_depends_on_no_order(several: list[ObjectStore
 )
 def test_a_recording_and_its_transcript_share_a_location(url: str, transcript: bool, location: str) -> None:
     assert is_transcript(url) is transcript
-    assert location_of(url) == location
+    assert get_location(url) == location

@@ -71,11 +71,11 @@ class KnownCalls:
         """
         # Imported here, since an ICE does not read items, and its caller would wait for these imports.
         from call_recorder.adapters.dynamodb_items import batch_get, from_item
-        from call_recorder.tracking.item_names import item_names
+        from call_recorder.tracking.item_names import list_item_names
         from call_recorder.tracking.recording import Recording
 
         ids = (call_id, bridge_conference_id(call_id))
-        names = [name for each in ids for name in item_names(each, application_key)]
+        names = [name for each in ids for name in list_item_names(each, application_key)]
         items = batch_get(self._dynamodb, {self._table: [{"recordingId": {"S": name}} for name in names]})
         known = self._remembered.get((application_key, call_id))
         for item in items.get(self._table, ()):

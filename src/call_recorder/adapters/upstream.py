@@ -24,7 +24,7 @@ from call_recorder.sinch.signature import SignedRequest, format_authorization
 _MAX_ANSWER_BYTES = 64 * 1024
 
 
-class Upstream:
+class UpstreamClient:
     """A client for the backends that profiles name. It connects to the profile's host only, and follows no redirect.
 
     Args:

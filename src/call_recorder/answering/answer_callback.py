@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from call_recorder.answering.answer import Answer, DegradedAnswer, Outcome
+from call_recorder.answering.answer import CallAnswer, DegradedAnswer, Outcome
 from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.known_call import KnownCall
 from call_recorder.answering.policy import Policy
@@ -35,7 +35,7 @@ Question = IceCallback | AceCallback | PieCallback
 """The callbacks to which Sinch expects SVAML."""
 
 
-class KnownCalls(Protocol):
+class CallFinder(Protocol):
     """What earlier callbacks decided on a call."""
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None:
@@ -89,7 +89,7 @@ def answer_callback(
     application_key: str,
     at: datetime,
     body: bytes,
-    calls: KnownCalls,
+    calls: CallFinder,
     forward: Callable[[], str],
     degraded: DegradedAnswer,
     problem: str | None = None,
@@ -141,7 +141,7 @@ def _answer(
     application: Application | None,
     application_key: str,
     at: datetime,
-    calls: KnownCalls,
+    calls: CallFinder,
     forward: Callable[[], str],
     degraded: DegradedAnswer,
     problem: str | None,
@@ -173,8 +173,8 @@ def _answer(
 
 
 def _with_withdrawal(
-    answer: Answer, application_key: str, call_id: str | None, at: datetime, *, verified: bool
-) -> Answer:
+    answer: CallAnswer, application_key: str, call_id: str | None, at: datetime, *, verified: bool
+) -> CallAnswer:
     """Return an answer with a note that withdraws any earlier decision to record this call from its answer on.
 
     A decision that awaits the callee's answer, or asks by a menu, replaces an earlier decision by itself.
@@ -205,7 +205,7 @@ def _ask_backend(recorder: Recorder | None, forward: Callable[[], str]) -> _Back
         return _Backend(problem=f"upstream: {error}", metrics=("UpstreamFailures",))
 
 
-def _look_up(callback: Question, application: Application | None, calls: KnownCalls) -> _Earlier:
+def _look_up(callback: Question, application: Application | None, calls: CallFinder) -> _Earlier:
     """Return what is known of the call, if the answer depends on it."""
     if isinstance(callback, IceCallback) or application is None or not is_recordable(callback.call_id):
         return _NOTHING_KNOWN

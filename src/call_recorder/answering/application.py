@@ -42,7 +42,7 @@ class Recorder:
         file_format = rule.format or self.profile.format
         naming = Naming(call_id=call_id, conference_id=conference_id, application_key=key, at=at, format=file_format)
         return RecordingOptions(
-            destination_url=self.destinations[rule.name].url(naming),
+            destination_url=self.destinations[rule.name].make_url(naming),
             credentials=self.credentials,
             format=file_format,
             notification_events=self.profile.notification_events,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from call_recorder.answering.application import Application
 from call_recorder.answering.parameter_names import SECRETS
 from call_recorder.answering.profile import ProfileRefused
-from call_recorder.answering.registered_applications import UNKNOWN, RegisteredApplications, Store
+from call_recorder.answering.registered_applications import UNKNOWN, ParameterSource, RegisteredApplications
 from call_recorder.facts.errors import ParametersUnavailable, UnknownApplication
 
 MAX_APPLICATIONS = 256
@@ -53,7 +53,7 @@ class ApplicationCache:
 
     def __init__(
         self,
-        store: Store,
+        store: ParameterSource,
         *,
         own_bucket: str,
         ttl_seconds: float,

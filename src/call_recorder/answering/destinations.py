@@ -77,7 +77,7 @@ class Destination:
         _check_path(path)
         return cls(scheme=scheme, container=container, path=path)
 
-    def url(self, naming: Naming) -> str:
+    def make_url(self, naming: Naming) -> str:
         """Return the URL of one call's file.
 
         Raises:

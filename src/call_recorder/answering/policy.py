@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from call_recorder.answering.answer import Answer, Outcome
+from call_recorder.answering.answer import CallAnswer, Outcome
 from call_recorder.answering.application import Recorder
 from call_recorder.answering.consent import (
     Announcement,
@@ -23,12 +23,12 @@ from call_recorder.answering.destinations import DestinationRefused
 from call_recorder.answering.known_call import KnownCall
 from call_recorder.answering.profile import Rule
 from call_recorder.answering.routing import (
-    after_menu,
+    connect_after_menu,
     continue_call,
-    destination_after_menu,
+    find_action,
+    find_destination_after_menu,
     hang_up,
     hang_up_lost_call,
-    route,
 )
 from call_recorder.answering.rules import Decision, decide
 from call_recorder.facts.call_details import (
@@ -75,9 +75,9 @@ class _Call:
 
     def answer(
         self, outcome: Outcome, svaml: Svaml | UpstreamSvaml | None = None, fact: CallDecidedFact | None = None
-    ) -> Answer:
+    ) -> CallAnswer:
         """Return an answer to the call: ``svaml``, or else the answer that connects it without recording."""
-        return Answer(svaml or self.connect, outcome, self.rule.name, fact, self.decision)
+        return CallAnswer(svaml or self.connect, outcome, self.rule.name, fact, self.decision)
 
 
 class Policy:
@@ -97,7 +97,7 @@ class Policy:
 
     def answer(
         self, callback: IceCallback | AceCallback | PieCallback, known: KnownCall | None, upstream: UpstreamSvaml | None
-    ) -> Answer:
+    ) -> CallAnswer:
         """Answer a callback.
 
         Args:
@@ -107,67 +107,67 @@ class Policy:
         """
         match callback:
             case IceCallback():
-                return self.ice(callback, upstream)
+                return self.answer_ice(callback, upstream)
             case _ if upstream:
-                return Answer(upstream, Outcome.CONTINUED)
+                return CallAnswer(upstream, Outcome.CONTINUED)
             case PieCallback():
-                return self.pie(callback, known)
+                return self.answer_pie(callback, known)
             case AceCallback():
-                return self.ace(callback, known)
+                return self.answer_ace(callback, known)
 
-    def ice(self, ice: IceCallback, upstream: UpstreamSvaml | None = None) -> Answer:
+    def answer_ice(self, ice: IceCallback, upstream: UpstreamSvaml | None = None) -> CallAnswer:
         """Answer an incoming call.
 
         The call goes where the answer of the application's backend says. Without one it goes where the profile's
         route or its ``to`` says. If neither says where, the call is hung up.
         """
-        action = route(ice.to, self._profile)
+        action = find_action(ice.to, self._profile)
         if upstream is None and (action is None or isinstance(action, Hangup)):
             return hang_up(action)
         connect = upstream or Svaml(action=action or Hangup())
         if isinstance(connect, UpstreamSvaml) and not connect.connects:
-            return Answer(connect, Outcome.NOT_RECORDED)
+            return CallAnswer(connect, Outcome.NOT_RECORDED)
         if is_bridge_conference(connect.conference_id):
             # An app user joins a caller who was asked by a menu. The caller's choice counts, and no other rule.
-            return Answer(connect, Outcome.NOT_RECORDED)
+            return CallAnswer(connect, Outcome.NOT_RECORDED)
         decision = decide(ice, connect.conference_id, self._profile)
         rule = decision.rule
         if rule is None or not decision.record:
             outcome = Outcome.NOT_SAMPLED if decision.why == "not-sampled" else Outcome.NOT_RECORDED
-            return Answer(connect, outcome, rule.name if rule else None, decision=decision)
+            return CallAnswer(connect, outcome, rule.name if rule else None, decision=decision)
         if not is_recordable(ice.call_id) or not is_recordable(connect.conference_id or ice.call_id):
-            return Answer(connect, Outcome.UNTRACEABLE, rule.name, decision=decision)
+            return CallAnswer(connect, Outcome.UNTRACEABLE, rule.name, decision=decision)
         at = ice.timestamp or self._at
         headers = keep_headers(ice, self._profile.header_names)
         call = _Call(ice.call_id, connect, rule, at, CallStart.of(ice, at), headers, decision)
         return self._by_rule(call, ice)
 
-    def pie(self, pie: PieCallback, known: KnownCall | None) -> Answer:
+    def answer_pie(self, pie: PieCallback, known: KnownCall | None) -> CallAnswer:
         """Continue after a consent menu: record if the caller pressed the key of the rule, else connect only.
 
         Each key returns a ticket. Without a ticket nothing is recorded, and the call goes where ``known`` says.
         """
-        to = destination_after_menu(pie, known)
+        to = find_destination_after_menu(pie, known)
         if to is None:
             # If no rule asks by a menu, another system started the menu, and the call continues there.
             return hang_up_lost_call(pie) if self._profile.asks_by_menu else continue_call()
-        action = route(to, self._profile)
+        action = find_action(to, self._profile)
         if action is None or isinstance(action, Hangup):
             return hang_up(action)
-        connect = Svaml(action=after_menu(action, pie.call_id))
+        connect = Svaml(action=connect_after_menu(action, pie.call_id))
         result = pie.menu_result or MenuResult()
         asked = MenuTicket.of(result) or (known.asked if known else None)
         rule = self._profile.rule(asked.rule) if asked else None
         menu = rule.consent if rule else None
         if asked is None or rule is None or not isinstance(menu, ConsentMenu) or menu.question != asked.question:
-            return Answer(connect, Outcome.NO_CONSENT, asked.rule if asked else None)
+            return CallAnswer(connect, Outcome.NO_CONSENT, asked.rule if asked else None)
         if not is_recordable(pie.call_id):
-            return Answer(connect, Outcome.UNTRACEABLE, rule.name)
+            return CallAnswer(connect, Outcome.UNTRACEABLE, rule.name)
         call = _Call(pie.call_id, connect, rule, pie.timestamp or self._at)
         proof = prove_menu(rule.name, menu, result, self._at)
         return self._record(call, proof)
 
-    def ace(self, ace: AceCallback, known: KnownCall | None) -> Answer:
+    def answer_ace(self, ace: AceCallback, known: KnownCall | None) -> CallAnswer:
         """Record an answered call if a rule awaits its answer and still decides the same."""
         awaited = known.awaited if known else None
         if known is None or awaited is None or not is_recordable(ace.call_id):
@@ -178,10 +178,10 @@ class Policy:
             return continue_call()
         if not is_proof_of(awaited.consent, rule.name, rule.consent):
             # The rule asks for another consent than when the call came in.
-            return Answer(Svaml(action=Continue()), Outcome.NO_CONSENT, rule.name)
+            return CallAnswer(Svaml(action=Continue()), Outcome.NO_CONSENT, rule.name)
         return self.start_recording(ace, rule, awaited.consent)
 
-    def start_recording(self, ace: AceCallback, rule: Rule, consent: Consent | None) -> Answer:
+    def start_recording(self, ace: AceCallback, rule: Rule, consent: Consent | None) -> CallAnswer:
         """Record an answered call under a rule, with the proof of the consent that the rule asks for."""
         call = _Call(ace.call_id or "", Svaml(action=Continue()), rule, ace.timestamp or self._at)
         try:
@@ -192,7 +192,7 @@ class Policy:
         fact = self._fact(call, consent=consent, request=self._request(rule, options))
         return call.answer(Outcome.RECORDED, answer, fact)
 
-    def _by_rule(self, call: _Call, ice: IceCallback) -> Answer:
+    def _by_rule(self, call: _Call, ice: IceCallback) -> CallAnswer:
         consent = call.rule.consent
         proof = prove(call.rule.name, consent, ice.call_headers, self._at)
         if isinstance(consent, ConsentMenu):
@@ -207,7 +207,7 @@ class Policy:
         before = (consent.prompt.instruction(),) if isinstance(consent, Announcement) else ()
         return self._record(call, proof, before)
 
-    def _ask(self, call: _Call, menu: ConsentMenu, ice: IceCallback) -> Answer:
+    def _ask(self, call: _Call, menu: ConsentMenu, ice: IceCallback) -> CallAnswer:
         to = ice.to or To()
         if _IN_APP in (ice.domain, ice.origination_type):
             # Sinch would send no PIE, and the caller would wait for ever. The profile refuses such rules, but a call
@@ -220,11 +220,11 @@ class Policy:
             # The key would return without the end of the ticket, so the consent could not be proved.
             return call.answer(Outcome.NO_CONSENT)
         ask = Svaml(instructions=(svaml.Answer(),), action=menu.action(ticket))
-        then = replace(call, connect=Svaml(action=after_menu(route(to, self._profile), call.call_id)))
+        then = replace(call, connect=Svaml(action=connect_after_menu(find_action(to, self._profile), call.call_id)))
         asked = AskedConsent(at=self._at, rule=call.rule.name, question=menu.question, headers=call.headers)
         return call.answer(Outcome.CONSENT_ASKED, ask, self._fact(then, asked=asked))
 
-    def _record(self, call: _Call, proof: Consent | None, before: tuple[Instruction, ...] = ()) -> Answer:
+    def _record(self, call: _Call, proof: Consent | None, before: tuple[Instruction, ...] = ()) -> CallAnswer:
         """Connect a call, recorded if consent is given. Sinch carries out ``before`` before the connect."""
         rule = call.rule
         if proof is not None and not proof.given:

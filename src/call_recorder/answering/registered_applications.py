@@ -60,7 +60,7 @@ class Page(NamedTuple):
     next: str | None
 
 
-class Store(Protocol):
+class ParameterSource(Protocol):
     """The store of the applications' parameters."""
 
     def read(self, key: str) -> dict[str, str]:
@@ -85,7 +85,7 @@ class RegisteredApplications:
 
     def __init__(
         self,
-        store: Store,
+        store: ParameterSource,
         *,
         expected: str,
         report_stale: Callable[[str], None],

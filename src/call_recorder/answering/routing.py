@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from call_recorder.answering.answer import Answer, DegradedAnswer, Outcome
+from call_recorder.answering.answer import CallAnswer, DegradedAnswer, Outcome
 from call_recorder.answering.consent import MenuTicket
 from call_recorder.answering.known_call import KnownCall
 from call_recorder.answering.patterns import matches
@@ -13,7 +13,7 @@ from call_recorder.sinch.callbacks import AceCallback, IceCallback, MenuResult, 
 from call_recorder.sinch.svaml import Connect, ConnectConf, ConnectMxp, Continue, Hangup, Svaml
 
 
-def route(to: To | None, profile: RecordingProfile) -> Connect | Hangup | None:
+def find_action(to: To | None, profile: RecordingProfile) -> Connect | Hangup | None:
     """Return the action for a call: by the profile's route for a dialled number (``did``), else by ``to`` itself.
 
     ``None``: neither says where the call goes.
@@ -28,7 +28,7 @@ def needs_known_call(pie: PieCallback) -> bool:
     return MenuTicket.of(pie.menu_result or MenuResult()) is None
 
 
-def destination_after_menu(pie: PieCallback, known: KnownCall | None) -> To | None:
+def find_destination_after_menu(pie: PieCallback, known: KnownCall | None) -> To | None:
     """Return where the call was going before its menu, by the ticket or else by what is known of the call."""
     ticket = MenuTicket.of(pie.menu_result or MenuResult())
     if ticket:
@@ -39,7 +39,7 @@ def destination_after_menu(pie: PieCallback, known: KnownCall | None) -> To | No
     return To(type=start.to_type, endpoint=start.to)
 
 
-def after_menu(action: Connect | Hangup | None, call_id: str | None) -> Connect | Hangup:
+def connect_after_menu(action: Connect | Hangup | None, call_id: str | None) -> Connect | Hangup:
     """Return the action in the answer to a PIE.
 
     Sinch does not connect a PIE to an app user, so the call goes to a bridge conference, which the app user joins.
@@ -49,39 +49,39 @@ def after_menu(action: Connect | Hangup | None, call_id: str | None) -> Connect 
     return action or Hangup()
 
 
-def continue_call() -> Answer:
+def continue_call() -> CallAnswer:
     """Return the answer that lets a call continue as it is."""
-    return Answer(Svaml(action=Continue()), Outcome.CONTINUED)
+    return CallAnswer(Svaml(action=Continue()), Outcome.CONTINUED)
 
 
-def hang_up(action: Hangup | None) -> Answer:
+def hang_up(action: Hangup | None) -> CallAnswer:
     """Return the answer to a call whose route hangs up, or which has no route (``None``)."""
     if action:
-        return Answer(Svaml(action=action), Outcome.HUNG_UP)
-    return Answer(Svaml(action=Hangup()), Outcome.NO_ROUTE, metrics=("CallsWithoutRoute",))
+        return CallAnswer(Svaml(action=action), Outcome.HUNG_UP)
+    return CallAnswer(Svaml(action=Hangup()), Outcome.NO_ROUTE, metrics=("CallsWithoutRoute",))
 
 
-def hang_up_lost_call(pie: PieCallback) -> Answer:
+def hang_up_lost_call(pie: PieCallback) -> CallAnswer:
     """Return the answer to a call whose destination is unknown after its menu. It is not lost if the caller hung up."""
     if pie.menu_result is not None and pie.menu_result.type == "hangup":
-        return Answer(Svaml(action=Hangup()), Outcome.HUNG_UP)
-    return Answer(Svaml(action=Hangup()), Outcome.LOST_AFTER_MENU, metrics=("CallsLostAfterMenu",))
+        return CallAnswer(Svaml(action=Hangup()), Outcome.HUNG_UP)
+    return CallAnswer(Svaml(action=Hangup()), Outcome.LOST_AFTER_MENU, metrics=("CallsLostAfterMenu",))
 
 
 def answer_degraded(
     callback: IceCallback | AceCallback | PieCallback, known: KnownCall | None, degraded: DegradedAnswer
-) -> Answer:
+) -> CallAnswer:
     """Answer a callback without its application's profile: connect the call without recording, or hang up."""
     if isinstance(callback, AceCallback):
         return continue_call()
     if isinstance(callback, IceCallback):
         action = _connect(callback.to) or Hangup()
     else:
-        to = destination_after_menu(callback, known)
+        to = find_destination_after_menu(callback, known)
         if to is None:
             return hang_up_lost_call(callback)
-        action = after_menu(_connect(to), callback.call_id)
-    return Answer(
+        action = connect_after_menu(_connect(to), callback.call_id)
+    return CallAnswer(
         Svaml(action=action if degraded == "connect" else Hangup()), Outcome.DEGRADED, metrics=("DegradedAnswers",)
     )
 

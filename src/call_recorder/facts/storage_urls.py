@@ -18,7 +18,7 @@ def is_transcript(url: str) -> bool:
     return url.endswith(_TRANSCRIPT)
 
 
-def location_of(url: str) -> str:
+def get_location(url: str) -> str:
     """Return the object location of a recording or a transcript: the URL without the endings that differ."""
     location = url.removesuffix(_TRANSCRIPT)
     for extension in _EXTENSIONS:

@@ -24,7 +24,7 @@ from typing import Any
 
 from call_recorder.adapters.known_calls import KnownCalls
 from call_recorder.adapters.sqs import RecordingQueue
-from call_recorder.adapters.upstream import Upstream
+from call_recorder.adapters.upstream import UpstreamClient
 from call_recorder.answering.application_cache import ApplicationCache
 from call_recorder.functions.callback_handler import CallbackHandler
 from call_recorder.functions.settings import CallbackSettings
@@ -68,7 +68,7 @@ def compose(
         applications=applications,
         queue=RecordingQueue(services.notifications, settings.recording_queue_url, urgent=services.facts),
         calls=KnownCalls(services.calls, settings.recordings_table),
-        upstream=Upstream(),
+        upstream=UpstreamClient(),
         telemetry=telemetry,
         clock=clock,
     )

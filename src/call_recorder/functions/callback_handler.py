@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from call_recorder.adapters import limits
 from call_recorder.answering.answer import Outcome
-from call_recorder.answering.answer_callback import CallbackResult, KnownCalls, answer_callback
+from call_recorder.answering.answer_callback import CallbackResult, CallFinder, answer_callback
 from call_recorder.answering.application import Application
 from call_recorder.facts.errors import ParametersUnavailable, QueueUnavailable, UnknownApplication, UpstreamFailed
 from call_recorder.facts.facts import CallDecidedFact, Fact
@@ -41,7 +41,7 @@ class _Queue(Protocol):
     def send(self, fact: Fact, *, urgent: bool) -> None: ...
 
 
-class _Calls(KnownCalls, Protocol):
+class _Calls(CallFinder, Protocol):
     def preconnect(self) -> None: ...
 
     def remember(self, fact: CallDecidedFact) -> None: ...

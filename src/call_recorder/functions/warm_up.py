@@ -23,7 +23,7 @@ def warm_up() -> None:
     ice = parse(_ICE)
     recorder = Application.from_parameters("rehearsal", _PARAMETERS, own_bucket="rehearsal").recorder
     if isinstance(ice, IceCallback) and recorder:
-        answer = Policy("rehearsal", recorder, datetime.now(UTC)).ice(ice)
+        answer = Policy("rehearsal", recorder, datetime.now(UTC)).answer_ice(ice)
         answer.svaml.to_json()
         if answer.fact:
             messages.write_message(answer.fact)

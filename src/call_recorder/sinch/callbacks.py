@@ -79,10 +79,10 @@ def _read_timestamp(value: Any) -> datetime | None:
         return None
 
 
-Text = Annotated[str | None, BeforeValidator(_read_text)]
+WireText = Annotated[str | None, BeforeValidator(_read_text)]
 """A text of at most 2,048 characters. Numbers are read as texts."""
 
-Word = Annotated[str | None, BeforeValidator(_read_word)]
+WireWord = Annotated[str | None, BeforeValidator(_read_word)]
 """One of Sinch's keywords, in lower case, since Sinch's case varies."""
 
 Seconds = Annotated[int | None, BeforeValidator(_read_seconds)]
@@ -99,50 +99,50 @@ class _Wire(BaseModel):
 class To(_Wire):
     """The destination of a call. ``type`` is ``number``, ``username``, ``sip``, ``did`` or ``conference``."""
 
-    type: Word = None
-    endpoint: Text = None
+    type: WireWord = None
+    endpoint: WireText = None
 
 
 class CallHeader(_Wire):
     """A key and a value that the calling client of Sinch's SDK set."""
 
-    key: Text = None
-    value: Text = None
+    key: WireText = None
+    value: WireText = None
 
 
 class Money(_Wire):
     """An amount in a currency. The amount is the text that Sinch sends."""
 
-    currency_id: Text = Field(None, alias="currencyId")
-    amount: Text = None
+    currency_id: WireText = Field(None, alias="currencyId")
+    amount: WireText = None
 
 
 class MenuResult(_Wire):
     """The result of a menu. ``type`` is return, sequence, timeout, hangup, invalidinput or error."""
 
-    menu_id: Text = Field(None, alias="menuId")
-    type: Word = None
-    value: Text = None
-    input_method: Word = Field(None, alias="inputMethod")
+    menu_id: WireText = Field(None, alias="menuId")
+    type: WireWord = None
+    value: WireText = None
+    input_method: WireWord = Field(None, alias="inputMethod")
 
 
 class _Callback(_Wire):
-    event: Word = None
-    call_id: Text = Field(default=None, validation_alias=AliasChoices("callid", "callId"))
-    conference_id: Text = Field(None, alias="conferenceId")
-    application_key: Text = Field(None, alias="applicationKey")
+    event: WireWord = None
+    call_id: WireText = Field(default=None, validation_alias=AliasChoices("callid", "callId"))
+    conference_id: WireText = Field(None, alias="conferenceId")
+    application_key: WireText = Field(None, alias="applicationKey")
     timestamp: Timestamp = None
-    custom: Text = None
+    custom: WireText = None
 
 
 class IceCallback(_Callback):
     """Incoming Call Event: a call reached Sinch, and waits for an answer that says where it goes."""
 
-    cli: Text = None
-    user: Text = None
+    cli: WireText = None
+    user: WireText = None
     to: Annotated[To | None, BeforeValidator(_read_mapping)] = None
-    domain: Word = None
-    origination_type: Word = Field(None, alias="originationType")
+    domain: WireWord = None
+    origination_type: WireWord = Field(None, alias="originationType")
     call_headers: Annotated[tuple[CallHeader, ...], BeforeValidator(_read_headers)] = Field((), alias="callHeaders")
 
     @property
@@ -164,8 +164,8 @@ class PieCallback(_Callback):
 class DiceCallback(_Callback):
     """Disconnected Call Event: the call ended. ``duration`` is in seconds, and absent if the call was not answered."""
 
-    reason: Text = None
-    result: Text = None
+    reason: WireText = None
+    result: WireText = None
     duration: Seconds = None
     debit: Annotated[Money | None, BeforeValidator(_read_mapping)] = None
 
@@ -176,11 +176,11 @@ class NotifyCallback(_Callback):
     A ``callingerror`` has ``user``, the app user, and ``error_code`` and ``error_message``, Sinch's error.
     """
 
-    type: Text = None
-    destination: Text = None
-    user: Text = None
-    error_code: Text = Field(None, alias="errorCode")
-    error_message: Text = Field(None, alias="errorMsg")
+    type: WireText = None
+    destination: WireText = None
+    user: WireText = None
+    error_code: WireText = Field(None, alias="errorCode")
+    error_message: WireText = Field(None, alias="errorMsg")
 
 
 class UnknownCallback(_Callback):

@@ -23,7 +23,7 @@ from call_recorder.facts.commands import CheckRecording
 from call_recorder.facts.facts import CallDecidedFact, CallEndedFact, Fact, RecordingFact
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.facts.messages import QueueMessage
-from call_recorder.tracking.item_names import find_item, item_names
+from call_recorder.tracking.item_names import find_item, list_item_names
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.recording import Recording
 
@@ -59,7 +59,7 @@ class Check:
     at: datetime
 
 
-Step = Merge | Hold | NotePassedOn | Check
+ItemStep = Merge | Hold | NotePassedOn | Check
 """What to do with an item, as it was loaded."""
 
 AboutRecording = Fact | CheckRecording
@@ -77,7 +77,7 @@ def item_names_to_load(message: QueueMessage) -> set[str]:
                 ids.add(bridge_conference_id(message.call_id))
             if message.call_id and message.conference_id:
                 ids.add(message.call_id)
-            return {name for each in ids for name in item_names(each, message.application_key)}
+            return {name for each in ids for name in list_item_names(each, message.application_key)}
         case _:
             return set()
 
@@ -89,7 +89,7 @@ def more_item_names(messages: Iterable[AboutRecording], stored: Mapping[str, Rec
         name
         for item in items
         if item and item.held_beside
-        for name in item_names(item.held_beside, item.application_key)
+        for name in list_item_names(item.held_beside, item.application_key)
     }
 
 
@@ -114,7 +114,7 @@ class Attribution:
         self._requested = {(each.recording_id, each.application_key) for each in decisions if each.request}
         self._conferences = {(each.conference_id, each.application_key) for each in (*facts, *stored.values())}
 
-    def steps(self, message: AboutRecording) -> Iterator[Step]:
+    def steps(self, message: AboutRecording) -> Iterator[ItemStep]:
         """Yield the steps that a message causes, each with its item."""
         match message:
             case CheckRecording():
@@ -141,7 +141,7 @@ class Attribution:
     def _merge(self, fact: Fact) -> Merge:
         return Merge(self._item(fact.recording_id, fact.application_key), fact)
 
-    def _decide(self, decision: CallDecidedFact) -> Iterator[Step]:
+    def _decide(self, decision: CallDecidedFact) -> Iterator[ItemStep]:
         if decision.withdrawn and decision.conference_id:
             # An earlier decision to await the answer is on the call's own item: a conference awaits no answer.
             key, call_id = decision.application_key, decision.call_id
@@ -153,7 +153,7 @@ class Attribution:
             yield from self._pass_on(call, decision.call_id, decision.conference_id)
         yield self._merge(decision.model_copy(update={"withdrawn": None}) if decision.conference_id else decision)
 
-    def _call_or_conference(self, fact: Fact, call_id: str, conference_id: str) -> Step:
+    def _call_or_conference(self, fact: Fact, call_id: str, conference_id: str) -> ItemStep:
         """Return what to do with a fact that names both a call and a conference."""
         call = self._item(call_id, fact.application_key)
         if (call_id, fact.application_key, call_id) in self._decided or call_id in call.decided_calls:
@@ -174,7 +174,7 @@ class Attribution:
             or (conference_id, application_key, call_id) in self._decided
         )
 
-    def _check(self, command: CheckRecording) -> Iterator[Step]:
+    def _check(self, command: CheckRecording) -> Iterator[ItemStep]:
         """Yield the steps of a check. Facts that were held long enough move to their conference first."""
         item = self._stored.get(command.recording_id)
         if item is None or item.application_key != command.application_key:
@@ -186,7 +186,7 @@ class Attribution:
                 yield from self._pass_on(item, call_id, conference_id)
         yield Check(item, command.at)
 
-    def _pass_on(self, call: Recording, call_id: str, conference_id: str) -> Iterator[Step]:
+    def _pass_on(self, call: Recording, call_id: str, conference_id: str) -> Iterator[ItemStep]:
         """Yield the steps that copy the end of a call and its held facts to its conference."""
         about = {
             "recording_id": conference_id,

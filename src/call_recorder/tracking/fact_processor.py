@@ -26,22 +26,22 @@ from call_recorder.facts.facts import (
     UploaderKeyChangedFact,
 )
 from call_recorder.facts.messages import QueueMessage
-from call_recorder.facts.storage_urls import location_of
+from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.attribution import (
     AboutRecording,
     Attribution,
     Check,
     Hold,
+    ItemStep,
     Merge,
     NotePassedOn,
-    Step,
     item_names_to_load,
     more_item_names,
 )
-from call_recorder.tracking.item_names import item_names
+from call_recorder.tracking.item_names import list_item_names
 from call_recorder.tracking.object_locations import ObjectLocation, find_owner
 from call_recorder.tracking.outbox_item import Claim, Deadlines, OutboxItem
-from call_recorder.tracking.published_events import Event, due_events, key_change_event
+from call_recorder.tracking.published_events import Event, find_due_events, make_key_change_event
 from call_recorder.tracking.recording import Recording, WrongApplication
 
 CLAIM = timedelta(seconds=30)
@@ -145,7 +145,7 @@ class _RecordingChange:
 
     loaded: Recording
     messages: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ItemStep, ...]
     now: datetime
     deadlines: Deadlines
     own_bucket: str
@@ -277,7 +277,7 @@ class FactProcessor:
         for delivery in deliveries:
             match delivery.message:
                 case ObjectStoredFact(url=url):
-                    grouped[location_of(url)].append(delivery)
+                    grouped[get_location(url)].append(delivery)
                 case CheckLocation(location=location):
                     grouped[location].append(delivery)
                 case message:
@@ -301,7 +301,7 @@ class FactProcessor:
     ) -> list[_RecordingChange]:
         """Return the changes by item."""
         attribution = Attribution([message for _, message in about], stored, self._deadlines)
-        by_item: dict[tuple[str, str], tuple[list[str], list[Step]]] = {}
+        by_item: dict[tuple[str, str], tuple[list[str], list[ItemStep]]] = {}
         for message_id, message in about:
             for step in attribution.steps(message):
                 ids, steps = by_item.setdefault((step.item.name, step.item.application_key), ([], []))
@@ -336,7 +336,7 @@ class FactProcessor:
                 changed = change.apply(stored)
                 if changed is None:
                     return _Entry(change.messages)
-                due = due_events(changed)
+                due = find_due_events(changed)
                 unclaimed = self._unclaimed(due, changed, change.messages)
                 item = changed.keep_claims({event.id for event in due}).with_claims(unclaimed, claim)
                 try:
@@ -399,7 +399,7 @@ class FactProcessor:
         raise TableUnavailable("the item kept changing")
 
 
-def _makes_an_item(step: Step) -> bool:
+def _makes_an_item(step: ItemStep) -> bool:
     """Tell whether a step may make a new item. A check may not, and a withdrawal that may be forged may not."""
     match step:
         case Merge(fact=CallDecidedFact() as fact):
@@ -439,7 +439,7 @@ def _own_item(loaded: Recording, stored: Recording | None) -> Recording:
     if stored.application_key == loaded.application_key:
         return stored
     return Recording(
-        recording_id=item_names(loaded.recording_id, loaded.application_key)[-1],
+        recording_id=list_item_names(loaded.recording_id, loaded.application_key)[-1],
         application_key=loaded.application_key,
     )
 
@@ -448,7 +448,7 @@ def _key_changes(deliveries: Iterable[Delivery]) -> Iterator[_Entry[OutboxItem]]
     """Yield the events of changed uploader keys, which have no item."""
     for delivery in deliveries:
         if isinstance(delivery.message, UploaderKeyChangedFact):
-            yield _Entry((delivery.id,), due=(key_change_event(delivery.message),))
+            yield _Entry((delivery.id,), due=(make_key_change_event(delivery.message),))
 
 
 def _missed_answers(entries: Iterable[_Entry[OutboxItem]], deliveries: Iterable[Delivery]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from call_recorder.tracking.recording import Recording
 _SEPARATOR = "@@"
 
 
-def item_names(identifier: str, application_key: str) -> tuple[str, ...]:
+def list_item_names(identifier: str, application_key: str) -> tuple[str, ...]:
     """Return the possible names of an application's item: the id, which others may use too, and the qualified name."""
     qualified = f"{identifier}{_SEPARATOR}{application_key}"
     return (qualified,) if _SEPARATOR in identifier else (identifier, qualified)
@@ -32,7 +32,7 @@ def find_item(identifier: str, application_key: str, stored: Mapping[str, Record
         application_key: the application.
         stored: the items that are stored under the possible names.
     """
-    *shared, own = item_names(identifier, application_key)
+    *shared, own = list_item_names(identifier, application_key)
     if own in stored:
         return stored[own]
     for name in shared:

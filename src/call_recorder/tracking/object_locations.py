@@ -22,7 +22,7 @@ from call_recorder.facts.facts import (
 )
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.facts.model import Model
-from call_recorder.facts.storage_urls import location_of
+from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
 
 MAX_OBJECTS = 25
@@ -127,7 +127,7 @@ def find_owner(message: QueueMessage, bucket: str) -> tuple[str, Owner] | None:
         call_id=message.call_id,
         conference_id=message.conference_id,
     )
-    return location_of(url), owner
+    return get_location(url), owner
 
 
 def _owner_rank(owner: Owner) -> tuple[bool, datetime, str]:

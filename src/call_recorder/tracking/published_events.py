@@ -27,7 +27,7 @@ SCHEMA_VERSION: Final = "1"
 
 _NAMESPACE: Final = uuid.UUID("8f6f2f0e-6a0e-5a8e-9d3b-3d6f1c2b7a41")
 
-Time = Annotated[
+EventTime = Annotated[
     AwareDatetime,
     PlainSerializer(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
     Field(
@@ -49,7 +49,7 @@ class Metadata(_Published):
 
     event_id: str
     schema_version: str = SCHEMA_VERSION
-    occurred_at: Time
+    occurred_at: EventTime
 
 
 class File(_Published):
@@ -76,7 +76,7 @@ class ConsentProof(_Published):
     kind: Literal["announcement", "menu", "header"]
     rule: str
     outcome: str = Field(description="announced, accepted, declined, timeout, hangup, invalidinput or error")
-    at: Time
+    at: EventTime
     prompt: str | None = Field(None, description="The text that was spoken, or the URL of the file that was played")
     key: str | None = Field(None, description="The key that was pressed in the menu")
     header: str | None = Field(None, description="The call header that the app sets")
@@ -99,7 +99,7 @@ class RecordingData(_Published):
     rule: str | None = Field(None, description="The profile's rule that decided to record")
     consent: ConsentProof | None = Field(None, description="For a conference, the first participant's")
     retention_days: int | None = Field(None, description="How many days the item is kept, if the rule sets it")
-    requested_at: Time | None = None
+    requested_at: EventTime | None = None
 
 
 class RecordingRequestedData(RecordingData):
@@ -113,27 +113,27 @@ class RecordingRequestedData(RecordingData):
 class RecordingFinishedData(RecordingData):
     """Sinch stopped recording; the file is not stored yet."""
 
-    finished_at: Time
+    finished_at: EventTime
 
 
 class RecordingAvailableData(RecordingData):
     """The file is stored."""
 
-    available_at: Time
+    available_at: EventTime
     file: File
 
 
 class TranscriptionAvailableData(RecordingData):
     """The transcript is stored."""
 
-    available_at: Time
+    available_at: EventTime
     file: File
 
 
 class RecordingMissingData(RecordingData):
     """A recording was requested, and its file did not arrive in time."""
 
-    missing_since: Time = Field(description="When the recording was marked as missing")
+    missing_since: EventTime = Field(description="When the recording was marked as missing")
     reason: Reason = Field(
         description="not-answered: the call was not answered. not-stored: Sinch stopped recording, and no file came; "
         "Sinch does not report a failed upload. empty-file: the file has 0 bytes. not-recorded: the call should have "
@@ -145,15 +145,15 @@ class RecordingMissingData(RecordingData):
         description="Who could have reported the file: notification (Sinch's), storage (the stack's bucket)"
     )
     destination_url: str | None = Field(None, description="Where the file should be")
-    finished_at: Time | None = None
-    ended_at: Time | None = Field(None, description="When the call ended; in a conference, the last of its calls")
+    finished_at: EventTime | None = None
+    ended_at: EventTime | None = Field(None, description="When the call ended; in a conference, the last of its calls")
     result: str | None = Field(None, description="How the call ended, as Sinch reports it; absent for a conference")
 
 
 class RecordingUnattributedData(_Published):
     """The bucket has a file that belongs to no known recording."""
 
-    stored_at: Time
+    stored_at: EventTime
     file: File
 
 
@@ -241,7 +241,7 @@ PUBLISHED: Final = (
 )
 
 
-def due_events(item: OutboxItem) -> list[Event]:
+def find_due_events(item: OutboxItem) -> list[Event]:
     """Return the events of an item that are not published yet."""
     match item:
         case Recording():
@@ -253,7 +253,7 @@ def due_events(item: OutboxItem) -> list[Event]:
     return [event for event in events if event.id not in item.published]
 
 
-def key_change_event(change: UploaderKeyChangedFact) -> Event:
+def make_key_change_event(change: UploaderKeyChangedFact) -> Event:
     """Return the event of a changed access key. Two facts of one change, at two times, make one event."""
     data = UploaderKeyChangedData(user=change.user, key=change.key, step=change.step)
     return UploaderKeyChangedEvent(

@@ -103,7 +103,7 @@ class ServiceClient:
         body = json.dumps(parameters, separators=(",", ":")).encode()
         if self._secure:
             self._tls()  # This takes processor time, so it is done before the time limits begin.
-        overall = Deadline(self.limits.overall)
+        overall = TimeLimit(self.limits.overall)
         attempt = 1
         while True:
             try:
@@ -127,9 +127,9 @@ class ServiceClient:
     def connect(self) -> None:
         """Open a connection for a later call. Errors are ignored here; the call will raise them."""
         with suppress(OSError):
-            self._idle.keep(self._connect(Deadline(self.limits.attempt)))
+            self._idle.keep(self._connect(TimeLimit(self.limits.attempt)))
 
-    def _call_once(self, operation: str, body: bytes, deadline: Deadline, *, fresh: bool) -> dict[str, Any]:
+    def _call_once(self, operation: str, body: bytes, deadline: TimeLimit, *, fresh: bool) -> dict[str, Any]:
         """Make one attempt and return the answer. Raises CallFailed."""
         try:
             status, error_type, content = self._attempt(operation, body, deadline, fresh=fresh)
@@ -143,7 +143,7 @@ class ServiceClient:
         code = _read_error_code(error_type, answer or {})
         raise CallFailed(operation, code or f"status {status}", answer, transient=is_transient(status, code))
 
-    def _attempt(self, operation: str, body: bytes, deadline: Deadline, *, fresh: bool) -> tuple[int, str, bytes]:
+    def _attempt(self, operation: str, body: bytes, deadline: TimeLimit, *, fresh: bool) -> tuple[int, str, bytes]:
         """Send one request, and return the status, the error type and the content of the answer.
 
         The other side closes idle connections, and Lambda freezes a function between two invocations, so a kept
@@ -179,7 +179,7 @@ class ServiceClient:
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"POST {self._path} HTTP/1.1\r\n{fields}content-length: {len(body)}\r\n\r\n".encode("ascii") + body
 
-    def _exchange(self, connection: socket.socket, request: bytes, deadline: Deadline) -> tuple[int, str, bytes]:
+    def _exchange(self, connection: socket.socket, request: bytes, deadline: TimeLimit) -> tuple[int, str, bytes]:
         """Send a request and read the answer. The request goes out in one piece; http.client would send two."""
         keep = False
         try:
@@ -196,7 +196,7 @@ class ServiceClient:
         error_type = answer.getheader("x-amzn-query-error") or answer.getheader("x-amzn-errortype") or ""
         return answer.status, error_type, content
 
-    def _connect(self, deadline: Deadline) -> socket.socket:
+    def _connect(self, deadline: TimeLimit) -> socket.socket:
         connection = _open_connection(self._host, self._port, deadline)
         if not self._secure:
             return connection
@@ -205,15 +205,15 @@ class ServiceClient:
             return self._tls().wrap_socket(connection, server_hostname=self._host)
 
 
-class Deadline:
+class TimeLimit:
     """A time limit, on the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
 
-    def within(self, seconds: float) -> Deadline:
+    def within(self, seconds: float) -> TimeLimit:
         """Return this deadline, or the one after this number of seconds if that is earlier."""
-        other = Deadline(seconds)
+        other = TimeLimit(seconds)
         other._at = min(other._at, self._at)
         return other
 
@@ -240,7 +240,7 @@ class _DeadlineReader(RawIOBase):
     A socket's own timeout starts again with every piece, so a peer that sends single bytes would never exceed it.
     """
 
-    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, connection: socket.socket, deadline: TimeLimit) -> None:
         self._connection = connection
         self._deadline = deadline
 
@@ -306,7 +306,7 @@ def ssl_context(bundle: str | None) -> Callable[[], ssl.SSLContext]:
     return cache(lambda: ssl.create_default_context(cafile=bundle))
 
 
-def _open_connection(host: str, port: int, deadline: Deadline) -> socket.socket:
+def _open_connection(host: str, port: int, deadline: TimeLimit) -> socket.socket:
     """Open a connection to the first address of a host that accepts one. All attempts share the deadline."""
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, address in _look_up(host, port, deadline):
@@ -323,7 +323,7 @@ def _open_connection(host: str, port: int, deadline: Deadline) -> socket.socket:
     raise failure
 
 
-def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
+def _look_up(host: str, port: int, deadline: TimeLimit) -> list[Any]:
     """Return the addresses of a host. A thread looks them up, since ``getaddrinfo`` has no timeout."""
     addresses: list[Any] = []
     errors: list[OSError] = []
@@ -344,7 +344,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
     return addresses
 
 
-def _send(connection: socket.socket, request: bytes, deadline: Deadline) -> None:
+def _send(connection: socket.socket, request: bytes, deadline: TimeLimit) -> None:
     """Send a whole request. With TLS, ``sendall`` would start the timeout again for each piece."""
     remaining = memoryview(request)
     while remaining:
