@@ -93,13 +93,13 @@ dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave 
 put-back: $(DEV)/$(INSTALLED) ## Put them back into the queue; STACK=call-recorder
 	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack "$$STACK")
 
-.PHONY: test lint types template-lint unit coverage template contract integration faults fmt
-test: environments $(CHECKOV)/$(INSTALLED) ## Run every check
-	@for check in lint types template-lint coverage contract template integration faults-in-short; do \
-		echo "== $$check"; \
-		$(MAKE) --no-print-directory $$check || exit 1; \
-	done
-	@echo "Every check passed on Python $(VERSION)."
+# What `make test` runs, in this order, two at a time on two processors: those that take longest begin first.
+CHECKS := lint integration types unit faults-in-short template template-lint contract
+
+.PHONY: test lint types template-lint unit coverage template contract integration integration-long faults fmt
+test: environments $(CHECKOV)/$(INSTALLED) ## Run every check but the long ones, which `make faults` runs
+	@echo "Left to \`make faults\`: coverage of the unit tests, the long integration tests, the whole fault matrix, a load run."
+	@$(PYTHON) -m local.checks $(CHECKS)
 
 lint: $(DEV)/$(INSTALLED) ## ruff: style, likely bugs, format
 	@$(DEV)/bin/python -m ruff check
@@ -116,27 +116,38 @@ template-lint: $(DEV)/$(INSTALLED) $(SAM)/$(INSTALLED) $(CHECKOV)/$(INSTALLED) #
 		--file $(TEMPLATES) >$(CHECKOV)/findings.log 2>&1 && ! grep --quiet 'Parsing errors' $(CHECKOV)/findings.log || { \
 		cat $(CHECKOV)/findings.log; exit 1; }
 
+# How many processes the quick tests use: `make test` sets it.
+WORKERS ?= auto
+
 unit: $(DEV)/$(INSTALLED) ## Unit tests, without any network
-	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto tests/unit
+	@$(DEV)/bin/python -m pytest --quiet --numprocesses=$(WORKERS) tests/unit
 
 coverage: $(DEV)/$(INSTALLED) ## The unit tests, slower, and whether they cover 90 % of the functions' branches
 	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto --cov --cov-fail-under=90 tests/unit
 
 contract: $(DEV)/$(INSTALLED) ## Contract tests: what goes to Sinch and to subscribers, and comes from them
-	@$(DEV)/bin/python -m pytest --quiet --numprocesses=auto tests/contract
+	@$(DEV)/bin/python -m pytest --quiet --numprocesses=$(WORKERS) tests/contract
 
 template: $(DEV)/$(INSTALLED) ## Tests of what the template promises and the emulator does not enforce
 	@$(DEV)/bin/python -m pytest --quiet tests/template
 
 integration: environments ## Calls through the real template, deployed on the emulator
-	@echo "Deploying the template on an emulator first, which takes about 20 s ..."
-	@$(DEV)/bin/python -m pytest --quiet tests/integration
+	@$(DEV)/bin/python -m pytest --quiet -m "not long" tests/integration
+
+integration-long: environments
+	@$(DEV)/bin/python -m pytest --quiet -m long tests/integration
 
 .PHONY: faults-in-short
 faults-in-short: environments
 	@$(DEV)/bin/python -m pytest --quiet tests/faults
 
-faults: environments ## What must not happen, whatever goes wrong: the whole matrix, 100,000 hostile inputs, a load run
+# Not side by side: the load run measures how fast the answers are.
+faults: environments ## All that takes longer: coverage, long integration tests, whole fault matrix, 100,000 hostile inputs
+	@for check in coverage integration-long; do \
+		echo "== $$check"; \
+		$(MAKE) --no-print-directory $$check || exit 1; \
+	done
+	@echo "== faults"
 	@FAULTS=full $(DEV)/bin/python -m pytest --quiet tests/faults
 
 # The hostile inputs need no emulator and come several at a time; the matrix forks processes, which one with threads

@@ -1,4 +1,4 @@
-"""Facts that were given up on come back: the operator's command against the deployed stack."""
+"""Abandoned facts come back: the operator's command against the deployed stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from call_recorder.facts.facts import RecordingAvailableFact
 from call_recorder.facts.messages import write_message
 from local.emulator import ADMINISTRATOR
 from local.waiting import wait_until
-from tests.integration.conftest import role_without
+from tests.integration.conftest import WITHIN, without
 from tools import dead_letters
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from local.stack import LocalStack
 
-WITHIN = 60.0
 CALL = "a-call-that-was-given-up-on"
 
 
@@ -57,19 +56,20 @@ def giving_up_soon(stack: LocalStack) -> Iterator[None]:
         sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
 
 
-def test_facts_that_were_given_up_on_are_listed_with_the_reason_and_put_back(
+@pytest.mark.long
+def test_abandoned_facts_are_listed_with_the_reason_and_put_back(
     stack: LocalStack, command: Callable[..., Any]
 ) -> None:
     def given_up(number: int) -> dict[str, dict[str, Any]] | None:
-        """Return the dead letters by what they are about, as soon as there are so many and the log says why."""
+        """Return the dead letters by their subject, as soon as there are so many and the log gives the reasons."""
         letters = {letter["about"]: letter for letter in command()}
-        told = all(letter["why"] != dead_letters.NOT_FOUND for letter in letters.values())
-        return letters if len(letters) == number and told else None
+        explained = all(letter["why"] != dead_letters.NOT_FOUND for letter in letters.values())
+        return letters if len(letters) == number and explained else None
 
     assert command() == []
     now = datetime.now(UTC).replace(microsecond=0)
     fact = RecordingAvailableFact(recording_id=CALL, application_key=stack.application_key, call_id=CALL, at=now)
-    with giving_up_soon(stack), role_without(stack, "NotifyFunction", "dynamodb:PutItem"):
+    with giving_up_soon(stack), without(stack, "NotifyFunction", "dynamodb:PutItem"):
         for body in (write_message(fact), "not json"):
             stack.aws.sqs.send_message(QueueUrl=stack.outputs["RecordingQueueUrl"], MessageBody=body)
         letters = wait_until("both are given up on", lambda: given_up(2), within=WITHIN)

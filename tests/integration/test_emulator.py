@@ -1,9 +1,8 @@
-"""The emulator starts where it is told to, or says in a sentence why it does not."""
+"""The emulator starts where it is told to, or says why it does not in a sentence."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,16 +14,11 @@ if TYPE_CHECKING:
     from local.stack import LocalStack
 
 
-def test_a_port_in_use_is_told_in_a_sentence_that_names_another(stack: LocalStack, tmp_path: Path) -> None:
-    port = urlsplit(stack.aws_endpoint).port
-    assert port is not None
+def test_a_port_in_use_is_refused_in_a_sentence_that_names_another(stack: LocalStack, tmp_path: Path) -> None:
+    port = int(stack.aws_endpoint.rpartition(":")[2])
+    sentence = rf"^Port {port} is in use: .* AWS_PORT, for example `make run AWS_PORT=\d+`\.$"
 
-    with (
-        pytest.raises(
-            LocalError, match=rf"^Port {port} is in use: .* AWS_PORT, for example `make run AWS_PORT=\d+`\.$"
-        ),
-        run_emulator(port, tmp_path),
-    ):
+    with pytest.raises(LocalError, match=sentence), run_emulator(port, tmp_path):
         pass
 
 

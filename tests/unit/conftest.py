@@ -1,4 +1,8 @@
+from functools import cache
+from typing import Any
+
 import pytest
+from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 
 from call_recorder.adapters import boto_clients
@@ -6,6 +10,16 @@ from call_recorder.adapters import boto_clients
 # How long one example takes says something of the machine and nothing of the code.
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
+
+_load_once = cache(JSONFileLoader().load_file)
+
+
+def _load_file(_self: JSONFileLoader, path: str) -> Any:
+    return _load_once(path)
+
+
+# Every test has a session of its own, which would read and parse the models of its services again.
+JSONFileLoader.load_file = _load_file  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(autouse=True)
