@@ -35,7 +35,11 @@ MAX_NESTING: Final = 32
 """Levels of an attribute, with the innermost text or number."""
 
 MAX_DIGITS: Final = 38
-"""Digits of a number. Ours are whole numbers."""
+"""Digits of a number."""
+
+MIN_NUMBER: Final = 1e-130
+MAX_NUMBER: Final = 9.9999e125
+"""How near to 0, and how far from it, a number may be."""
 
 
 def client_of(endpoint: str) -> DynamoDBClient:
@@ -82,9 +86,10 @@ class BoundedTables(InMemoryTables):
         return list(self.due(at))
 
     def clear(self) -> None:
-        """Delete every item."""
+        """Delete every item, and forget what was refused."""
         self.items.clear()
         self.places.clear()
+        self.refused.clear()
 
     def _refusal(self, operation: str, reason: str) -> TableUnavailable:
         self.refused.append(f"{operation}: {reason}")
@@ -125,6 +130,7 @@ class RealTables:
         return list(queue.sent)
 
     def clear(self) -> None:
+        self.refused.clear()
         for name, key in zip(self._names.values(), ("recordingId", "place"), strict=True):
             for item in self._scan(TableName=name):
                 self._client.delete_item(TableName=name, Key={key: item[key]})
@@ -174,8 +180,10 @@ def _unfit(value: Mapping[str, Any], levels: int) -> str | None:
     """Return what DynamoDB does not take in a value, which may hold so many levels of lists and maps."""
     [(kind, content)] = value.items()
     match kind:
-        case "N" if len(content.strip("-0")) > MAX_DIGITS:
+        case "N" if len(content.partition("e")[0].strip("-0")) > MAX_DIGITS:
             return "a number with too many digits"
+        case "N" if float(content) and not MIN_NUMBER <= abs(float(content)) <= MAX_NUMBER:
+            return "a number out of range"
         case "M" if not all(content):
             return "an empty attribute name"
         case "M" | "L" if levels == 0:

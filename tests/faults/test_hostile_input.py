@@ -21,7 +21,7 @@ from call_recorder.adapters.operations import CallFailed
 from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import CallDecidedFact, Fact, ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.identifiers import unescape
-from call_recorder.facts.messages import QueueMessage, write_message
+from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message, write_message
 from call_recorder.facts.storage_urls import get_location
 from call_recorder.functions.notify import FactBatchHandler
 from call_recorder.functions.telemetry import Telemetry
@@ -52,6 +52,9 @@ from tests.unit.processor_under_test import InTurn
 
 if TYPE_CHECKING:
     from tests.faults.tables import TwoTables
+
+# The examples of a failing test are printed in short, and are still long for hypothesis.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 CALLBACK_CHUNKS: Final = 24 if FULL else 10 if ON_DYNAMODB_LOCAL else 2
 CALLBACKS_AT_ONCE: Final = 20 * AT_ONCE
@@ -428,6 +431,15 @@ def test_no_message_breaks_a_promise_or_costs_a_neighbour(chunk: int, tables: Tw
     notify = NotifyFunction(tables)
     notify.check(sent)
     notify.let_time_pass()
+
+
+@pytest.mark.parametrize("value", ["5e-324", "-1e308", "1" * 39, "[" * 30 + "0" + "]" * 30])
+def test_an_unknown_field_that_dynamodb_refuses_is_refused_on_the_queue(value: str) -> None:
+    end = f'{{"at": "2026-11-23T09:30:00Z", "unknown": {value}}}'
+    about = f'"recordingId": "{sinch.CALL}", "callId": "{sinch.CALL}", "applicationKey": "{sinch.APPLICATION}"'
+
+    with pytest.raises(MalformedFact, match="DynamoDB cannot store"):
+        read_message(f'{{"fact": "call-ended", {about}, "end": {end}}}')
 
 
 @given(sent=st.lists(callbacks(), min_size=CALLBACKS_AT_ONCE, max_size=CALLBACKS_AT_ONCE), batch=messages(10))
