@@ -197,7 +197,10 @@ class Account:
     def follow(self, problem: str) -> None:
         """Delete what a problem asks to delete, unless the same run has done so."""
         if "delete uploader-key and the storage-credentials that hold its key" in problem:
-            self.forget_newest()
+            for application, holder in self.holders.items():
+                if holder.key_id == self.newest_id:
+                    self.holders[application] = replace(holder, credentials=None)
+            self.newest = None
             return
         asked = re.search(r": delete …(\d+)( and the storage-credentials that hold it)?; the next run", problem)
         assert asked, problem
@@ -206,13 +209,6 @@ class Account:
             for application, holder in self.holders.items():
                 if asked[2] and holder.key_id == key_id:
                     self.holders[application] = replace(holder, credentials=None)
-
-    def forget_newest(self) -> None:
-        """Delete ``uploader-key`` and the credentials that hold its key."""
-        for application, holder in self.holders.items():
-            if holder.key_id == self.newest_id:
-                self.holders[application] = replace(holder, credentials=None)
-        self.newest = None
 
     def write_as_version_1(self) -> None:
         """Write ``uploader-key`` as version 1 did, which named no user."""

@@ -15,7 +15,7 @@ from tests.faults.conftest import FORKS
 from tests.faults.injection import Fault, Target
 from tests.faults.scenarios import Run, play
 from tests.faults.test_matrix import ATTEMPTS, Outcome
-from tests.faults.world import ON_ANSWER, Invocation, World
+from tests.faults.world import Invocation, World
 from tests.template.stack import Stack
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ LIMIT: Final = 3.0
 
 UNRECORDED: Final = {"action": {"name": "connectMxp", "destination": {"type": "username", "endpoint": "alice"}}}
 ICE: Final = sinch.signed(sinch.ice())
-ANSWERED: Final = sinch.ice("number", ON_ANSWER, originationType="MXP")
 AVAILABLE: Final = sinch.notify("recording_available", destination="s3://own-bucket/a.mp3")
 ONCE_EACH: Final = {"GetParameters": 1, "SendMessage": 1}
 TWICE_EACH: Final = {"GetParameters": 2, "SendMessage": 2}
@@ -97,28 +96,6 @@ def test_the_next_call_reads_parameters_that_could_not_be_prefetched(world: Worl
     assert done.calls == TWICE_EACH
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["asked once", "asked again while SSM is down"])
-def test_an_answer_without_parameters_withdraws_a_recording_from_the_answer(world: World, again: bool) -> None:
-    """Sinch asks again when an answer was lost. Each callback is answered by another process."""
-
-    def answer(body: dict[str, Any], *faults: Target) -> str:
-        done = world.invoke("callback", sinch.signed(body, timestamp=sinch.stamp(world.now)), *faults)
-        world.drain()
-        return json.dumps(svaml(done))
-
-    answer(ANSWERED)
-    if again:
-        world.now += timedelta(seconds=2)
-        answer(ANSWERED, Target("GetParameters", 1, Fault.ERROR))
-
-    assert ("startRecording" in answer(sinch.ace())) is not again
-
-
-@pytest.mark.parametrize("body", [sinch.ace(), sinch.pie(), sinch.dice(), AVAILABLE])
-def test_a_cold_function_without_parameters_answers_other_callbacks_503(world: World, body: dict[str, Any]) -> None:
-    assert status(world.invoke("callback", sinch.signed(body), Target("GetParameters", 1, Fault.THROTTLE))) == 503
-
-
 @pytest.mark.parametrize(
     "down",
     [
@@ -144,15 +121,6 @@ def test_a_warm_function_records_while_its_parameters_cannot_be_refreshed(world:
 def flood(number: int = 300) -> list[dict[str, Any]]:
     """Return forged callbacks of applications that do not exist."""
     return [sinch.signed(sinch.ice(), key=f"made-up-{each}", secret="d3Jvbmc=") for each in range(number)]
-
-
-@pytest.mark.parametrize("body", [sinch.ice(), AVAILABLE], ids=["ice", "notify"])
-def test_a_flood_of_made_up_keys_costs_a_registered_application_nothing(world: World, body: dict[str, Any]) -> None:
-    done = world.invoke("callback", sinch.signed(body), warmed_by=flood())
-
-    assert status(done) == 200
-    assert ("recordingOptions" in (done.answer or {})["body"]) == (body["event"] == "ice")
-    assert done.calls == {"GetParameters": MAX_MISSES + 1, "DescribeParameters": 1, "SendMessage": 1}
 
 
 @every_fault

@@ -57,8 +57,6 @@ FITS: Final[dict[str, dict[str, Any]]] = {
     "the longest key of an index": {"applicationDay": text(MAX_PARTITION_KEY), "requestedAt": text(MAX_SORT_KEY)},
     "the deepest nesting": {"calls": nested(MAX_NESTING - 1)},
     "the longest number": {"size": {"N": "9" * MAX_DIGITS}},
-    "the smallest number": {"size": {"N": "1e-130"}},
-    "a large number": {"size": {"N": "1e+125"}},
     "a large item": {"custom": text(MAX_ITEM - 100)},
 }
 DOES_NOT_FIT: Final[dict[str, dict[str, Any]]] = {
@@ -72,8 +70,6 @@ DOES_NOT_FIT: Final[dict[str, dict[str, Any]]] = {
     "too long a sort key of an index": {"waitingShard": {"S": "1"}, "dueAt": text(MAX_SORT_KEY + 1)},
     "too deep a nesting": {"calls": nested(MAX_NESTING)},
     "too long a number": {"size": {"N": "9" * (MAX_DIGITS + 1)}},
-    "too small a number": {"size": {"N": "5e-324"}},
-    "too large a number": {"size": {"N": "-1e+308"}},
     "too large an item": {"custom": text(MAX_ITEM)},
 }
 
@@ -103,9 +99,9 @@ def test_it_listens_on_loopback_alone(dynamodb: str) -> None:
 OWNER: Final = """
 import sys, time
 from pathlib import Path
-from local.dynamodb_local import dynamodb_local
+from local.dynamodb_local import run_dynamodb_local
 
-with dynamodb_local(Path(sys.argv[1])) as endpoint:
+with run_dynamodb_local(Path(sys.argv[1])) as endpoint:
     print(endpoint, flush=True)
     time.sleep(600)
 """

@@ -206,9 +206,9 @@ def test_two_stacks_of_one_clone_start_at_once_and_live_side_by_side(clone: Path
 KILLED = """
 import sys, time
 from pathlib import Path
-from local.emulator import emulator, only_one
+from local.emulator import lock_port, run_emulator
 port, state = int(sys.argv[1]), Path(sys.argv[2])
-with only_one(port, state), emulator(port, state):
+with lock_port(port, state), run_emulator(port, state):
     print("up", flush=True)
     time.sleep(600)
 """

@@ -216,14 +216,6 @@ def test_holding_a_fact_does_not_change_a_conference_of_the_same_id(processor: P
     assert item.merge(NAMED_LIKE_THE_CALL) == item
 
 
-def test_a_held_notification_of_an_unknown_type_is_kept_with_the_recording(processor: ProcessorUnderTest) -> None:
-    processor.take(NotifiedFact(**CONFERENCE, notification=AMD))
-
-    processor.take(requested(CALL))
-
-    assert list(processor.table.recording().notifications.values()) == [AMD]
-
-
 @either_decision
 def test_a_held_fact_of_a_later_version_stays_and_delays_nothing(processor: ProcessorUnderTest, decided: Ids) -> None:
     processor.take(*heard())

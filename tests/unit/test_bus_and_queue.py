@@ -1,25 +1,22 @@
 """Events go to the bus and facts to the queue in as few calls as AWS allows, and a refusal is named by its code."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
-from botocore import xform_name
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
-from moto import mock_aws
 
 from call_recorder.adapters.eventbridge import MAX_ENTRIES, RecordingsBus
 from call_recorder.adapters.sqs import MAX_ENTRIES as MAX_MESSAGES
 from call_recorder.adapters.sqs import RecordingQueue
-from call_recorder.facts.call_details import Notification
 from call_recorder.facts.commands import CheckLocation, CheckRecording
-from call_recorder.facts.errors import BusUnavailable, CallRecorderError, QueueUnavailable
-from call_recorder.facts.facts import NotifiedFact, RecordingFinishedFact, UploaderKeyChangedFact
-from call_recorder.facts.messages import read_message, write_message
+from call_recorder.facts.errors import BusUnavailable, QueueUnavailable
+from call_recorder.facts.facts import RecordingFinishedFact, UploaderKeyChangedFact
+from call_recorder.facts.messages import write_message
 from call_recorder.tracking.published_events import Event, find_due_events
 from tests import sinch
 from tests.aws import ThroughBoto3
@@ -87,55 +84,9 @@ def test_a_bus_that_fails_halfway_has_published_the_first_half() -> None:
         stub.add_response("put_events", published(entries=MAX_ENTRIES))
         stub.add_client_error("put_events", service_error_code="AccessDeniedException", http_status_code=403)
         assert RecordingsBus(client, NAME).publish(several) == {event.id for event in several[:MAX_ENTRIES]}
-
-
-def publish_one(client: ThroughBoto3) -> None:
-    RecordingsBus(client, NAME).publish(events(1))
-
-
-def send_one(client: ThroughBoto3) -> None:
-    RecordingQueue(client, URL).send(overdue(1)[0])
-
-
-CALLS: list[tuple[str, str, Callable[[ThroughBoto3], None], type[CallRecorderError]]] = [
-    ("events", "PutEvents", publish_one, BusUnavailable),
-    ("sqs", "SendMessage", send_one, QueueUnavailable),
-]
-
-
-@pytest.mark.parametrize(("service", "operation", "call", "error"), CALLS)
-def test_a_service_that_fails_is_unavailable_by_the_name_of_the_error(
-    service: Any, operation: str, call: Callable[[ThroughBoto3], None], error: type[CallRecorderError]
-) -> None:
-    def time_out(**_: object) -> None:
-        raise ConnectTimeoutError(endpoint_url="https://aws.example")
-
-    unreachable = boto3.client(service)
-    unreachable.meta.events.register("before-call", time_out)
-    with stubbed(service) as (refusing, stub):
-        stub.add_client_error(xform_name(operation), service_error_code="AccessDenied", http_status_code=403)
-        with pytest.raises(error, match=f"^{operation}: AccessDenied$"):
-            call(refusing)
-    with pytest.raises(error, match=f"^{operation}: ConnectTimeoutError$"):
-        call(ThroughBoto3(unreachable))
-
-
-@mock_aws
-def test_facts_leave_the_queue_as_they_were_sent() -> None:
-    client = boto3.client("sqs")
-    url = client.create_queue(QueueName="recordings")["QueueUrl"]
-    queue = RecordingQueue(ThroughBoto3(client), url)
-    notification = Notification(at=sinch.NOW, type="\x00\x1f\uffff\U0001f4de")
-    fact = NotifiedFact(recording_id="a", application_key="app", notification=notification)
-
-    queue.send(fact)
-    assert queue.send_all(iter(overdue(12))) == 12
-
-    received = [client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"] for _ in range(2)]
-    bodies = [message["Body"] for messages in received for message in messages]
-    assert sorted(bodies) == sorted([write_message(fact), *map(write_message, overdue(12))])
-    [first] = [body for body in bodies if json.loads(body)["fact"] == "notified"]
-    assert read_message(first) == fact
+        stub.add_client_error("put_events", service_error_code="AccessDeniedException", http_status_code=403)
+        with pytest.raises(BusUnavailable, match="^PutEvents: AccessDeniedException$"):
+            RecordingsBus(client, NAME).publish(several)
 
 
 def test_many_facts_are_sent_ten_to_a_call() -> None:
@@ -166,3 +117,11 @@ def test_a_queue_that_refuses_a_batch_is_unavailable_by_its_code() -> None:
         stub.add_client_error("send_message_batch", service_error_code="AccessDenied", http_status_code=403)
         with pytest.raises(QueueUnavailable, match="^SendMessageBatch: AccessDenied$"):
             RecordingQueue(client, URL).send_all(overdue(11))
+
+
+def test_an_error_without_an_answer_is_named_by_its_type() -> None:
+    client = boto3.client("sqs")
+    client.meta.events.register("before-call", Mock(side_effect=ConnectTimeoutError(endpoint_url="https://aws")))
+
+    with pytest.raises(QueueUnavailable, match="^SendMessage: ConnectTimeoutError$"):
+        RecordingQueue(ThroughBoto3(client), URL).send(overdue(1)[0])

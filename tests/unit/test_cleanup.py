@@ -179,14 +179,3 @@ def test_rules_are_removed_although_the_user_is_gone(stack: Stack) -> None:
     Cleanup(Gone(), stack.bus, lambda: True).run()
 
     assert stack.bus.rules == []
-
-
-def test_a_new_stack_of_the_same_name_starts_afresh(stack: Stack) -> None:
-    stack.clean_up()
-
-    again = Account(clock=stack.account.clock, user="uploader-of-the-new-stack", prefix=stack.account.prefix)
-    again.run()
-
-    assert again.newest_id in again.keys
-    assert {again.holders[name].key_id for name in ("one", "two")} == {again.newest_id}
-    assert stack.credentials["another's"] == OF_ANOTHER

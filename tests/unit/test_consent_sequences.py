@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,23 +18,12 @@ from call_recorder.adapters.operations import CallFailed
 from call_recorder.answering.application import Application
 from call_recorder.answering.consent import Announcement, ConsentMenu, HeaderConsent, MenuTicket
 from call_recorder.answering.profile import RecordingProfile, Rule
-from call_recorder.functions.callback_handler import CallbackHandler
-from call_recorder.tracking.fact_processor import Delivery
+from call_recorder.tracking.item_names import list_item_names
 from local.simulator.menu import FIRST_MENUS
 from tests import profiles, sinch
-from tests.fakes import (
-    Applications,
-    Backend,
-    Bus,
-    Clock,
-    InMemoryTables,
-    Queue,
-    RecordedTelemetry,
-    application,
-    callback_settings,
-    new_processor,
-)
+from tests.fakes import Applications, Backend, Calls, Front, InMemoryTables, Queue, RecordedTelemetry, application
 from tests.svaml import assert_legal, captures, names
+from tests.unit.processor_under_test import ProcessorUnderTest
 
 PARTS = 4
 SEQUENCES = 800
@@ -184,43 +172,19 @@ class Call:
     ended_menu: bool = False
 
 
-class Environment:
-    """One environment of CallbackFunction, with its own way to SSM and a memory of its own."""
-
-    def __init__(self, calling: Calling) -> None:
-        self.applications = Applications()
-        self.applications.known = calling.applications
-        self._calling = calling
-        self.start()
-
-    def start(self) -> None:
-        """Start afresh, with nothing in memory."""
-        calling = self._calling
-        self.door = CallbackHandler(
-            callback_settings(),
-            applications=self.applications,
-            queue=calling.queue,
-            calls=KnownCalls(calling.client, "recordings"),
-            upstream=calling.backend,
-            telemetry=calling.telemetry,
-            clock=calling.clock,
-        )
-
-
 class Calling:
     """Callbacks of two applications' calls, in any order and to any of two environments.
 
     Each answer is checked against all earlier answers of the call, and most of all against the one that Sinch obeys.
     """
 
-    def __init__(self, random: Random, executor: Executor) -> None:
+    def __init__(self, random: Random) -> None:
         self.random = random
         self.first_menu = random.choice(FIRST_MENUS)
         self.applications: dict[str, Application] = {}
         self.put_before: dict[str, list[dict[str, Any] | str]] = {key: [] for key in APPLICATIONS}
-        self.clock = Clock()
-        self.table, self.bus = InMemoryTables(), Bus()
-        self.processor = new_processor(self.table, self.bus, executor, self.clock)
+        self.books = ProcessorUnderTest()
+        self.clock, self.table = self.books.clock, self.books.table
         self.client = Client(self.table)
         self.queue, self.backend = Queue(), Backend()
         self.processed = 0
@@ -232,7 +196,7 @@ class Calling:
         self.reached: Counter[tuple[str, ...]] = Counter()
         for key in APPLICATIONS:
             self.put(key)
-        self.environments = [Environment(self), Environment(self)]
+        self.environments = [self.new_environment() for _ in range(2)]
 
     def play(self) -> None:
         """Let some things happen, mostly whole calls."""
@@ -242,7 +206,7 @@ class Calling:
         for recording_id, item in self.table.items.items():
             [other] = APPLICATIONS.keys() - {item["applicationKey"]["S"]}
             assert other not in json.dumps(item), recording_id
-        for event in self.bus.out:
+        for event in self.books.bus.out:
             assert ("first" in event.detail()) != ("second" in event.detail())
 
     def whole_call(self) -> None:
@@ -271,8 +235,8 @@ class Calling:
 
     def perhaps(self, key: str) -> None:
         while self.random.random() < 0.5:
-            happenings = [self.forget, *[self.process_facts] * 2, lambda: self.put(key), self.turn_ssm, self.anything]
-            self.random.choice(happenings)()
+            happens: list[Callable[[], None]] = [self.forget, self.turn_service, self.anything, lambda: self.put(key)]
+            self.random.choice([*happens, self.process_facts, self.process_facts])()
 
     def anything(self) -> None:
         call = self.any_call()
@@ -283,8 +247,8 @@ class Calling:
                 lambda: self.pie(call),
                 lambda: self.send_and_check(call, sinch.ace()),
                 lambda: self.send(self.environments[0], call.key, dice),
-                *(self.replay, self.sign_for_the_other, self.forget, self.process_facts),
-                *(lambda: self.put(call.key), self.turn_ssm, *[self.turn_table_or_queue] * 2),
+                *(self.replay, self.forget, self.process_facts),
+                *(lambda: self.put(call.key), *[self.turn_service] * 3),
             ]
         )()
 
@@ -306,17 +270,24 @@ class Calling:
         recorder = self.applications[key].recorder
         return recorder.profile if recorder else RecordingProfile()
 
+    def new_environment(self) -> Front:
+        """Return an environment of CallbackFunction that has just started, with its own way to SSM and memory."""
+        applications = Applications()
+        applications.known = self.applications
+        calls = cast("Calls", KnownCalls(self.client, "recordings"))
+        front = Front(applications, facts=self.queue, notifications=self.queue, calls=calls, upstream=self.backend)
+        return replace(front, telemetry=self.telemetry, clock=self.clock)
+
     def forget(self) -> None:
         """Continue in an environment that has just started."""
-        self.random.choice(self.environments).start()
+        number = self.random.randrange(len(self.environments))
+        down, self.environments[number] = self.environments[number].applications.down, self.new_environment()
+        self.environments[number].applications.down = down
 
-    def turn_ssm(self) -> None:
-        """Break SSM for one environment, or repair it."""
-        applications = self.random.choice(self.environments).applications
-        applications.down = not applications.down
-
-    def turn_table_or_queue(self) -> None:
-        services: list[Client | Queue] = [self.client, self.queue]
+    def turn_service(self) -> None:
+        """Break SSM for one environment, the table or the queue, or repair it."""
+        ssm = self.random.choice(self.environments).applications
+        services: list[Applications | Client | Queue] = [ssm, self.client, self.queue]
         service = self.random.choice(services)
         service.down = not service.down
 
@@ -324,8 +295,7 @@ class Calling:
         """Bring what is in the queue into the table."""
         facts = self.queue.sent[self.processed :]
         self.processed = len(self.queue.sent)
-        report = self.processor.process([Delivery(str(number), fact) for number, fact in enumerate(facts)])
-        assert not report.failed
+        self.books.take(*facts)
 
     def ice(self, call: Call, to: tuple[str, str], domain: str | None, origin: str | None) -> None:
         header = self.random.choice(["yes", "yes", "no", None])
@@ -351,18 +321,9 @@ class Calling:
             key, body = self.random.choice(self.past)
             self.send_and_check(self.calls[key, body["callid"]], body)
 
-    def sign_for_the_other(self) -> None:
-        """Sign as one application what names the other: refused, or not looked at while nobody can be verified."""
-        if self.past:
-            key, body = self.random.choice(self.past)
-            [other] = APPLICATIONS.keys() - {key}
-            environment = self.random.choice(self.environments)
-            if not environment.applications.down:
-                assert self.send(environment, other, body)["statusCode"] == 401
-
-    def send(self, environment: Environment, key: str, body: dict[str, Any]) -> dict[str, Any]:
+    def send(self, environment: Front, key: str, body: dict[str, Any]) -> dict[str, Any]:
         signed = sinch.signed(body, key=key, secret=APPLICATIONS[key], timestamp=sinch.stamp(self.clock.now))
-        return environment.door(signed)
+        return environment(signed)
 
     def send_and_check(self, call: Call, body: dict[str, Any]) -> None:
         """Send a callback that is answered, and check the answer against all earlier ones of the call."""
@@ -407,7 +368,7 @@ class Calling:
         if event != "ace":
             call.answers.append(given)
             call.lost = self.random.random() < 0.3
-            call.memory = environment.door
+            call.memory = environment
             call.ended_menu |= event == "pie"
 
     def given(self, event: str, body: dict[str, Any], answer: dict[str, Any], *, kept: bool) -> Given:
@@ -463,7 +424,7 @@ class Calling:
         assert event == "ace" or replace(given, outcome="answer-awaited").lets(decided)
         return decided
 
-    def check_obeyed(self, call: Call, rule: Rule, environment: Environment) -> None:
+    def check_obeyed(self, call: Call, rule: Rule, environment: Front) -> None:
         """Check that the answer which Sinch obeys lets the call be recorded, and that its proof is on the item."""
         *earlier, obeyed = call.answers
         if not self.can_know_the_last_answer(call, environment):
@@ -475,11 +436,13 @@ class Calling:
         # Of two proofs of one second, either may be kept.
         if rule.consent is None or self.queue.down or any(given.at == obeyed.at for given in earlier):
             return
+        # The same call may also be recorded as a conference, by an answer that was lost.
+        recorded = self.queue.sent[-1].recording_id
         self.process_facts()
         [proof] = [
             recording.consents[call.id]
             for recording in map(self.table.recording, self.table.items)
-            if recording.application_key == call.key and call.id in recording.requests
+            if recording.application_key == call.key and recording.recording_id in list_item_names(recorded, call.key)
         ]
         assert (proof.kind, proof.rule, proof.at) == (rule.consent.kind, rule.name, obeyed.at)
         assert proof.given
@@ -487,10 +450,10 @@ class Calling:
             assert proof.prompt == rule.consent.prompt.content
         self.reached["proof", rule.consent.kind] += 1
 
-    def can_know_the_last_answer(self, call: Call, environment: Environment) -> bool:
+    def can_know_the_last_answer(self, call: Call, environment: Front) -> bool:
         """Tell whether an environment can know it: from its own memory, or from the table."""
         obeyed = call.answers[-1]
-        if obeyed.kept and call.memory is environment.door:
+        if obeyed.kept and call.memory is environment:
             return True
         for recording in map(self.table.recording, self.table.items):
             if recording.application_key == call.key:
@@ -504,15 +467,14 @@ class Calling:
 @pytest.mark.parametrize("part", range(PARTS))
 def test_capture_never_begins_before_consent_is_in(part: int) -> None:
     reached: Counter[tuple[str, ...]] = Counter()
-    with ThreadPoolExecutor(1) as executor:
-        for number in range(SEQUENCES):
-            calling = Calling(Random(f"{part} {number}"), executor)
-            try:
-                calling.play()
-            except AssertionError as error:
-                error.add_note(f"Sequence {number}. The last callbacks: {json.dumps(calling.past[-6:], indent=1)}")
-                raise
-            reached += calling.reached
+    for number in range(SEQUENCES):
+        calling = Calling(Random(f"{part} {number}"))
+        try:
+            calling.play()
+        except AssertionError as error:
+            error.add_note(f"Sequence {number}. The last callbacks: {json.dumps(calling.past[-6:], indent=1)}")
+            raise
+        reached += calling.reached
 
     kinds = ("none", "announcement", "header")
     for capture in (

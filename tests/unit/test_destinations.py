@@ -1,31 +1,22 @@
 """Where recordings are stored: what cannot work is refused, and no call id leaves its folder."""
 
-import base64
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.answering.destinations import (
-    PLACEHOLDERS,
-    Destination,
-    DestinationRefused,
-    Naming,
-    check_credentials,
-)
+from call_recorder.answering.destinations import PLACEHOLDERS, Destination, DestinationRefused, Naming
 from call_recorder.facts.identifiers import escape, unescape
 from call_recorder.facts.storage_urls import ObjectPointer
-from call_recorder.facts.stores import Scheme
 
-AZURE_KEY = base64.b64encode(bytes(range(64))).decode()
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CALL = "7a_257@193.45.63.102"
 ESCAPED = "7a_5f257_40193_2e45_2e63_2e102"
 
 
-def naming(call_id: str = CALL, conference_id: str | None = "stand-up", application_key: str = "app.one") -> Naming:
-    return Naming(call_id=call_id, conference_id=conference_id, application_key=application_key, at=AT, format="mp3")
+def naming(call_id: str = CALL, conference_id: str | None = "stand-up") -> Naming:
+    return Naming(call_id=call_id, conference_id=conference_id, application_key="app.one", at=AT, format="mp3")
 
 
 @pytest.mark.parametrize(
@@ -39,12 +30,6 @@ def naming(call_id: str = CALL, conference_id: str | None = "stand-up", applicat
 )
 def test_every_placeholder_of_a_url_has_its_value(template: str, url: str) -> None:
     assert Destination.parse(template).make_url(naming()) == url
-
-
-def test_a_call_outside_a_conference_is_stored_under_no_conference() -> None:
-    url = Destination.parse("s3://bucket/{conferenceId}/{callId}").make_url(naming(call_id="c", conference_id=None))
-
-    assert url == "s3://bucket/no-conference/c"
 
 
 REFUSED = {
@@ -71,65 +56,9 @@ def test_a_destination_that_cannot_work_is_refused_with_what_to_write(mend: str,
     assert mend in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    ("scheme", "credentials"),
-    [
-        ("s3", "AKIA1:secret/with+signs=:eu-central-1"),
-        ("s3", "AKIA1:secret:us-gov-west-1"),
-        ("azure", AZURE_KEY),
-        ("gs", "GOOG1:secret"),
-    ],
-)
-def test_each_store_takes_its_credentials(scheme: Scheme, credentials: str) -> None:
-    check_credentials(scheme, credentials)
-
-
-WRONG: dict[Scheme, tuple[str, list[str]]] = {
-    "s3": (
-        "write KEY:SECRET:REGION",
-        [
-            AZURE_KEY,
-            *(f"AKIA1:{rest}" for rest in ("hush", "hush:nowhere", "hush:eu-west-1:SESSION", "hu sh:eu-west-1")),
-        ],
-    ),
-    "azure": (
-        "write the storage account's access key",
-        ["AKIA1:hush:eu-west-1", "AKIA1:hush", "not-base64!", "schlüssel"],
-    ),
-    "gs": ("write KEY:SECRET", [AZURE_KEY, "AKIA1:hush:eu-west-1", ""]),
-}
-
-
-@pytest.mark.parametrize(
-    ("scheme", "form", "credentials"), [(scheme, form, each) for scheme, (form, all_) in WRONG.items() for each in all_]
-)
-def test_credentials_of_another_form_are_refused_without_repeating_them(
-    scheme: Scheme, form: str, credentials: str
-) -> None:
-    with pytest.raises(DestinationRefused) as refusal:
-        check_credentials(scheme, credentials)
-
-    assert form in str(refusal.value)
-    assert not credentials or credentials not in str(refusal.value)
-
-
-HOSTILE = (
-    "../../etc",
-    "..",
-    ".",
-    "a/../b",
-    "a\x00b",
-    "%2e%2e%2f",
-    "a\\b",
-    "a?b#c",
-    "s3://x/y",
-    "{date}",
-    "\U0001f4de" * 9,
-)
-
-
-@given(st.text() | st.sampled_from(HOSTILE))
+@given(st.text())
 def test_an_escaped_identifier_is_safe_and_can_be_read_back(identifier: str) -> None:
+    """So two identifiers never share a file."""
     escaped = escape(identifier)
 
     assert escaped.isascii()
@@ -137,12 +66,7 @@ def test_an_escaped_identifier_is_safe_and_can_be_read_back(identifier: str) -> 
     assert unescape(escaped) == identifier
 
 
-@given(st.text(), st.text())
-def test_two_identifiers_never_share_a_file(one: str, other: str) -> None:
-    assert (escape(one) == escape(other)) == (one == other)
-
-
-@pytest.mark.parametrize("text", ["a b", "_", "_4", "_zz", "_41", "_c3", "ä", "a/b", "_2F", "会"])
+@pytest.mark.parametrize("text", ["a/b", "_", "_zz", "_41", "_c3", "_2F", "会"])
 def test_a_text_that_is_not_escaped_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         unescape(text)
@@ -178,22 +102,18 @@ def test_a_call_id_beyond_the_longest_key_is_refused_and_not_cut() -> None:
     destination = Destination.parse("s3://bucket/{callId}")
 
     assert destination.make_url(naming(call_id="x" * 1024))
-    for length in (1025, 2048):
-        with pytest.raises(DestinationRefused, match="too long"):
-            destination.make_url(naming(call_id="x" * length))
+    with pytest.raises(DestinationRefused, match="too long"):
+        destination.make_url(naming(call_id="x" * 1025))
 
 
 @pytest.mark.parametrize(
     ("url", "pointer"),
     [
-        ("s3://bucket/a/b.mp3", ("s3", "bucket", "a/b.mp3", "b.mp3")),
         ("gs://bucket/b.mp3", ("gs", "bucket", "b.mp3", "b.mp3")),
         ("azure://account/container/a/b.mp3", ("azure", "account/container", "a/b.mp3", "b.mp3")),
         ("https://storage.example/v1/b.mp3?sig=x/y", (None, None, None, "b.mp3")),
         ("s3://bucket", (None, None, None, "bucket")),
-        ("s3:///key", (None, None, None, "key")),
         ("azure://account/container", (None, None, None, "container")),
-        ("nonsense", (None, None, None, "nonsense")),
         ("", (None, None, None, "")),
     ],
 )

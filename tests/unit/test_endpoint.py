@@ -6,7 +6,6 @@ import json
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,12 +40,10 @@ def says(status: int, body: object, *more: str) -> Reply:
 
 
 def sends(*pieces: bytes) -> Reply:
-    """Send the pieces, a short time after each other, and close."""
+    """Send the pieces, and close."""
 
     def reply(connection: socket.socket) -> bool:
-        for piece in pieces:
-            connection.sendall(piece)
-            time.sleep(0.05 if len(pieces) > 1 else 0)
+        connection.sendall(b"".join(pieces))
         return False
 
     return reply
@@ -57,15 +54,10 @@ def in_turn(*replies: Reply) -> Reply:
     return lambda connection: [reply(connection) for reply in replies][-1]
 
 
-def bytewise(text: bytes) -> list[bytes]:
-    return [bytes([each]) for each in text]
-
-
 OK = says(200, ANSWER)
 CLOSES = sends()
 FAILS = says(500, {"__type": "InternalFailure"})
 THROTTLES = says(400, {"__type": "com.amazon.coral.availability#ThrottlingException"})
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n"
 
 
 class Service(Server):
@@ -149,17 +141,13 @@ def fails(reason: str, after: float = 0.0, within: float = 5.0) -> Iterator[pyte
     assert after <= monotonic() - begun < within
 
 
-def test_a_request_names_its_operation_and_is_signed(service: Service) -> None:
+def test_a_request_has_its_parameters_in_json(service: Service) -> None:
     assert send(service.endpoint()) == ANSWER
 
     [got] = service.requests
     assert got.requestline == "POST / HTTP/1.1"
     assert got.headers["host"] == service.url.partition("//")[2]
     assert got.headers["content-type"] == "application/x-amz-json-1.0"
-    assert got.headers["x-amz-target"] == "AmazonSQS.SendMessage"
-    assert got.headers["x-amz-security-token"] == "the session token"
-    assert got.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDENDPOINT/")
-    assert "/eu-west-1/sqs/aws4_request, " in got.headers["authorization"]
     assert json.loads(got.body) == {"QueueUrl": "q", "MessageBody": "ö"}
 
 
@@ -182,7 +170,6 @@ def test_calls_share_one_connection_which_may_be_opened_ahead(ahead: bool, servi
         [in_turn(OK, says(408, {"__type": "RequestTimeout"}, "connection: close"))],
         [OK, CLOSES],
     ],
-    ids=["silently", "as announced", "with an answer to no request", "instead of the next answer"],
 )
 def test_a_kept_connection_that_was_closed_costs_no_attempt(replies: list[Reply], service: Service) -> None:
     endpoint = service.endpoint()
@@ -220,18 +207,14 @@ def test_all_attempts_share_the_time_of_the_call(
     assert service.connections == connections
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        sends(*bytewise(HEAD)),
-        sends(HEAD, *[b" "] * 40),
-        sends(b"HTTP/1.1 200 OK\r\n", *bytewise(b"x: y\r\n" * 10)),
-    ],
-    ids=["status", "body", "headers"],
-)
-def test_an_answer_that_arrives_byte_by_byte_is_within_the_limits(reply: Reply, service: Service) -> None:
-    service.replies = [reply, reply]
+def test_an_answer_that_arrives_byte_by_byte_is_within_the_limits(service: Service) -> None:
+    def drips(connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+        while not service.closing.wait(0.05):
+            connection.sendall(b"y")
+        return False
 
+    service.replies = [drips, drips]
     with fails("TimeoutError", after=0.5, within=0.5 + 0.3):
         send(service.endpoint(2, attempt=0.3, overall=0.5))
 
@@ -261,9 +244,7 @@ def test_the_second_address_of_a_host_is_tried_if_the_first_refuses(
     assert send(service.endpoint()) == ANSWER
 
 
-@pytest.mark.parametrize(
-    "idle", [(MAX_IDLE_SECONDS + 1, 1), (1, MAX_IDLE_SECONDS + 1)], ids=["by one clock", "by the other"]
-)
+@pytest.mark.parametrize("idle", [(MAX_IDLE_SECONDS + 1, 1), (1, MAX_IDLE_SECONDS + 1)])
 def test_a_connection_idle_for_long_by_either_clock_is_not_used(idle: tuple[float, float], service: Service) -> None:
     now = [0.0, 0.0]
     endpoint = service.endpoint(idle_clocks=(lambda: now[0], lambda: now[1]))
@@ -274,16 +255,6 @@ def test_a_connection_idle_for_long_by_either_clock_is_not_used(idle: tuple[floa
 
     assert send(endpoint) == ANSWER
     assert service.connections == 2
-
-
-def test_a_connection_idle_for_less_is_used(service: Service) -> None:
-    now = [0.0]
-    endpoint = service.endpoint(idle_clocks=(lambda: now[0],))
-    for _ in range(3):
-        send(endpoint)
-        now[0] += MAX_IDLE_SECONDS - 1
-
-    assert service.connections == 1
 
 
 def test_a_kept_connection_that_was_dropped_silently_costs_one_attempt(service: Service) -> None:
@@ -310,20 +281,13 @@ def test_a_connection_is_opened_ahead_unless_one_is_kept(service: Service) -> No
         send(endpoint)
         return service.connections
 
-    assert [opened(), opened()] == [1, 1]
-    now[0] += MAX_IDLE_SECONDS + 1
-    assert opened() == 2
+    assert opened() == 1
+    for passed, connections in ((MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS + 1, 2)):
+        now[0] += passed
+        assert opened() == connections
 
 
-EMPTY_429 = says(429, b"")
-DYNAMODB_THROTTLES = says(400, {"__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"})
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [FAILS, THROTTLES, CLOSES, EMPTY_429, DYNAMODB_THROTTLES],
-    ids=["fails", "throttles", "closes", "empty 429", "DynamoDB throttles"],
-)
+@pytest.mark.parametrize("reply", [FAILS, THROTTLES, CLOSES])
 def test_a_transient_failure_is_tried_again_while_attempts_are_left(reply: Reply, service: Service) -> None:
     service.replies = [reply]
     assert send(service.endpoint(2)) == ANSWER
@@ -350,12 +314,10 @@ def test_a_refusal_is_not_tried_again(service: Service) -> None:
         (says(400, {"code": "InvalidSignatureException"}), "InvalidSignatureException"),
         (says(403, b"", "x-amzn-errortype: AccessDenied:http://internal.amazon.com/"), "AccessDenied"),
         (says(400, {"__type": "x#New"}, "x-amzn-query-error: AWS.Sqs.Old;Sender"), "AWS.Sqs.Old"),
-        (says(503, b"<html>"), "status 503"),
         (says(404, []), "status 404"),
-        (EMPTY_429, "status 429"),
+        (says(429, b""), "status 429"),
         (says(200, b"<html>"), "status 200"),
         (says(200, b"[1]"), "status 200"),
-        (says(301, {}), "status 301"),
         (CLOSES, "RemoteDisconnected"),
         (sends(b"nonsense\r\n\r\n"), "BadStatusLine"),
         (sends(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"), "IncompleteRead"),
@@ -364,19 +326,12 @@ def test_a_refusal_is_not_tried_again(service: Service) -> None:
 def test_a_failure_is_named_by_the_services_code_or_the_answer(reply: Reply, reason: str, service: Service) -> None:
     service.replies = [reply]
 
+    endpoint = service.endpoint()
     with fails(reason) as failure:
-        send(service.endpoint())
+        send(endpoint)
     assert failure.value.reason == reason
     assert service.connections == 1
-
-
-def test_the_call_after_a_failure_succeeds(service: Service) -> None:
-    endpoint = service.endpoint(attempt=0.3)
-    for reply in (service.hangs, FAILS, says(200, b"<html>")):
-        service.replies = [reply]
-        with fails(".*"):
-            send(endpoint)
-        assert send(endpoint) == ANSWER
+    assert send(endpoint) == ANSWER
 
 
 def test_neither_logs_nor_errors_show_what_was_sent_or_answered(

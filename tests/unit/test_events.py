@@ -1,96 +1,19 @@
 """Published events: their ids, their size, and what they never hold."""
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from call_recorder.facts.facts import CallDecidedFact, Fact, UploaderKeyChangedFact
-from call_recorder.facts.from_callbacks import fact_from_callback
-from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback
-from call_recorder.tracking.object_locations import ObjectLocation
-from call_recorder.tracking.published_events import (
-    PUBLISHED,
-    RecordingAvailableEvent,
-    find_due_events,
-    make_key_change_event,
-)
+from call_recorder.facts.facts import UploaderKeyChangedFact
+from call_recorder.tracking.published_events import RecordingAvailableEvent, find_due_events, make_key_change_event
 from call_recorder.tracking.recording import Recording
 from tests import sinch
-from tests.facts import LOCATION, URL, Ids, available, known, named, requested, stored
-from tests.fakes import BUCKET, DEADLINES, STORAGE_KEY, STORAGE_SECRET, Front
+from tests.facts import URL, Ids, available, known, named, requested
+from tests.fakes import BUCKET, STORAGE_KEY
 from tests.strategies import recordings
 
-MAX_BYTES = 8 * 1024
-MUCH_LATER = sinch.NOW + timedelta(days=1)
 KEY_CHANGED = UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key=f"…{STORAGE_KEY[-4:]}", step="created")
-
-HOSTILE = ["\x00" * 2048, '"\\' * 1024, "\U0001f4de" * 2048, "\u2028" * 2048, "x" * 2048]
-texts = st.sampled_from(HOSTILE) | st.text(max_size=64)
-short_texts = st.sampled_from(["\x00" * 21, '"' * 64, "会" * 42, "x" * 128, "a"])
-
-
-def facts_of_callbacks(fields: dict[str, Any], conference: str | None) -> Sequence[Fact]:
-    """Return the facts that CallbackFunction makes of a call whose callbacks have these values."""
-    to = ("conference", conference) if conference else ("username", fields["to"])
-    front = Front()
-    front.answer(sinch.ice(*to, **{name: value for name, value in fields.items() if name != "to"}))
-    about = fields | {"conferenceId": conference}
-    notices: list[NotifyCallback | DiceCallback] = [
-        *(
-            NotifyCallback.model_validate(about | {"event": "notify", "type": kind})
-            for kind in ("recording_finished", "recording_available", "transcription_available")
-        ),
-        DiceCallback.model_validate(about | {"event": "dice"}),
-    ]
-    decisions = [fact for fact in front.facts.sent if isinstance(fact, CallDecidedFact)]
-    return [
-        *decisions,
-        *(fact_from_callback(each, application_key=sinch.APPLICATION, at=sinch.NOW, body=b"") for each in notices),
-    ]
-
-
-def without_files(recording: Recording) -> Recording:
-    """Return a recording as it is missing."""
-    return recording.model_copy(update={"files": {}}).mark_missing(MUCH_LATER, DEADLINES, BUCKET)
-
-
-@given(
-    fields=st.fixed_dictionaries(
-        {
-            "callid": short_texts | texts,
-            **dict.fromkeys(("to", "cli", "custom", "domain", "originationType", "user"), texts),
-            "destination": texts | texts.map(lambda text: f"s3://bucket/{text}"),
-        }
-    ),
-    conference=st.none() | short_texts | texts.filter(bool),
-)
-def test_an_event_is_under_eight_kilobytes_whatever_the_callbacks_have(
-    fields: dict[str, Any], conference: str | None
-) -> None:
-    facts = facts_of_callbacks(fields, conference)
-
-    for fact in facts:
-        recording = known(*(each for each in facts if each.recording_id == fact.recording_id))
-        for event in (*find_due_events(recording), *find_due_events(without_files(recording))):
-            assert len(event.detail().encode()) < MAX_BYTES
-
-
-def test_no_fact_item_or_event_of_a_whole_call_has_a_credential() -> None:
-    fields = {"callid": "c", "to": "alice", "cli": "+46700000001", "destination": "s3://bucket/c.mp3"}
-    facts = facts_of_callbacks(fields, None)
-    recording = known(*facts)
-    location = ObjectLocation(location=LOCATION).with_object(stored(), sinch.NOW)
-    items = [recording, without_files(recording), location.mark_unattributed(MUCH_LATER, DEADLINES)]
-
-    events = [*(event for item in items for event in find_due_events(item)), make_key_change_event(KEY_CHANGED)]
-
-    assert {type(event) for event in events} == set(PUBLISHED)
-    for kept in (*map(repr, facts), repr(recording), *(event.detail() for event in events)):
-        assert not any(secret in kept for secret in (STORAGE_KEY, STORAGE_SECRET, sinch.SECRET))
 
 
 @given(recordings)

@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.facts.call_details import CallStart
 from call_recorder.facts.facts import CallDecidedFact, CallEndedFact, Fact
-from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.tracking.fact_processor import CLAIM, BatchReport, Delivery
 from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording
 from tests import sinch
-from tests.facts import AZURE_URL, KINDS, available, ended, finished, known, named, notifications, requested
+from tests.facts import AZURE_URL, KINDS, available, finished, known, named, notifications, requested
 from tests.fakes import DEADLINES, Crash
 from tests.strategies import fact_lists
 from tests.unit.processor_under_test import BATCH, VISIBILITY_TIMEOUT, ProcessorUnderTest, messages
@@ -37,41 +34,15 @@ def processor(executor: ThreadPoolExecutor) -> ProcessorUnderTest:
     return ProcessorUnderTest(executor)
 
 
-def test_a_whole_call_takes_one_item_and_one_publish(processor: ProcessorUnderTest) -> None:
-    report = processor.record(*call())
-
-    assert not report.failed
-    assert sorted(event.detail_type for event in report.published) == KINDS
-    assert processor.announced_once() == KINDS
-    assert processor.bus.calls == 1
-    assert processor.table.recording().status == "available"
-    assert not processor.table.recording().claims
-    assert processor.table.writes == 2
-
-
-def test_repeated_facts_and_an_empty_batch_write_and_publish_nothing(processor: ProcessorUnderTest) -> None:
-    processor.record(*call())
-    writes, calls = processor.table.writes, processor.bus.calls
-
-    assert processor.record(*call()) == processor.record() == BatchReport((), {})
-
-    assert (processor.table.writes, processor.bus.calls) == (writes, calls)
-
-
-def test_a_batch_about_many_calls_takes_one_publish(processor: ProcessorUnderTest) -> None:
-    processor.record(*(call(f"call-{number}")[0] for number in range(BATCH)))
-
-    assert processor.bus.calls == 1
-    assert len(processor.bus.out) == BATCH
-
-
 def has_empty_file(recording: Recording) -> bool:
     return any(file.empty for file in (*recording.files.values(), *recording.transcripts.values()))
 
 
 def ended_apart(fact: Fact, facts: list[Fact]) -> bool:
     """Tell whether a fact is an end that may stay with the call, since there is no decision on the call."""
-    decided = {each.call_id for each in facts if isinstance(each, CallDecidedFact)}
+    decisions = (each for each in facts if isinstance(each, CallDecidedFact))
+    # A menu alone is no decision. CallbackFunction never sends one without the call's start.
+    decided = {each.call_id for each in decisions if each.call or each.consent or each.awaited or each.request}
     return isinstance(fact, CallEndedFact) and fact.conference_id is not None and fact.call_id not in decided
 
 
@@ -101,32 +72,6 @@ def test_any_order_repeats_and_batches_make_one_item_and_its_events(
     assert announced == due or has_empty_file(stored) or undecided
 
 
-def test_one_message_delivered_fifty_times_at_once_is_published_once(processor: ProcessorUnderTest) -> None:
-    message = Delivery("the one", available())
-
-    with ThreadPoolExecutor(16) as deliveries:
-        reports = list(deliveries.map(lambda _: processor.process([message]), range(50)))
-    processor.clock.advance(VISIBILITY_TIMEOUT)
-
-    assert not processor.process([message]).failed
-    assert processor.announced_once() == ["Recording Available"]
-    assert sum(len(report.published) for report in reports) == 1
-
-
-def test_after_the_bus_was_down_each_event_goes_out_once(processor: ProcessorUnderTest) -> None:
-    waiting = messages(call())
-    processor.bus.down = True
-    for _ in range(3):
-        report = processor.process(waiting)
-        assert report.failed == {message.id: "PutEvents: AccessDeniedException" for message in waiting}
-        processor.clock.advance(VISIBILITY_TIMEOUT)
-
-    assert processor.table.recording().status == "available"
-    processor.bus.down = False
-    assert processor.drain(waiting) == 1
-    assert processor.announced_once() == KINDS
-
-
 @given(st.data())
 def test_a_bus_that_refuses_at_random_loses_and_repeats_nothing(
     executor: ThreadPoolExecutor, data: st.DataObject
@@ -139,19 +84,6 @@ def test_a_bus_that_refuses_at_random_loses_and_repeats_nothing(
     processor.drain(data.draw(st.permutations(messages(facts))), size=data.draw(st.integers(1, BATCH)))
 
     assert processor.announced_once() == sorted(KINDS * 3)
-
-
-@pytest.mark.parametrize("refuser", ["bus", "table"])
-def test_a_refusal_delivers_only_the_messages_of_its_item_again(processor: ProcessorUnderTest, refuser: str) -> None:
-    processor.bus.refuses = lambda event: refuser == "bus" and "other" in event.detail()
-    processor.table.refuses = {"other"} if refuser == "table" else set()
-
-    report = processor.record(call("one")[0], *call("other")[:2])
-
-    problem = {"bus": "the bus refused the event", "table": "PutItem: ValidationException"}[refuser]
-    assert report.failed == dict.fromkeys(["message-1", "message-2"], problem)
-    assert [event.detail_type for event in report.published] == processor.announced_once() == ["Recording Requested"]
-    assert {name for name in processor.table.items if processor.table.recording(name).published} == {"one"}
 
 
 def test_a_table_that_cannot_be_read_delivers_the_whole_batch_again(processor: ProcessorUnderTest) -> None:
@@ -241,18 +173,3 @@ def test_an_item_that_keeps_changing_or_vanishes_delivers_again(processor: Proce
     processor.table.before_save = change
 
     assert processor.record(available(url=None)).failed == {"message-0": "the item kept changing"}
-
-
-@pytest.mark.parametrize("order", list(permutations(range(3))))
-@pytest.mark.parametrize("size", [1, 3])
-def test_the_end_of_a_bridged_call_is_on_its_conference(
-    processor: ProcessorUnderTest, order: tuple[int, ...], size: int
-) -> None:
-    conference_id = bridge_conference_id(sinch.CALL)
-    ids = named(conference_id=conference_id)
-    facts: list[Fact] = [CallDecidedFact(**ids, call=CallStart(at=sinch.NOW)), requested(ids), ended()]
-
-    processor.drain(messages([facts[place] for place in order]), size=size)
-
-    assert processor.table.recording(conference_id).ends[sinch.CALL].duration == 50
-    assert processor.announced_once() == ["Recording Requested"]

@@ -28,7 +28,7 @@ from call_recorder.facts.model import MAX_ID_BYTES
 from call_recorder.sinch.callbacks import DiceCallback, NotifyCallback, UnknownCallback, parse
 from tests import sinch
 from tests.facts import after
-from tests.fakes import STORAGE_CREDENTIALS, STORAGE_SECRET, Front
+from tests.fakes import STORAGE_CREDENTIALS, Front
 
 TOO_LONG = "x" * (MAX_ID_BYTES + 1)
 
@@ -57,10 +57,8 @@ def calling_error(message: str, **fields: Any) -> tuple[str | None, ...]:
     ("body", "kind", "type_"),
     [
         (sinch.notify("recording_finished"), RecordingFinishedFact, None),
-        (sinch.notify("recording_available"), RecordingAvailableFact, None),
         (sinch.notify("transcription_available"), TranscriptionAvailableFact, None),
         (sinch.notify("Recording_Available"), RecordingAvailableFact, None),
-        (sinch.notify("callingerror"), AnswerRefusedFact, None),
         (sinch.notify("CallingError"), AnswerRefusedFact, None),
         (sinch.notify("amd"), NotifiedFact, "amd"),
         (sinch.notify(""), NotifiedFact, "unknown"),
@@ -77,7 +75,6 @@ def test_each_type_of_callback_makes_its_fact(body: dict[str, Any], kind: type[F
 
 QUOTED = [
     STORAGE_CREDENTIALS,
-    STORAGE_SECRET,
     "AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY:eu-central-1",
     "AKIAIOSFODNNSEXAMPLE",
     "GOOG1EXAMPLEEXAMPLEEXAMPLE7",
@@ -206,7 +203,6 @@ def test_an_id_is_recordable_up_to_its_maximum_length(identifier: str | None, fi
     ("message", "fields"),
     [
         ("", "body"),
-        ("{", "body"),
         ("[]", "body"),
         ('{"fact":"surprise","recordingId":"a"}', "body"),
         ('{"fact":"recording-finished","recordingId":"","applicationKey":"a"}', "at, .*recordingId"),
@@ -253,7 +249,6 @@ LONG_HEADERS = [{"key": LONG * 256, "value": LONG * 5000}]
         ({"destination": f"gs://{'g' * 222}/{PATH}"}, "GOOGKEY:secret"),
         ({"transcription": {"enabled": True, "locale": "ckb-IR"}}, STORAGE_CREDENTIALS),
     ],
-    ids=["header", "text", "file", "rule", "s3", "azure", "gs", "locale"],
 )
 def test_the_longest_values_of_a_profile_fit_into_a_fact(rule: dict[str, Any], credentials: str) -> None:
     longest = {"name": "longest", "when": {"toType": "username"}, "record": True} | rule

@@ -44,11 +44,6 @@ def test_a_qualified_name_has_the_id_and_the_application(identifier: str, key: s
     assert tuple(list_item_names(identifier, key)[-1].rsplit("@@", 1)) == (identifier, key)
 
 
-@pytest.mark.parametrize("call_id", [sinch.CALL, "abc@193.45.63.102", "+46700000001@sip.example", "@", "a@b@c"])
-def test_a_usual_call_id_is_the_name_of_its_item(call_id: str) -> None:
-    assert list_item_names(call_id, "app")[0] == call_id
-
-
 def life(name: str, key: str, *, conference: bool) -> list[Fact]:
     """Return all facts about a call or a conference. The rule has the name of the application."""
     ids = named(f"call-of-{key}", name, key=key) if conference else named(name, key=key)
@@ -88,20 +83,6 @@ def test_each_application_has_its_own_items_whatever_the_ids(
         assert len(rules) == len([name for name, of in ids if of == key])
         assert all(each == {key} for each in rules.values())
     assert processor.announced_once() == sorted(EVENTS * len(ids))
-
-
-@pytest.mark.parametrize("conference", [True, False])
-def test_an_application_that_takes_every_name_takes_no_recording(
-    processor: ProcessorUnderTest, conference: bool
-) -> None:
-    for name in ("standup", "standup@two", "standup@@two", "standup@@two@@two"):
-        processor.take(life(name, "hostile", conference=conference)[0])
-
-    processor.take(*life("standup", "two", conference=conference))
-    processor.drain(processor.watch(after=TOO_LATE))
-
-    assert rules_by_name(processor, "two") == {"standup@@two": {"two"}}
-    assert processor.table.recording("standup@@two").status == "available"
 
 
 def test_a_name_that_becomes_free_does_not_split_a_recording(processor: ProcessorUnderTest) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,8 @@ from tests import sinch
 from tests.aws import ThroughBoto3
 from tests.facts import ended, known, named, requested, transcribed
 from tests.fakes import DEADLINES, RETENTION, STORAGE_CREDENTIALS, Applications, Bus, Front, application, new_processor
-from tests.profiles import AGREED as AGREEMENT
-from tests.profiles import ANNOUNCEMENT, FROM_PHONE, HEADER, MENU, asking, profile, rule
-from tests.svaml import captures, names
+from tests.profiles import ANNOUNCEMENT, HEADER, MENU, asking, profile, rule
+from tests.svaml import captures
 from tests.tables import RECORDINGS, create, tables
 from tests.unit.processor_under_test import InTurn, ProcessorUnderTest
 
@@ -39,7 +37,6 @@ START = CallStart(at=sinch.NOW, from_="+46700000001", to="+46700000002", to_type
 LATER = sinch.NOW + timedelta(seconds=7)
 AGREED = Consent(at=sinch.NOW, kind="header", rule="asked", outcome="accepted", header="agreed", header_value="yes")
 AWAITED = AwaitedAnswer(at=sinch.NOW, rule="asked", consent=AGREED)
-AWAITED_LATER = AWAITED.model_copy(update={"at": LATER + timedelta(seconds=1)})
 ICE = sinch.ice("number", "+46700000002")
 TO_NUMBER = {"toType": "number"}
 ON_ANSWER = profile(rule(when=TO_NUMBER, start="answer"))
@@ -52,14 +49,6 @@ def fact(call_id: str = sinch.CALL, *, key: str = sinch.APPLICATION, **parts: An
 
 def withdrawn(call_id: str = sinch.CALL, *, verified: bool = True, at: datetime = LATER) -> CallDecidedFact:
     return CallDecidedFact.of_withdrawal(sinch.APPLICATION, call_id, WithdrawnAnswer(at=at, verified=verified))
-
-
-def later(front: Front, body: dict[str, Any]) -> dict[str, Any]:
-    """Return the SVAML that answers a callback which Sinch signs at the clock's time."""
-    response = front(sinch.signed(body, timestamp=sinch.stamp(front.clock.now)))
-    assert response["statusCode"] == 200
-    answer: dict[str, Any] = json.loads(response["body"])
-    return answer
 
 
 def decisions(front: Front) -> list[CallDecidedFact]:
@@ -92,36 +81,6 @@ def store(client: DynamoDBClient) -> Callable[..., None]:
         assert not processor.process([Delivery(str(number), each) for number, each in enumerate(facts)]).failed
 
     return take
-
-
-@pytest.mark.parametrize(
-    ("remembered", "in_table", "awaited"),
-    [
-        ([fact()], [], AWAITED),
-        ([], [fact()], AWAITED),
-        ([fact()], [fact(awaited=None), withdrawn()], None),
-        ([fact()], [fact(awaited=None), withdrawn(verified=False)], None),
-        ([withdrawn()], [fact()], None),
-        ([withdrawn(verified=False)], [fact()], None),
-        ([withdrawn()], [fact(), fact(awaited=AWAITED_LATER)], AWAITED_LATER),
-    ],
-)
-def test_the_latest_decision_counts_wherever_it_was_made(
-    calls: KnownCalls,
-    store: Callable[..., None],
-    remembered: list[CallDecidedFact],
-    in_table: list[CallDecidedFact],
-    awaited: AwaitedAnswer | None,
-) -> None:
-    for each in remembered:
-        calls.remember(each)
-    store(*in_table)
-
-    known, start = calls.find_latest(sinch.APPLICATION, sinch.CALL), calls.find(sinch.APPLICATION, sinch.CALL)
-
-    assert known is not None
-    assert start is not None
-    assert (known.awaited, known.start, start.start) == (awaited, START, START)
 
 
 BRIDGE = f"recorder-call-{sinch.CALL}"
@@ -232,14 +191,6 @@ def test_an_ice_opens_a_connection_to_the_table_only_if_needed(rules: dict[str, 
     assert front.calls.opened_ahead == opened
 
 
-def test_opening_ahead_connects_to_the_table() -> None:
-    dynamodb = Mock()
-
-    KnownCalls(dynamodb, RECORDINGS).preconnect()
-
-    dynamodb.preconnect.assert_called_once()
-
-
 def test_an_answered_call_is_recorded_from_its_answer_and_no_sooner() -> None:
     front = Front.of(ON_ANSWER)
 
@@ -255,27 +206,6 @@ def test_an_answered_call_is_recorded_from_its_answer_and_no_sooner() -> None:
     request = decisions(front)[-1].request
     assert request is not None
     assert request.rule == "asked"
-
-
-@pytest.mark.parametrize("consent", [None, ANNOUNCEMENT, HEADER, MENU])
-def test_a_call_waits_for_consent_and_answer_and_keeps_the_proof(consent: dict[str, Any] | None) -> None:
-    asked: dict[str, Any] = {"consent": consent} if consent else {}
-    front = Front.of(profile(rule(when=FROM_PHONE | TO_NUMBER, start="answer", **asked)))
-    processor = ProcessorUnderTest()
-
-    answer = front.answer(ICE | {"callHeaders": AGREEMENT})
-    if consent is MENU:
-        assert front.answer(sinch.ace()) == CONTINUE
-        answer = front.answer(sinch.after(answer))
-    assert not captures(answer)
-    processor.take(*decisions(front))
-    assert "consents" not in processor.table.items[sinch.CALL]
-    front.clock.advance(20)
-    assert captures(later(front, sinch.ace()))
-    processor.take(*decisions(front))
-
-    proof = processor.table.recording().consents.get(sinch.CALL)
-    assert (proof and (proof.kind, proof.at)) == (consent and (consent["kind"], sinch.NOW))
 
 
 LONG = "+1201" + "5" * 300
@@ -303,47 +233,6 @@ def test_the_rules_decide_again_by_what_is_kept_of_the_call(
     assert captures(front.answer(sinch.ace())) == recorded
 
 
-DECIDED_OTHERWISE: dict[str, Any] = {
-    "not recorded": profile({"name": "nobody", "record": False}, *ON_ANSWER["rules"]),
-    "another rule": profile(rule("other", start="connect"), *ON_ANSWER["rules"]),
-    "not in the sample": profile(rule(when=TO_NUMBER, start="answer", sample=0)),
-    "recorded with the connect": profile(rule(), rule("other", when={"toType": "sip"}, start="answer")),
-    "broken": "{",
-    "asked by a menu": profile(
-        rule("menu", when=FROM_PHONE | TO_NUMBER, consent=MENU, start="answer"), *ON_ANSWER["rules"]
-    ),
-}
-
-
-@pytest.mark.parametrize("back", [True, False])
-@pytest.mark.parametrize("otherwise", DECIDED_OTHERWISE)
-def test_a_later_answer_takes_the_decision_back(otherwise: str, back: bool) -> None:
-    """The first answer was lost, so Sinch asks again and carries out the second answer."""
-    front = Front.of(asking(ANNOUNCEMENT, start="answer"))
-    announced = front.applications
-    assert names(front.answer(ICE)) == ["say"]
-
-    front.clock.advance(2)
-    front.applications = Applications(application(DECIDED_OTHERWISE[otherwise]))
-    assert "say" not in names(later(front, ICE))
-    front.applications = announced if back else front.applications
-
-    assert later(front, sinch.ace()) == CONTINUE
-
-
-def test_an_answer_without_parameters_takes_the_decision_back() -> None:
-    front = Front.of(asking(ANNOUNCEMENT, start="answer"))
-    front.answer(ICE)
-
-    front.clock.advance(2)
-    front.applications.down = True
-    assert names(later(front, ICE)) == []
-    front.applications.down = False
-
-    assert later(front, sinch.ace()) == CONTINUE
-    assert decisions(front)[-1].applies_to_known_calls_only
-
-
 def test_two_different_decisions_of_one_second_record_nothing() -> None:
     """It is unknown which of the two answers Sinch carries out."""
     front = Front.of(asking(ANNOUNCEMENT, start="answer"))
@@ -354,7 +243,7 @@ def test_two_different_decisions_of_one_second_record_nothing() -> None:
     assert front.answer(sinch.ace()) == CONTINUE
 
 
-@pytest.mark.parametrize("written", [profile(rule()), profile(), profile(rule(consent=ANNOUNCEMENT))])
+@pytest.mark.parametrize("written", [profile(rule()), profile()])
 def test_a_profile_that_awaits_no_answer_withdraws_none(written: dict[str, Any]) -> None:
     """So a call that is not recorded needs no message."""
     front = Front.of(written)
@@ -385,13 +274,10 @@ NOT_SALES = {"name": "not sales", "when": {"callHeaders": {"team": "sales"}}, "r
 @pytest.mark.parametrize(
     ("now", "call_id", "outcome"),
     [
-        *((ON_ANSWER, call_id, "continued") for call_id in ("another", None, "x" * 129, f"recorder-call-{sinch.CALL}")),
+        *((ON_ANSWER, call_id, "continued") for call_id in ("another", None, "x" * 129)),
         (profile(), sinch.CALL, "continued"),
-        (profile(rule("other", when=TO_NUMBER, start="answer")), sinch.CALL, "continued"),
         (profile(rule(), rule("other", when=TO_NUMBER, start="answer")), sinch.CALL, "continued"),
         (asking(HEADER, start="answer"), sinch.CALL, "no-consent"),
-        (asking(MENU, start="answer"), sinch.CALL, "no-consent"),
-        (asking(ANNOUNCEMENT, start="answer"), sinch.CALL, "no-consent"),
         (profile(rule(when=TO_NUMBER, start="answer", sample=0)), sinch.CALL, "continued"),
         (profile({"name": "nobody", "record": False}, *ON_ANSWER["rules"]), sinch.CALL, "continued"),
         # The header was not kept. So it is unknown, not absent.
@@ -444,7 +330,7 @@ def test_a_missed_answer_is_counted_once_and_becomes_due(batches: list[tuple[Any
 @pytest.mark.parametrize(
     "facts",
     [
-        *([fact(), ended(IDS, result)] for result in ("NOANSWER", "BUSY", "FAILED", None)),
+        *([fact(), ended(IDS, result)] for result in ("NOANSWER", None)),
         *([fact(), withdrawn(verified=verified), ended(IDS)] for verified in (True, False)),
         [fact(), requested(IDS), ended(IDS)],
     ],

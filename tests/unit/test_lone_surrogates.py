@@ -8,43 +8,22 @@ from operator import getitem
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from call_recorder.sinch.callbacks import MalformedCallback, parse
 from tests import sinch
 from tests.fakes import Front
 
 LONE = "hi \ud83d"
-MONEY = {"currencyId": "EUR", "amount": 0.5}
-COMMON: dict[str, Any] = {
-    "callid": sinch.CALL,
-    "conferenceId": "standup",
-    "callResourceUrl": "https://calling.example/1",
-    "timestamp": "2026-11-23T09:29:58Z",
-    "version": 1,
-    "custom": "order 4711",
-    "applicationKey": sinch.APPLICATION,
-    "unknown": {"this": ["one", {"two": "three"}]},
-}
-BODIES: dict[str, dict[str, Any]] = {
-    "ice": {
-        "cli": "+46709998877",
-        "user": "alice",
-        "to": {"type": "username", "endpoint": "bob"},
-        "domain": "mxp",
-        "originationType": "MXP",
-        "rdnis": "",
-        "userRate": MONEY,
-        "callHeaders": [{"key": "consent", "value": "yes"}, {"key": "purpose", "value": "support"}],
-    },
-    "ace": {"amd": {"status": "human", "reason": "greeting", "duration": 1}},
-    "pie": {"menuResult": {"menuId": "main", "type": "return", "value": "key.1", "inputMethod": "dtmf"}},
-    "dice": {"reason": "CALLERHANGUP", "result": "ANSWERED", "debit": MONEY, "duration": 42, "from": "private"},
-    "notify": {"type": "recording_available", "destination": "s3://bucket/a.mp3", "errorCode": 1, "errorMsg": "a"},
-    "weather": {"sun": "shines"},
-}
-EVENTS = {event: {"event": event} | COMMON | fields for event, fields in BODIES.items()}
+EVERYWHERE = {"conferenceId": "standup", "unknown": {"this": ["one", {"two": "three"}]}}
+BODIES: list[dict[str, Any]] = [
+    sinch.ice(user="alice", callHeaders=[{"key": "consent", "value": "yes"}, {"key": "purpose", "value": "support"}]),
+    sinch.ace(),
+    sinch.pie("key.1"),
+    sinch.dice(),
+    sinch.notify("recording_available", destination="s3://bucket/a.mp3", errorCode=1, errorMsg="a"),
+    {"event": "weather", "sun": "shines"},
+]
+EVENTS = {body["event"]: body | EVERYWHERE for body in BODIES}
 
 
 def places(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -75,18 +54,13 @@ PLACES = [pytest.param(event, place, id=f"{event} {place}") for event, body in E
 
 @pytest.mark.parametrize("escaped", [True, False], ids=["escape", "bytes"])
 @pytest.mark.parametrize(("event", "place"), PLACES)
-def test_a_value_with_a_lone_surrogate_counts_as_missing(event: str, place: tuple[Any, ...], escaped: bool) -> None:
-    spoilt, rest = spoilt_and_without(EVENTS[event], place)
-
-    assert parse(written(spoilt, escaped=escaped)) == parse(json.dumps(rest).encode())
-
-
-@pytest.mark.parametrize(("event", "place"), PLACES)
-def test_a_callback_with_a_lone_surrogate_is_answered_as_without_the_field(event: str, place: tuple[Any, ...]) -> None:
+def test_a_callback_with_a_lone_surrogate_is_answered_as_without_the_field(
+    event: str, place: tuple[Any, ...], escaped: bool
+) -> None:
     spoilt, rest = spoilt_and_without(EVENTS[event], place)
     one, other = Front(), Front()
 
-    answer = one(sinch.signed(written(spoilt, escaped=True)))
+    answer = one(sinch.signed(written(spoilt, escaped=escaped)))
 
     assert answer == other(sinch.signed(rest))
     assert answer["statusCode"] == 200
@@ -111,33 +85,12 @@ def test_an_event_with_a_lone_surrogate_is_a_bad_request(body: bytes) -> None:
     assert Front().status(sinch.signed(body)) == 400
 
 
-def test_a_whole_pair_stays() -> None:
-    callback = parse(b'{"event":"ice","custom":"\\ud83d\\ude00","cli":"\\ud83d"}')
-
-    assert callback == parse('{"event":"ice","custom":"\U0001f600"}'.encode())
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(JSON.map(json.dumps))
-def test_the_rest_of_a_spoilt_body_is_read_as_it_is(text: str) -> None:
-    spoilt = parse(f'{{"event":"x","custom":{text},"y":{{"lone":"\\ud83d"}}}}'.encode())
-
-    assert spoilt == parse(f'{{"event":"x","custom":{text},"y":{{}}}}'.encode())
-
-
 ODD = [
-    *('{"event":"ice","cli":%s', '{"event":"ice","cli":%s}}', '{"event":"ice","event":"dice","cli":%s}'),
-    *('{"event":"ice","x":NaN,"y":[Infinity,-Infinity,1e999],"cli":%s}', '{"event":"ice","x":01,"cli":%s}'),
-    *('{"event":"ice","x":1,"x":2,"cli":%s,}', '{"event":"ice","x":"\x01","cli":%s}', '\ufeff{"event":"ice","cli":%s}'),
-    *('{"event":"ice","x":-NaN,"cli":%s}', '{"event":"ice","cli":%s,"duration":' + "9" * 4300 + "}"),
-    *('{"event":"ice","cli":%s,"x":' + "9" * 4301 + "}", "[%s]", "%s", '{"event":"ice","cli":%s}\0'),
-    *('{"event":"ice","cli":%s,"x":' + "[" * depth + "]" * depth + "}" for depth in (50, 199, 200, 201, 1000, 100_000)),
+    *('{"event":"ice","cli":%s', '{"event":"ice","event":"dice","cli":%s}', '\ufeff{"event":"ice","cli":%s}', "[%s]"),
+    *('{"event":"ice","x":NaN,"y":[Infinity,-Infinity,1e999],"cli":%s}', '{"event":"ice","x":-NaN,"cli":%s}'),
+    *('{"event":"ice","x":"\x01","cli":%s}', '{"event":"ice","custom":"\\ud83d\\ude00","cli":%s}'),
+    *('{"event":"ice","cli":%s,"x":' + "9" * digits + "}" for digits in (4300, 4301)),
+    *('{"event":"ice","cli":%s,"x":' + "[" * depth + "]" * depth + "}" for depth in (199, 200, 201, 100_000)),
 ]
 
 

@@ -16,7 +16,6 @@ from call_recorder.tracking import recording as recording_module
 from call_recorder.tracking.outbox_item import Claim
 from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording, WrongApplication
-from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.facts import CONFERENCE, after, ended, finished, known
 from tests.fakes import RETENTION
@@ -110,13 +109,6 @@ def test_a_fact_of_another_application_is_refused(fact: Fact) -> None:
 
     with pytest.raises(WrongApplication):
         foreign.merge(fact)
-
-
-@pytest.mark.parametrize("url", [None, "", "s3://bucket/"])
-def test_a_file_without_a_name_is_a_file(url: str | None) -> None:
-    file = StoredFile.at_url(url, sinch.NOW) if url is not None else StoredFile(at=sinch.NOW)
-
-    assert file.name == "unnamed"
 
 
 def test_the_end_of_an_unrecorded_call_is_kept_for_a_day() -> None:

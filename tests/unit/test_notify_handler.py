@@ -119,12 +119,9 @@ def test_a_failure_is_logged_by_message_recording_and_reason(notify: Notify) -> 
 @pytest.mark.parametrize(
     ("facts", "metric"),
     [
-        ([REQUESTED], "RecordingsMissing"),
         ([REQUESTED, ended(ONE)], "RecordingsMissing"),
-        ([REQUESTED, FINISHED], "RecordingsMissing"),
         ([REQUESTED, s3_event(size=0)], "RecordingsMissing"),
         ([REQUESTED, ended(ONE, "NOANSWER")], "CallsNotAnswered"),
-        ([REQUESTED, ended(ONE, "BUSY")], "CallsNotAnswered"),
     ],
 )
 def test_missing_recordings_are_counted_apart_from_unanswered_calls(
@@ -189,21 +186,15 @@ UNSTORABLE = [
     f'{{"fact":"call-decided",{IDS}}}',
     f'{{"fact":"recording-finished",{IDS},"at":"9999-12-31T23:59:59Z"}}',
     f'{{"fact":"recording-finished",{IDS},"at":"0001-01-01T00:00:00+10:00"}}',
-    f'{{"fact":"call-ended",{IDS},"end":{{"at":"9999-12-31T00:00:00Z"}}}}',
     f'{{"fact":"call-ended",{IDS},"end":{{"at":"2026-11-23T09:30:00Z","duration":{NUMBER}}}}}',
-    f'{{{OBJECT},"at":"9999-12-31T23:59:59Z","size":1}}',
     f'{{{OBJECT},"at":"2026-11-23T09:30:00Z","size":{NUMBER}}}',
     '{"fact":"object-stored","url":".mp3","at":"2026-11-23T09:30:00Z","size":1}',
     f'{{"fact":"object-stored","url":"s3://own-bucket/{"會" * 700}","at":"2026-11-23T09:30:00Z","size":1}}',
-    f'{{"fact":"place-overdue","place":"{"p" * 3000}","at":"2026-11-23T09:30:00Z"}}',
     '{"fact":"place-overdue","place":"","at":"2026-11-23T09:30:00Z"}',
     f'{{"fact":"overdue","recordingId":"{"r" * 3000}","applicationKey":"app","at":"2026-11-23T09:30:00Z"}}',
-    '{"fact":"overdue","recordingId":"one","applicationKey":"app","at":"0001-01-01T00:00:00+10:00"}',
     s3_event(size=10**200),
     s3_event("s3://own-bucket/"),
-    '{"fact":"object-stored"' + "," * 100,
     "[" * 100_000,
-    NUMBER * 500,
 ]
 
 

@@ -7,11 +7,11 @@ import pytest
 from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.application_cache import GONE_SECONDS, MAX_APPLICATIONS, RETRY_SECONDS, ApplicationCache
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.answering.registered_applications import MAX_FAILURES, UNKNOWN_SECONDS, Page
+from call_recorder.answering.registered_applications import MAX_FAILURES, Page
 from call_recorder.facts.errors import ParametersUnavailable, UnknownApplication
 from call_recorder.sinch.signature import decode_secret
 from tests import sinch
-from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS, STORAGE_SECRET
+from tests.fakes import BUCKET, RECORD_ALL, STORAGE_CREDENTIALS
 
 TTL = 300.0
 VALUES = {SECRETS: sinch.SECRET, CREDENTIALS: STORAGE_CREDENTIALS, PROFILE: json.dumps(RECORD_ALL)}
@@ -126,27 +126,6 @@ def test_a_profile_that_never_worked_is_replaced_once_it_is_repaired(parameters:
     assert not parameters.stale
 
 
-def test_an_application_is_unavailable_while_ssm_is_down_and_nothing_is_cached(parameters: Parameters) -> None:
-    parameters.down = True
-
-    with pytest.raises(ParametersUnavailable, match="^GetParameters: ConnectTimeoutError$"):
-        parameters.get()
-
-
-@pytest.mark.parametrize("values", [{}, {PROFILE: "{}", CREDENTIALS: STORAGE_CREDENTIALS}])
-def test_an_application_without_secrets_is_unknown_for_a_while(parameters: Parameters, values: dict[str, str]) -> None:
-    parameters.others["new"] = values
-    for _ in range(3):
-        with pytest.raises(UnknownApplication):
-            parameters.get("new")
-    assert len(parameters.reads) == 1
-
-    parameters.others["new"] = VALUES
-    parameters.now += UNKNOWN_SECONDS
-
-    assert parameters.get("new").key == "new"
-
-
 def test_secrets_that_are_deleted_stay_in_use_until_they_are_back(parameters: Parameters) -> None:
     first = parameters.get()
     del parameters.values[SECRETS]
@@ -201,8 +180,9 @@ def test_secrets_that_never_worked_are_not_read_for_each_callback(parameters: Pa
     parameters.others["broken"] = VALUES | {SECRETS: "not base64!"}
 
     for _ in range(100):
-        with pytest.raises(ParametersUnavailable):
+        with pytest.raises(ParametersUnavailable) as unavailable:
             parameters.get("broken")
+        assert "not base64!" not in f"{unavailable.value!r}{unavailable.value.__cause__!r}"
 
     assert len(parameters.reads) <= 2 * MAX_FAILURES
 
@@ -215,15 +195,3 @@ def test_the_least_recently_used_of_many_applications_is_forgotten(parameters: P
         parameters.get(key)
 
     assert parameters.reads == [*keys, "one-more", "app-1"]
-
-
-def test_no_error_shows_a_secret(parameters: Parameters) -> None:
-    parameters.others["broken"] = VALUES | {SECRETS: f"{sinch.SECRET},not base64!"}
-
-    with pytest.raises(ParametersUnavailable) as unavailable:
-        parameters.get("broken")
-
-    shown = f"{unavailable.value!r}{unavailable.value.__cause__!r}"
-    assert sinch.SECRET not in shown
-    assert "not base64!" not in shown
-    assert STORAGE_SECRET not in repr(parameters.get())

@@ -1,7 +1,6 @@
 """What an operator writes, and the one sentence that says why something cannot work."""
 
 import base64
-import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -75,30 +74,17 @@ HEADERS = f"{ACTION}.callHeaders"
 ADDRESS = f"{ACTION}.destination.endpoint: write an address such as desk@pbx.example"
 CLI = f"{ACTION}.cli: write a phone number such as +12025550100, or private"
 PROMPT = "rules[0].consent.prompt"
-NUMBERS = ["+1", "12025550100", "0701234567", "+0701234567", "", "+1 202 555 0100", "+1234567890123456"]
+NUMBERS = ["+1", "12025550100", "+0701234567", "+1 202 555 0100", "+1234567890123456"]
 FORMS: dict[str, list[Any]] = {
     "write a JSON object; this is not valid JSON": ["", "{"],
     "the whole: input should be an object": ["[]"],
-    "destinaton: no such field; check its spelling": [{"destinaton": "s3://b/{callId}"}],
     "destination: every call would overwrite": [{"destination": "s3://bucket/fixed.mp3"}],
     "destination: {callid} is no placeholder": [{"destination": "s3://bucket/{callid}"}],
-    "destination: input should be a valid string": [{"destination": 7}],
     "format: write something that matches ^(mp3|wav)$": [{"format": "ogg"}],
-    "notificationEvents: input should be a valid boolean": [{"notificationEvents": "yes"}],
-    "transcription.enabled: missing; write it": [{"transcription": {"locale": "en-US"}}],
-    "transcription.isEnabled: no such field": [{"transcription": {"isEnabled": True}}],
     "rules[0].name: missing; write it": [ruled(record=True)],
-    "rules[0].name: write something that matches": [ruled(name="", record=True)],
-    "rules[0].record: missing; write it": [ruled(name="a")],
-    "rules[0].record: input should be a valid boolean": [ruled(name="a", record=1)],
-    "routes[0].action: missing; write it": [{"routes": [{"to": "+1"}]}],
     "routes[1].to: ": [{"routes": [ROUTE_TO_PSTN, {"to": "", "action": {"name": "hangup"}}]}],
     f"{ACTION}: ": [route(number="+1"), route(name="connectMXP"), route(name="continue")],
-    f"{ACTION}.number: missing; write it": [route(name="connectPstn")],
-    f"{ACTION}.maxDuration: ": [to_phone(maxDuration=14401)],
     f"{ACTION}.conferenceId: ": [to_conference("c" * 65)],
-    f"{ACTION}.destination.": [to_sip(destination={"endpoint": ""})],
-    f"{ACTION}.transport: ": [to_sip(transport="udp")],
     f"{ACTION}: leave record and recordingOptions out; the rules decide": [to_phone(record=True)],
     f"{ACTION}.number: write the whole number, with + and country code": [
         to_phone(number=each) for each in (*NUMBERS, "tel:+12025550100")
@@ -158,44 +144,15 @@ def test_a_profile_that_sinch_can_carry_out_is_taken(profile: Any) -> None:
     RecordingProfile.parse(json.dumps(profile))
 
 
-@pytest.mark.parametrize(
-    ("written", "sent"),
-    [
-        *((locale, locale) for locale in ("en-GB-WLS", "en-US/female", "Joanna", "cmn-CN", "arb", "tr-TR/male", "Léa")),
-        *(("EN-us", "en-US"), ("sv_SE", "sv-SE"), ("joanna", "Joanna"), ("en-gb-wls/MALE", "en-GB-WLS/male")),
-    ],
-)
-def test_a_prompts_locale_is_sent_as_sinch_spells_it(written: str, sent: str) -> None:
-    consent = RecordingProfile.parse(json.dumps(announced(text="Recorded.", locale=written))).rules[0].consent
+def test_a_locale_is_sent_as_sinch_spells_it() -> None:
+    written = announced(text="Recorded.", locale="en-gb-wls/MALE") | transcribed("DE_ch")
+    profile = RecordingProfile.parse(json.dumps(written))
 
+    consent = profile.rules[0].consent
     assert isinstance(consent, Announcement)
-    assert consent.prompt.locale == consent.prompt.instruction().model_dump()["locale"] == sent
-
-
-@pytest.mark.parametrize(
-    ("written", "sent"),
-    [("en-US", "en-US"), ("en-wl", "en-WL"), ("gd_GB", "gd_GB"), ("gd-gb", "gd-GB"), ("DE_ch", "de-CH")],
-)
-def test_a_transcripts_locale_is_sent_as_sinch_spells_it(written: str, sent: str) -> None:
-    transcription = RecordingProfile.parse(json.dumps(transcribed(written))).transcription
-
-    assert transcription is not None
-    assert transcription.locale == sent
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
-)
-FIELDS = ["destination", "format", "notificationEvents", "transcription", "rules", "routes", "to", "action", "name"]
-
-
-@given(st.dictionaries(st.sampled_from(FIELDS), JSON_VALUES) | st.text() | JSON_VALUES)
-def test_any_text_is_taken_or_refused_in_one_sentence(profile: Any) -> None:
-    with contextlib.suppress(ProfileRefused):
-        RecordingProfile.parse(profile if isinstance(profile, str) else json.dumps(profile))
-        return
-    assert refusal(profile).startswith("recording-profile: ")
+    assert consent.prompt.instruction().model_dump()["locale"] == "en-GB-WLS/male"
+    assert profile.transcription is not None
+    assert profile.transcription.locale == "de-CH"
 
 
 @pytest.mark.parametrize(
@@ -204,6 +161,7 @@ def test_any_text_is_taken_or_refused_in_one_sentence(profile: Any) -> None:
         ({}, None),
         (RECORD_ALL, STORAGE_CREDENTIALS),
         (RECORD_ALL, f" {STORAGE_CREDENTIALS}\n"),
+        (RECORD_ALL, "AKIA1:secret/with+signs=:us-gov-west-1"),
         (AZURE, AZURE_KEY),
         (GOOGLE, "GOOG1:secret"),
         (RECORD_ALL | {"destination": f"s3://{BUCKET}/recordings/mine/{{callId}}"}, STORAGE_CREDENTIALS),
@@ -222,7 +180,14 @@ def test_a_profile_with_matching_credentials_can_record(profile: Mapping[str, An
         (RECORD_ALL, None, "storage-credentials: missing; the rule everything records to s3"),
         (RECORD_ALL, AZURE_KEY, f"{REFUSED} s3: write KEY:SECRET:REGION"),
         (AZURE, STORAGE_CREDENTIALS, f"{REFUSED} azure: write the storage account's access key (Base64)"),
-        (AZURE, "schlüssel", f"{REFUSED} azure: write the storage account's access key (Base64)"),
+        *(
+            (RECORD_ALL, f"AKIA1:{rest}", f"{REFUSED} s3: write KEY:SECRET:REGION")
+            for rest in ("hush", "hush:nowhere", "hush:eu-west-1:SESSION", "hu sh:eu-west-1")
+        ),
+        *(
+            (AZURE, each, f"{REFUSED} azure: write the storage account's access key (Base64)")
+            for each in ("not-base64!", "schlüssel")
+        ),
         (GOOGLE, STORAGE_CREDENTIALS, f"{REFUSED} gs: write KEY:SECRET (an HMAC interoperability key)"),
         (
             {"destination": f"s3://{BUCKET}/elsewhere/{{callId}}"},

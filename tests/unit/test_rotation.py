@@ -121,12 +121,10 @@ def test_the_first_key_is_made_and_handed_out_in_one_run(order: bool) -> None:
 @pytest.mark.parametrize(
     ("profile", "credentials"),
     [
-        (None, FOREIGN),
         (PROFILE, FOREIGN),
         (AZURE_PROFILE, None),
         (ELSEWHERE_TOO, None),
         (BROKEN_PROFILE, None),
-        ("{}", None),
         (None, None),
     ],
 )
@@ -228,13 +226,6 @@ def test_a_key_outlives_caches_and_calls_and_is_deleted_as_long_after(account: A
     assert [run(account), run(account, after=POLICY.overlap - SECOND)] == [[], []]
     assert not account.keys[old].active
     assert run(account, after=SECOND) == ["deleted"]
-
-
-def test_the_run_that_switches_a_key_off_does_not_delete_it(account: Account) -> None:
-    replace_key(account)
-
-    assert run(account, after=10 * POLICY.overlap) == ["deactivated"]
-    assert run(account) == ["deleted"]
 
 
 def test_a_change_of_any_credentials_postpones_the_end_of_a_key(account: Account) -> None:
@@ -423,18 +414,6 @@ def test_a_text_of_version_1_gets_the_name_of_its_keys_user(account: Account) ->
     assert run(account) == []
 
 
-@pytest.mark.parametrize("written", ["before the order", "after the order"])
-def test_a_rotation_with_a_text_of_version_1_comes_to_its_end(account: Account, written: str) -> None:
-    if written == "before the order":
-        account.write_as_version_1()
-    assert run(account, force=True) == ["created"]
-    if written == "after the order":
-        account.write_as_version_1()
-    account.run_for(DAY)
-
-    assert account.has_settled()
-
-
 def test_a_key_that_version_1_took_from_another_user_stays(account: Account) -> None:
     neighbour = neighbour_of(account)
     theirs, newest = neighbour.hand_made_key().key.id, key_of(account)
@@ -444,27 +423,6 @@ def test_a_key_that_version_1_took_from_another_user_stays(account: Account) -> 
     account.run_for(DAY)
 
     assert (key_of(account, "theirs"), key_of(account)) == (theirs, newest)
-
-
-def test_a_deleted_key_of_version_1_is_replaced_on_request(account: Account) -> None:
-    account.write_as_version_1()
-    account.remove(key_of(account))
-
-    account.follow(problem_of(account))
-
-    assert run(account) == ["created", "handed-out"]
-    assert account.has_settled()
-
-
-def test_the_days_overdue_are_those_of_the_oldest_active_key(account: Account) -> None:
-    assert account.run().days_overdue == 0
-    account.advance(POLICY.max_age + 2 * DAY)
-    assert account.run().days_overdue == 3
-    account.advance(HOUR)
-    account.run()
-    account.switch_off(min(account.keys))
-    assert account.run().days_overdue == 0
-    assert Account().run().days_overdue is None
 
 
 @pytest.mark.parametrize("call", ["create", "send", "keep"])

@@ -95,6 +95,12 @@ def test_every_run_counts_problems_and_days_overdue(function: Function) -> None:
     assert function.telemetry.counts == {"RotationProblems": 1, "UploaderKeyDaysOverdue": 3}
     assert len(function.telemetry.flushed) == 3
 
+    function.account.switch_off(min(function.account.keys))
+    function.account.recover()
+    function.run({})
+    function.run({})
+    assert function.telemetry.counts["UploaderKeyDaysOverdue"] == 3
+
 
 def test_a_problem_is_logged_counted_and_answered(function: Function) -> None:
     for _ in range(2):
@@ -159,24 +165,6 @@ def test_optional_settings_have_the_value_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_a_missing_or_empty_variable_is_reported_by_name(name: str) -> None:
-    without = {other: value for other, value in ENVIRONMENT.items() if other != name}
-    for environment, problem in ((without, "Field required$"), (without | {name: ""}, "")):
-        with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: {problem}"):
-            RotationSettings.read(environment)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("RECORDINGS_BUCKET", "ab"),
-        ("PARAMETER_PREFIX", "/call-recorder"),
-        ("PARAMETERS_TTL_SECONDS", "0"),
-        ("LONGEST_CALL_SECONDS", "four hours"),
-        ("GRACE_SECONDS", "0"),
-        ("KEY_MAX_AGE_DAYS", "0"),
-    ],
-)
-def test_a_wrong_variable_is_reported_by_name(name: str, value: str) -> None:
+def test_an_empty_variable_is_reported_by_name(name: str) -> None:
     with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: "):
-        RotationSettings.read(ENVIRONMENT | {name: value})
+        RotationSettings.read(ENVIRONMENT | {name: ""})

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from call_recorder.answering.patterns import matches, overlap
@@ -17,7 +17,7 @@ from call_recorder.answering.rules import decide, find_mismatch, is_in_sample
 from call_recorder.sinch.callbacks import IceCallback
 from tests import sinch
 from tests.fakes import Front, application
-from tests.profiles import ANNOUNCEMENT, CONF_ACTION, FROM_PHONE, HEADER, MENU, MXP_ACTION, PSTN_ACTION, profile, rule
+from tests.profiles import ANNOUNCEMENT, CONF_ACTION, FROM_PHONE, HEADER, MENU, profile, rule
 from tests.svaml import captures
 
 MILLION = 1_000_000
@@ -42,23 +42,22 @@ def mismatch(when: dict[str, Any], ice: dict[str, Any] = CALL, conference: str |
     ("when", "condition"),
     [
         ({}, None),
-        *(({"domain": domain}, None) for domain in ("pstn", ["mxp", "PSTN"])),
         ({"originationType": "SIP"}, None),
-        *(({"toType": to_type}, None) for to_type in ("number", ["SIP", "Number"])),
-        *(({"from": caller}, None) for caller in ("46700000001", ["+1*", "+467*"])),
-        *(({"to": dialled}, None) for dialled in ("+46700000002", "*2")),
-        ({"custom": "*vip*"}, None),
         *(
             ({"callHeaders": each}, None)
             for each in ({"TEAM": "sales*"}, {"team": "second"}, {"team": "*", "empty": "*"})
         ),
-        ({"domain": "pstn", "toType": "number", "from": "*", "to": "*", "custom": "order*"}, None),
-        ({"domain": "mxp"}, "domain"),
+        (
+            {
+                "domain": ["mxp", "PSTN"],
+                "toType": "Number",
+                "from": "46700000001",
+                "to": ["+1*", "*2"],
+                "custom": "order*",
+            },
+            None,
+        ),
         ({"originationType": ["pstn", "mxp"]}, "originationType"),
-        ({"toType": ["sip", "did"]}, "toType"),
-        ({"from": "46700000002"}, "from"),
-        ({"to": "6700000002"}, "to"),
-        ({"custom": "order"}, "custom"),
         ({"callHeaders": {"team": "third"}}, "callHeaders"),
         ({"callHeaders": {"team": "second", "desk": "*"}}, "callHeaders"),
         ({"conference": "*"}, "conference"),
@@ -69,17 +68,6 @@ def test_the_first_condition_that_does_not_hold_is_named(when: dict[str, Any], c
     assert mismatch(when) == condition
 
 
-@pytest.mark.parametrize(
-    ("condition", "asked"),
-    [
-        *(("domain", "pstn"), ("originationType", "pstn"), ("toType", "number"), ("from", "*"), ("to", "*")),
-        *(("custom", "pstn"), ("callHeaders", {"team": "*"}), ("conference", "pstn")),
-    ],
-)
-def test_a_condition_on_a_field_that_a_call_lacks_does_not_hold(condition: str, asked: Any) -> None:
-    assert mismatch({condition: asked}, {"event": "ice"}) == condition
-
-
 @pytest.mark.parametrize("pattern", ["board-*", "BOARD-7", "*"])
 def test_a_conference_condition_holds_by_where_the_call_goes(pattern: str) -> None:
     assert mismatch({"conference": pattern}, conference="board-7") is None
@@ -87,10 +75,6 @@ def test_a_conference_condition_holds_by_where_the_call_goes(pattern: str) -> No
     routes = [{"to": "+1*", "action": CONF_ACTION | {"conferenceId": "board-7"}}]
     front = Front.of(profile(rule(when={"conference": pattern}), routes=routes))
     assert captures(front.answer(sinch.ice("did", "+12015550100")))
-
-
-def test_the_caller_of_an_in_app_call_is_the_user() -> None:
-    assert mismatch({"from": "carol"}, CALL | {"cli": None, "user": "Carol"}) is None
 
 
 CONDITIONS: dict[str, list[Any]] = {
@@ -159,16 +143,9 @@ def test_the_first_rule_that_matches_decides_and_no_other(rules: list[Any], ice:
     assert decision.record == (decision.why == "matched")
 
 
-def test_a_call_outside_the_first_rules_sample_is_not_recorded() -> None:
-    front = Front.of(profile(rule("none of them", sample=0), rule("everything")))
-
-    assert not captures(front.answer(sinch.ice()))
-    assert (front.line.fields["outcome"], front.line.fields["rule"]) == ("not-sampled", "none of them")
-
-
-LETTERS = "ab*+"
+LETTERS = "aA?*+"
 PATTERNS = ["".join(letters) for length in (1, 2, 3) for letters in product(LETTERS, repeat=length)]
-TEXTS = ["".join(letters) for length in range(6) for letters in product("ab+", repeat=length)]
+TEXTS = ["".join(letters) for length in range(6) for letters in product("a?+", repeat=length)]
 
 
 def test_overlap_agrees_with_trying_every_short_text() -> None:
@@ -187,14 +164,9 @@ def test_overlap_agrees_with_trying_every_short_text() -> None:
 ANY_PATTERN = st.text(st.sampled_from("abAİ1*+?[].^$\\n"), min_size=1, max_size=8)
 
 
-@given(one=ANY_PATTERN, other=ANY_PATTERN, text=st.text(st.sampled_from("abAİ1*+?[].^$\\\n"), max_size=8))
-def test_patterns_that_fit_one_text_overlap(one: str, other: str, text: str) -> None:
-    if matches(one, text) and matches(other, text):
-        assert overlap(one, other)
-    assert overlap(one, other) == overlap(other, one)
-
-
 @given(pattern=ANY_PATTERN, text=st.text(st.sampled_from("abA1*+?[].^$\\\n"), max_size=8))
+@example(pattern="?", text="a")
+@example(pattern="[a]", text="a")
 def test_only_the_star_is_special_in_a_pattern(pattern: str, text: str) -> None:
     assert matches(pattern, text) == fits(pattern, text)
     assert matches(pattern.replace("*", text), pattern.replace("*", text).upper()) or "İ" in pattern
@@ -231,11 +203,6 @@ def test_all_participants_of_a_conference_are_decided_alike(participants: list[s
 
 
 PHONE_TO_NUMBER = FROM_PHONE | {"toType": "number"}
-BY_CONFERENCE = MENU | {"usernameByConference": True}
-TO_APP = [{"to": "+1201*", "action": MXP_ACTION}]
-TO_CONFERENCE = [{"to": "+1201*", "action": CONF_ACTION}]
-QUIET = [{"to": "+1201*", "action": PSTN_ACTION | {"suppressCallbacks": True}}]
-DID = FROM_PHONE | {"toType": "did"}
 
 
 def announced(**prompt: str) -> dict[str, Any]:
@@ -261,45 +228,17 @@ REFUSED: dict[str, list[dict[str, Any]]] = {
     f"{CONSENT}: a menu would take the place of the upstream's answer": [
         profile(rule(consent=MENU, when=PHONE_TO_NUMBER), upstream=UPSTREAM)
     ],
-    f"{CONSENT}: a call to a username: Sinch does not connect a call to an app user": [
-        profile(rule(consent=MENU, when=FROM_PHONE | {"toType": ["number", "username"]}))
-    ],
-    f"{CONSENT}: the route to +1201*: Sinch does not connect a call to an app user": [
-        profile(rule(consent=MENU, when=DID), routes=TO_APP)
-    ],
-    f"{CONSENT}: the route to +1201*: a caller who declined would join a": [
-        profile(rule(consent=BY_CONFERENCE, when=DID), routes=TO_CONFERENCE)
-    ],
     f"{CONSENT}: a call to a conference: a caller who declined would join": [profile(rule(consent=HEADER))],
-    f"{START}: a call to a username: Sinch does not report that it": [
-        profile(rule(start="answer", when={"toType": "username"}))
-    ],
-    f"{START}: the route to +1201*: Sinch does not report": [
-        profile(rule(start="answer", when={"toType": "did"}), routes=TO_CONFERENCE)
-    ],
-    f"{START}: the route to +1201* has suppressCallbacks": [
-        profile(rule(start="answer", when={"toType": "did"}), routes=QUIET)
-    ],
     f"{START}: the upstream answers the ACE; start with": [
         profile(rule(start="answer", when={"toType": "number"}), upstream=UPSTREAM)
     ],
     "rules[0]: record is false, so leave out consent, retentionDays": [
         profile({"name": "no", "record": False, "retentionDays": 3, "consent": ANNOUNCEMENT})
     ],
-    "rules[0].when.domains: no such field": [profile(rule(when={"domains": "pstn"}))],
     "rules[0].when.from: ": [profile(rule(when={"from": []}))],
     "rules[0].when.to": [profile(rule(when={"to": ""}))],
-    "rules[0].when.toType": [profile(rule(when={"toType": "phone"}))],
-    "rules[0].when.domain": [profile(rule(when={"domain": "p s"}))],
-    "rules[0].sample: ": [profile(rule(sample=1.1)), profile(rule(sample=-0.1))],
-    "rules[0].start: ": [profile(rule(start="ring"))],
     "rules[0].retentionDays: ": [profile(rule(retentionDays=0))],
     "rules[0].destination: every call would": [profile(rule(destination="s3://bucket/same.mp3"))],
-    "rules[0].consent: ": [profile(rule(consent={"kind": "hope"}))],
-    "rules[0].consent.accept: write something": [profile(rule(consent=MENU | {"accept": "12"}))],
-    "rules[0].consent.acept: no such field": [profile(rule(consent=MENU | {"acept": "1"}))],
-    "rules[0].consent.timeoutMills: ": [profile(rule(consent=MENU | {"timeoutMills": 1}))],
-    "rules[0].consent.header: missing": [profile(rule(consent={"kind": "header", "value": "yes"}))],
     "rules[0].consent.prompt: write either text or file": [
         announced(),
         announced(text="a", file="https://b.example/c.wav"),
@@ -322,23 +261,3 @@ def test_a_rule_that_cannot_work_is_refused_in_one_sentence(sentence: str, writt
     assert problem is not None
     assert problem.startswith(f"recording-profile: {sentence}")
     assert "\n" not in problem
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        profile(rule(consent=MENU, when=PHONE_TO_NUMBER)),
-        profile(rule(consent=MENU, when={"toType": "sip", "domain": "pstn"})),
-        profile(rule(consent=MENU, when=DID), routes=[{"to": "*", "action": PSTN_ACTION}]),
-        profile(rule(consent=MENU, when=DID | {"to": "+1202*"}), routes=TO_APP),
-        profile(rule(consent=BY_CONFERENCE, when=DID), routes=TO_APP),
-        profile(rule(consent=BY_CONFERENCE, when=FROM_PHONE | {"toType": "username"})),
-        profile(rule(consent=HEADER, when={"toType": ["username", "number", "sip"]})),
-        profile(rule(consent=HEADER, when={"toType": "username"}), upstream=UPSTREAM),
-        profile(rule(consent=ANNOUNCEMENT), upstream=UPSTREAM),
-        profile(rule(start="answer", when={"toType": ["number", "sip"]})),
-        profile(rule(start="answer", when={"toType": "did", "to": "+1202*"}), routes=QUIET),
-    ],
-)
-def test_a_rule_that_can_work_is_taken(written: dict[str, Any]) -> None:
-    assert application(written).problem is None

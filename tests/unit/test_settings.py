@@ -32,13 +32,6 @@ WATCHDOG = {
 }
 
 
-def test_an_optional_variable_has_its_documented_default() -> None:
-    settings = CallbackSettings.read(CALLBACK)
-    assert settings.parameters_ttl_seconds == 300
-    assert settings.signature_window.total_seconds() == 300
-    assert settings.degraded_answer == "connect"
-
-
 def test_retention_and_patience_are_read_with_their_units() -> None:
     settings = NotifySettings.read(NOTIFY | {"PATH": "/usr/bin"})
 
@@ -53,28 +46,18 @@ FUNCTIONS: dict[type[Settings], dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("settings", "name"), [(each, name) for each, names in FUNCTIONS.items() for name in names])
-def test_a_missing_or_empty_variable_is_refused_by_name(settings: type[Settings], name: str) -> None:
-    environment = FUNCTIONS[settings]
-    with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: Field required$"):
-        settings.read({other: value for other, value in environment.items() if other != name})
-    with pytest.raises(SettingsRefused, match=f"^set the environment variable {name}: "):
-        settings.read(environment | {name: ""})
-
-
 WRONG: dict[type[Settings], dict[str, list[str]]] = {
     CallbackSettings: {
         "CALLBACK_PATH": ["callbacks", "/call backs", "/anrufe-für-alle"],
         "PARAMETER_PREFIX": ["/call-recorder", "call-recorder/"],
-        "PARAMETERS_TTL_SECONDS": ["0", "five minutes"],
+        "PARAMETERS_TTL_SECONDS": ["0"],
         "SIGNATURE_WINDOW_SECONDS": ["29", "901"],
         "RECORDINGS_BUCKET": ["ab"],
         "DEGRADED_ANSWER": ["ignore"],
     },
     NotifySettings: {
-        "RECORDINGS_BUCKET": ["ab"],
-        "RETENTION_DAYS": ["0", "forever"],
-        "GRACE_SECONDS": ["0", "half an hour"],
+        "RETENTION_DAYS": ["0"],
+        "GRACE_SECONDS": ["0"],
         "LONGEST_CALL_SECONDS": ["0", "86401"],
     },
 }
@@ -89,9 +72,15 @@ def test_a_wrong_variable_is_refused_by_name(settings: type[Settings], name: str
         settings.read(FUNCTIONS[settings] | {name: value})
 
 
-def test_all_wrong_variables_are_named_at_once_without_their_values() -> None:
-    with pytest.raises(SettingsRefused) as refused:
-        CallbackSettings.read({"CALLBACK_PATH": "hush"})
+@pytest.mark.parametrize("settings", FUNCTIONS)
+def test_all_missing_and_wrong_variables_are_named_without_their_values(settings: type[Settings]) -> None:
+    with pytest.raises(SettingsRefused) as missing:
+        settings.read({})
+    with pytest.raises(SettingsRefused) as empty:
+        settings.read(dict.fromkeys(FUNCTIONS[settings], ""))
 
-    assert all(name in str(refused.value) for name in CALLBACK)
-    assert "hush" not in str(refused.value)
+    for name in FUNCTIONS[settings]:
+        assert f"{name}: Field required" in str(missing.value)
+        assert f"{name}: " in str(empty.value)
+    with pytest.raises(SettingsRefused, match="CALLBACK_PATH: (?!.*hush)"):
+        CallbackSettings.read({"CALLBACK_PATH": "hush"})

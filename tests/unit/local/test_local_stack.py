@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import signal
@@ -11,17 +10,17 @@ import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from pydantic import SecretStr
 
-from local.aws import Aws
 from local.commands import main, print_call, print_verdict
-from local.emulator import DEFAULT_PORT, ROOT, LocalError, get_endpoint, lock_port, read_port, stop_left_over
+from local.emulator import ROOT, LocalError, get_endpoint, lock_port, read_port, stop_left_over
 from local.gaps import make_evaluable
 from local.progress import Progress
 from local.simulator import PlayedCall, Step, app_to_app
-from local.stack import FUNCTIONS, FunctionFailed, LocalStack, find_stack, get_stack_file, get_state_folder
+from local.stack import FUNCTIONS, FunctionFailed, LocalStack, find_stack, get_stack_file
 from local.waiting import TooLate, wait_until
 
 if TYPE_CHECKING:
@@ -41,17 +40,10 @@ STACK = LocalStack(
 )
 
 
-@pytest.mark.parametrize("text", ["0", "80", "65536", "-1", "4566.0", "http", "٤٥٦٦"])
+@pytest.mark.parametrize("text", ["1023", "65536", "4566.0", "٤٥٦٦"])
 def test_a_wrong_port_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(LocalError, match="^AWS_PORT is .*: write a number from 1024 to 65535, for example"):
         read_port({"AWS_PORT": text})
-
-
-@pytest.mark.parametrize(
-    ("environment", "port"), [({}, DEFAULT_PORT), ({"AWS_PORT": ""}, DEFAULT_PORT), ({"AWS_PORT": "4600"}, 4600)]
-)
-def test_the_port_has_a_default(environment: dict[str, str], port: int) -> None:
-    assert read_port(environment) == port
 
 
 def test_the_stack_file_is_complete_and_only_its_owner_reads_it(tmp_path: Path) -> None:
@@ -70,9 +62,8 @@ def test_the_stack_file_is_complete_and_only_its_owner_reads_it(tmp_path: Path) 
     ("up", "killed", "port", "found"),
     [
         ([4600, 4601], [4602], "4601", 4601),
-        ([4600, 4601], [4602], "4600", 4600),
         ([4600, 4601], [4602], "4602", "No local stack is up on port 4602: start one with `make run AWS_PORT=4602`."),
-        ([4601], [4566, 4600], "", 4601),
+        ([4601], [4566], "", 4601),
         ([4601, 4566], [], "", "2 local stacks are up: say which one with AWS_PORT=4566 or AWS_PORT=4601."),
         ([], [4566], "", "No local stack is up: start one with `make run` in another terminal."),
     ],
@@ -93,7 +84,6 @@ def test_a_call_finds_the_stack_that_is_up_on_its_port(
 
 
 def test_a_second_run_on_a_port_is_refused_until_the_first_ends(tmp_path: Path) -> None:
-    assert not {get_state_folder(4600), *get_state_folder(4600).parents} & {get_state_folder(4601)}
     first, second = lock_port(4600, tmp_path), lock_port(4600, tmp_path)
 
     with first, pytest.raises(LocalError, match=r"`make call AWS_PORT=4600`"), second:
@@ -103,15 +93,14 @@ def test_a_second_run_on_a_port_is_refused_until_the_first_ends(tmp_path: Path) 
         pass
 
 
-@pytest.mark.parametrize("text", ['{"pid": OWN}', "", "[]", "{}", '{"pid": "x"}', '{"pid": -1}'])
+@pytest.mark.parametrize("text", ['{"pid": OWN}', "", "[]", '{"pid": -1}'])
 def test_only_an_emulator_of_this_clone_is_stopped(text: str, tmp_path: Path) -> None:
     (tmp_path / "emulator.json").write_text(text.replace("OWN", str(os.getpid())))
 
     assert stop_left_over(tmp_path) is None
 
 
-@pytest.mark.parametrize("module", ["pydantic", "boto3", "local.flows"])
-def test_an_interruption_during_the_imports_prints_no_traceback(module: str) -> None:
+def test_an_interruption_during_the_imports_prints_no_traceback() -> None:
     with subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "local", "run", "--once"],
         cwd=ROOT,
@@ -120,7 +109,7 @@ def test_an_interruption_during_the_imports_prints_no_traceback(module: str) -> 
         text=True,
     ) as process:
         assert process.stderr is not None
-        next(line for line in process.stderr if line.split("|")[-1].strip().startswith(module))
+        next(line for line in process.stderr if line.split("|")[-1].strip().startswith("boto3"))
         process.send_signal(signal.SIGINT)
         printed = process.stderr.read()
 
@@ -171,7 +160,6 @@ def test_an_expected_refusal_of_an_upload_counts_as_held(
     ("arguments", "sentence"),
     [
         ("run --to alice", "TO is 'alice': write one of username:..., number:..., "),
-        ("call --to alice", "TO is 'alice': write one of username:..., number:..., "),
         ("call --flow nothing", "There is no flow 'nothing': choose one of in-app, "),
         ("call --flow menu --to username:alice", "Name a flow with FLOW or a destination with TO, not both."),
     ],
@@ -209,35 +197,11 @@ def test_waiting_returns_the_true_value_or_names_what_did_not_come() -> None:
         wait_until("it is there", lambda: None, within=0)
 
 
-class Functions(Aws):
-    """An AWS whose functions all give one answer."""
-
-    def __init__(self, payload: object, **error: str) -> None:
-        super().__init__(STACK.aws_endpoint)
-        self.answer = {"Payload": io.BytesIO(json.dumps(payload).encode())} | error
-        self.invoked: list[str] = []
-        self.__dict__["lambda_"] = self
-        self.stack = STACK.model_copy()
-        self.stack.__dict__["aws"] = self
-
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - boto3's names
-        self.invoked.append(FunctionName)
-        return self.answer
-
-
-@pytest.mark.parametrize(
-    ("item", "due"),
-    [({}, False), ({"dueAt": "2999-01-01T00:00:00Z"}, False), ({"dueAt": "2001-01-01T00:00:00Z"}, True)],
-)
-def test_the_watchdog_is_invoked_only_for_an_item_that_is_due(item: dict[str, Any], due: bool) -> None:
-    functions = Functions({"overdue": 1})
-
-    assert functions.stack.watch_if_due(item) is due
-    assert functions.invoked == ["WatchdogFunction"] * due
-
-
 def test_a_function_that_raises_is_reported_with_type_and_message() -> None:
-    error = {"errorType": "TableUnavailable", "errorMessage": "Query: throttled"}
+    error = b'{"errorType": "TableUnavailable", "errorMessage": "Query: throttled"}'
+    invoke = Mock(return_value={"Payload": io.BytesIO(error), "FunctionError": "Unhandled"})
+    stack = STACK.model_copy()
+    stack.__dict__["aws"] = Mock(lambda_=Mock(invoke=invoke))
 
     with pytest.raises(FunctionFailed, match=r"^TableUnavailable: Query: throttled$"):
-        Functions(error, FunctionError="Unhandled").stack.watch()
+        stack.watch()

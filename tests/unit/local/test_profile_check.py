@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.answering.patterns import matches
-from local.json_positions import Position, find_nearest, find_positions
+from local.json_positions import find_positions
 from local.profile_check import _covers, find_mistakes
 
 PATTERNS = st.text("ab*", min_size=1, max_size=4)
@@ -46,13 +46,6 @@ def test_every_value_of_a_text_is_found_at_its_position(value: Any, indent: int 
             check(each, (*path, key))
 
     check(value, ())
-
-
-def test_a_missing_value_has_the_position_of_its_container() -> None:
-    found = find_positions('{\n "rules": [{"name": "a"}]\n}')
-
-    assert find_nearest(found, ("rules", 0, "record")) == Position(2, 12)
-    assert find_nearest(found, ("routes",)) == Position(1, 1)
 
 
 @given(VALUES | st.fixed_dictionaries({"rules": VALUES, "routes": VALUES}))

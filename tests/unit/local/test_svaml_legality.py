@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.simulator.svaml import MASK, IllegalSvaml, RunMenu, StartRecording, read
+from local.simulator.svaml import IllegalSvaml, read
 
 OPTIONS = {"destinationUrl": "s3://bucket/recordings/a.mp3", "credentials": "KEY:storage-secret:eu-north-1"}
 MENU: dict[str, Any] = {
@@ -31,10 +31,7 @@ ACTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 INSTRUCTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "say": ("ice ace pie", {"text": "Hello", "locale": "en-US"}),
-    "playFiles": ("ice ace pie", {"ids": ["#tts[Hello]"]}),
-    "setCookie": ("ice ace pie", {"key": "rule", "value": "all"}),
     "startRecording": ("ice ace pie", {"options": OPTIONS}),
-    "stopRecording": ("ice ace pie", {}),
     "answer": ("ice", {}),
     "sendDtmf": ("ice pie", {"value": "1w2#"}),
 }
@@ -65,22 +62,16 @@ def test_actions_and_instructions_answer_only_the_events_of_sinchs_table(name: s
     assert [event for event in ("ice", "ace", "pie") if is_legal(event, body)] == events.split()
 
 
-@pytest.mark.parametrize("name", ["connectMxp", "connectMXP", "ConnectMxp", "connectmxp"])
-def test_names_match_in_any_case(name: str) -> None:
-    assert is_legal("ice", answer(action("connectMxp") | {"name": name}))
+def test_names_match_in_any_case() -> None:
+    assert is_legal("ice", answer(action("connectMxp") | {"name": "ConnectMXP"}))
 
 
 @pytest.mark.parametrize(
     "body",
     [
         b"",
-        b"null",
-        b"[]",
         b"{}",
-        b'{"action": null}',
-        b'{"action": [{"name": "hangup"}]}',
         b'{"action": {"name": "hangup"}, "action": {"name": "hangup"}}',
-        b'{"action": {"name": "hangup"}, "instructions": {}}',
         b'{"action": {"name": "hangup"}, "instructions": [{"name": "hangup"}]}',
         b'{"action": {"name": "hangup"}, "commands": []}',
         b'{"action": {"name": "connectPhone"}}',
@@ -93,18 +84,12 @@ def test_an_answer_without_exactly_one_known_action_is_illegal(body: bytes) -> N
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("connectPstn", {"number": 46700000001}),
         ("connectPstn", {"maxDuration": 14401}),
         ("connectPstn", {"recordingoptions": OPTIONS}),
-        ("connectPstn", {"recordingOptions": {"destinationUrl": "s3://bucket/a.mp3"}}),
-        ("connectPstn", {"recordingOptions": OPTIONS | {"destination_url": "s3://bucket/a.mp3"}}),
-        ("connectPstn", {"recordingOptions": OPTIONS | {"destinationUrl": "https://example.com/a.mp3"}}),
         ("connectPstn", {"recordingOptions": OPTIONS | {"transcriptionOptions": {"isEnabled": True}}}),
         ("connectPstn", {"recordingOptions": OPTIONS | {"notificationEvents": "true"}}),
-        ("connectMxp", {"destination": {"type": "user", "endpoint": "alice"}}),
         ("connectMxp", {"callHeaders": [{"key": "a", "value": "b" * 1024}]}),
         ("connectConf", {"conferenceId": "c" * 65}),
-        ("connectSip", {"transport": "tls"}),
         ("park", {"maxDuration": 601}),
         ("runMenu", {"menus": [MENU | {"id": "first"}]}),
         ("runMenu", {"menus": [MENU | {"options": [{"dtmf": "1", "action": "menu(elsewhere)"}]}]}),
@@ -112,24 +97,6 @@ def test_an_answer_without_exactly_one_known_action_is_illegal(body: bytes) -> N
 )
 def test_a_field_that_is_misspelt_or_out_of_range_is_illegal(name: str, change: dict[str, Any]) -> None:
     assert not is_legal("ice", answer(action(name, **change)))
-
-
-def test_an_answer_is_read_with_its_types_and_secret_credentials() -> None:
-    svaml = read("ice", answer(action("runMenu"), {"name": "startRecording", "options": OPTIONS}))
-
-    assert isinstance(svaml.action, RunMenu)
-    (instruction,) = svaml.instructions
-    assert isinstance(instruction, StartRecording)
-    assert instruction.options.credentials.get_secret_value() == OPTIONS["credentials"]
-    assert svaml.masked["instructions"][0]["options"]["credentials"] == MASK
-    assert "storage-secret" not in repr(svaml)
-
-
-def test_the_reason_of_a_refusal_quotes_no_credentials() -> None:
-    with pytest.raises(IllegalSvaml, match="destinationUrl") as refusal:
-        read("ice", answer(action("connectPstn", recordingOptions=OPTIONS | {"destinationUrl": "ftp://bucket"})))
-
-    assert "storage-secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(("lenient", "legal"), [(False, False), (True, True)])

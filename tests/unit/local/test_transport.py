@@ -8,8 +8,6 @@ import pytest
 
 from local.transport import SINCH_TIMEOUT, HttpTransport, NoResponse
 
-REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://example.com/\r\nContent-Length: 0\r\n\r\n"
-
 
 class Line:
     """A socket whose other end has its answer ready."""
@@ -46,9 +44,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
 @pytest.mark.parametrize(
     ("url", "address", "target", "host"),
     [
-        ("http://127.0.0.1:4566/_aws/x/$default/c", ("127.0.0.1", 4566), "/_aws/x/$default/c", "127.0.0.1:4566"),
-        ("http://api.localhost:4566/callbacks", ("127.0.0.1", 4566), "/callbacks", "api.localhost:4566"),
-        ("http://localhost:4566/callbacks", ("127.0.0.1", 4566), "/callbacks", "localhost:4566"),
+        ("http://api.localhost:4566/_aws/$default/c", ("127.0.0.1", 4566), "/_aws/$default/c", "api.localhost:4566"),
         ("http://example.com", ("example.com", 80), "/", "example.com"),
         ("http://example.com/a?b=c", ("example.com", 80), "/a?b=c", "example.com"),
     ],
@@ -68,12 +64,12 @@ def test_a_request_goes_to_the_address_of_its_host_and_names_it(
 
 
 def test_a_redirect_is_an_answer_like_any_other(line: Line) -> None:
-    line.answer = REDIRECT
+    line.answer = b"HTTP/1.1 302 Found\r\nLocation: http://example.com/\r\nContent-Length: 0\r\n\r\n"
 
     assert HttpTransport().send("POST", "http://example.com", {}, b"").status == 302
 
 
-@pytest.mark.parametrize("answer", [TimeoutError(), ConnectionRefusedError(), b"SSH-2.0\r\n"])
+@pytest.mark.parametrize("answer", [TimeoutError(), b"SSH-2.0\r\n"])
 def test_an_error_or_another_protocol_is_no_response(answer: bytes | OSError, line: Line) -> None:
     line.answer = answer
 

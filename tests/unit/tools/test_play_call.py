@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError, NoRegionError
 
-from local.simulator import PlayedCall, Step, StoredFile, app_to_app
+from local.simulator import PlayedCall, Step, app_to_app
 from local.simulator.platform import Answer
 from tools import play_call as command
-from tools.play_call import Stack, explain_failure, report
+from tools.play_call import Stack, explain_failure
 from tools.stack import open_session
 
 OUTPUTS = {
@@ -57,11 +56,6 @@ class Session:
             Session(OUTPUTS, {SECRET: "not base64!"}),
             [],
             "The application-secrets of app are not Base64: put the secret",
-        ),
-        (
-            Session({"Bucket": "b"}),
-            [],
-            "The stack call-recorder-development has no output CallbackUrl: it is not a call",
         ),
         (Session(None), [], "No region is chosen: set AWS_REGION"),
         (Session(OUTPUTS), ["--to", "+12017777777"], "TO is '+12017777777': write one of username:..., "),
@@ -116,16 +110,3 @@ def test_a_call_that_was_not_recorded_is_explained(steps: list[Step], action: st
     answers = [Answer("ice", {"action": {"name": action}}, 0.1)] if action else []
 
     assert sentence in explain_failure(PlayedCall(app_to_app("alice"), steps, answers))
-
-
-def test_a_recorded_call_is_shown_with_item_file_and_download() -> None:
-    url = "s3://bucket/recordings/one.mp3"
-    stored = StoredFile(url, 22_528)
-
-    lines = report(
-        PlayedCall(app_to_app("alice"), [ICE], [], [stored]),
-        {"recordingId": "one", "status": "available", "size": Decimal(7)},
-    )
-
-    assert '"size": 7' in lines[1]
-    assert lines[2:] == [f"The file, 22528 bytes of silence: {url}", f"To fetch it: aws s3 cp '{url}' ."]
