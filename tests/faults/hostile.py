@@ -70,7 +70,12 @@ _STALE: Final = tuple(
 _A_TIME: Final = re.compile(r"2[0-9-]{9}T[0-9:]{8}Z")
 _NO_TICKETS: Final = ("", "main", "main.e30", "main.W10", "main.WzEsMiwzLDRd", "main._w", "main.=", "other.W10")
 _TO_TYPES: Final = ("number", "did", "username", "sip", "conference") * 3 + ("NUMBER", "Sip", "mxp", "", " did ")
-_ORIGINS: Final = ("pstn", "pstn", "PSTN", "sip", "mxp", "MXP", "")
+_ORIGINS: Final = (
+    *(("pstn", "PSTN"), ("pstn", "pstn"), ("PSTN", "sip"), ("sip", "SIP"), ("pstn", "")),
+    *(("mxp", "MXP"), ("pstn", "mxp"), ("", "")),
+)
+"""Domain and originationType."""
+
 _ENDINGS: Final = ("return",) * 6 + ("timeout", "hangup", "invalidinput", "error", "sequence", "")
 _NOTIFICATIONS: Final = (
     *("recording_finished", "recording_available", "transcription_available", "RECORDING_AVAILABLE"),
@@ -264,12 +269,12 @@ _tickets = weighted(
     (1, texts),
 )
 _ices = st.builds(
-    lambda to, endpoint, call, domain, origin, consents: sinch.ice(
+    lambda to, endpoint, call, origin, consents: sinch.ice(
         *(to, endpoint),
         callid=call,
         cli=CALLER,
-        domain=domain,
-        originationType=origin,
+        domain=origin[0],
+        originationType=origin[1],
         custom=PROBE,
         callHeaders=[
             {"key": PROBE, "value": PROBE},
@@ -279,7 +284,6 @@ _ices = st.builds(
     st.sampled_from(_TO_TYPES),
     weighted((1, st.integers(0, 9).map("+1202555010{}".format)), (1, texts)),
     _identifiers,
-    st.sampled_from(_ORIGINS),
     st.sampled_from(_ORIGINS),
     st.sampled_from(_CONSENTS),
 )

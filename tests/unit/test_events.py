@@ -1,19 +1,51 @@
 """Published events: their ids, their size, and what they never hold."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from call_recorder.facts.facts import UploaderKeyChangedFact
 from call_recorder.tracking.published_events import RecordingAvailableEvent, find_due_events, make_key_change_event
 from call_recorder.tracking.recording import Recording
 from tests import sinch
 from tests.facts import URL, Ids, available, known, named, requested
-from tests.fakes import BUCKET, STORAGE_KEY
+from tests.fakes import BUCKET, STORAGE_KEY, Front
 from tests.strategies import recordings
+from tests.unit.processor_under_test import ProcessorUnderTest
 
 KEY_CHANGED = UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key=f"…{STORAGE_KEY[-4:]}", step="created")
+
+
+HOSTILE = ["\x00" * 2048, '"\\' * 1024, "\U0001f4de" * 2048, "\u2028" * 2048]
+texts = st.sampled_from(HOSTILE) | st.text(max_size=64)
+short_texts = st.sampled_from(["\x00" * 21, '"' * 64, "会" * 42, "x" * 128])
+NOTICES = [sinch.dice(), *map(sinch.notify, ("recording_finished", "recording_available", "transcription_available"))]
+
+
+@given(
+    st.fixed_dictionaries(
+        {"callid": short_texts, **dict.fromkeys(("cli", "custom", "domain", "originationType", "user"), texts)}
+    ),
+    st.none() | short_texts,
+    texts | texts.map(lambda text: f"s3://bucket/{text}"),
+)
+def test_an_event_is_under_eight_kilobytes_whatever_the_callbacks_have(
+    fields: dict[str, Any], conference: str | None, url: str
+) -> None:
+    front = Front()
+    front.answer(sinch.ice(*(("conference", conference) if conference else ("username", url)), **fields))
+    for notice in NOTICES:
+        front.status(sinch.signed(notice | fields | {"conferenceId": conference, "destination": url}))
+
+    processor = ProcessorUnderTest()
+    processor.take(*front.facts.sent, *front.notifications.sent)
+    processor.drain(processor.watch(after=timedelta(days=1)))
+
+    assert processor.bus.out
+    assert all(len(event.detail().encode()) < 8 * 1024 for event in processor.bus.out)
 
 
 @given(recordings)
