@@ -163,7 +163,7 @@ def wait_until_up(process: subprocess.Popen[str]) -> str:
     return "".join(told)
 
 
-def test_two_stacks_of_one_clone_start_at_once_and_live_side_by_side(clone: Path) -> None:
+def test_two_stacks_of_one_clone_start_and_run_side_by_side(clone: Path) -> None:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - make
             ["make", "--no-print-directory", "call", "TO=username:alice", *arguments],  # noqa: S607
@@ -214,7 +214,7 @@ with lock_port(port, state), run_emulator(port, state):
 """
 
 
-def test_an_emulator_that_a_killed_run_left_behind_is_stopped_by_the_next(tmp_path: Path) -> None:
+def test_the_next_run_stops_an_emulator_that_a_killed_run_left(tmp_path: Path) -> None:
     port = find_free_port()
     with subprocess.Popen(  # noqa: S603 - this interpreter
         [sys.executable, "-c", KILLED, str(port), str(tmp_path)],

@@ -112,7 +112,7 @@ def neighbour(stack: LocalStack) -> LocalStack:
     return deploy_another(stack, "neighbour")
 
 
-def test_two_stacks_replace_their_keys_while_calls_go_on_and_no_upload_fails(
+def test_two_stacks_replace_their_keys_during_calls_without_failed_uploads(
     stack: LocalStack, neighbour: LocalStack, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long_call, held_back, old_credentials = stack.simulator(), Uploads(stack), read_uploader_credentials(stack)

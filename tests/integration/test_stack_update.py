@@ -39,7 +39,7 @@ def is_taken_after_two_minutes(stack: LocalStack) -> bool:
     return status == HTTPStatus.OK
 
 
-def test_a_changed_parameter_is_in_force_for_the_version_that_the_api_calls(stack: LocalStack) -> None:
+def test_a_changed_parameter_applies_to_the_version_behind_the_api(stack: LocalStack) -> None:
     """The API calls a published version, which keeps the environment that it was published with."""
     name, lambda_ = stack.outputs["CallbackFunctionName"], stack.aws.lambda_
     assert is_taken_after_two_minutes(stack)

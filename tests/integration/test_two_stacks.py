@@ -27,7 +27,7 @@ def parameters(aws: Aws, prefix: str) -> dict[str, str]:
     return {each["Name"].removeprefix(f"/{prefix}/"): each["Value"] for page in pages for each in page["Parameters"]}
 
 
-def test_a_stack_is_deleted_in_one_try_and_what_must_be_kept_stays(stack: LocalStack) -> None:
+def test_a_stack_is_deleted_in_one_attempt_and_retained_resources_stay(stack: LocalStack) -> None:
     leaving, aws = deploy_another(stack, "leaving"), stack.aws
     assert taken(leaving.invoke("RotationFunction", {"rotate": True})) == {"created"}
     assert len(keys(leaving)) == 2

@@ -259,7 +259,7 @@ def test_the_bucket_tells_the_size_of_a_file_whatever_sinch_tells(name: str, wit
     assert all(file["checksum"] and file["storedAt"] for file in files)
 
 
-def test_a_file_that_only_the_bucket_knows_is_announced_with_size_and_checksum(witnessed: Witnessed) -> None:
+def test_a_file_that_only_the_bucket_reports_has_size_and_checksum(witnessed: Witnessed) -> None:
     name = f"stored, without {' '.join(CALLBACKS)}"
 
     files = [witnessed.data(name, f"{what} Available")["file"] for what in ("Recording", "Transcription")]

@@ -45,7 +45,7 @@ def test_reasons_to_skip_are_told_once_each_with_their_number() -> None:
 
 
 @pytest.mark.parametrize(("at_once", "workers"), [(2, 0), (8, 4)])
-def test_a_check_that_fails_shows_all_its_output_and_the_others_go_on(
+def test_a_failed_check_shows_its_output_and_the_others_continue(
     at_once: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checks, "LOGS", tmp_path)
