@@ -80,17 +80,17 @@ def heard(call_id: str, conference_id: str | None = None, *, own_bucket: bool = 
 
 def written() -> dict[str, Any]:
     """Return items in every possible state, and the messages that are still to come."""
-    books = ProcessorUnderTest(InTurn())
-    books.take(decided("missing", own_bucket=False), stored("nobodys"))
-    books.take(*heard("held-of-a-call", "nobody-records-it", own_bucket=False))
-    books.take(*heard("held-of-a-conference", "planning", own_bucket=False))
-    books.drain(books.watch(after=DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)))
-    books.take(decided("asked"), decided("one", "standup"), decided("two", "standup"))
-    books.take(decided("whole"), *heard("whole"), stored("whole"))
-    books.take(*heard("late-of-a-call", "nobody-records-this-either", own_bucket=False))
-    books.take(*heard("late-of-a-conference", "retro", own_bucket=False))
-    books.bus.down = True
-    books.record(decided("claimed"))
+    processor = ProcessorUnderTest(InTurn())
+    processor.take(decided("missing", own_bucket=False), stored("nobodys"))
+    processor.take(*heard("held-of-a-call", "nobody-records-it", own_bucket=False))
+    processor.take(*heard("held-of-a-conference", "planning", own_bucket=False))
+    processor.drain(processor.watch(after=DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)))
+    processor.take(decided("asked"), decided("one", "standup"), decided("two", "standup"))
+    processor.take(decided("whole"), *heard("whole"), stored("whole"))
+    processor.take(*heard("late-of-a-call", "nobody-records-this-either", own_bucket=False))
+    processor.take(*heard("late-of-a-conference", "retro", own_bucket=False))
+    processor.bus.down = True
+    processor.record(decided("claimed"))
     rest: list[QueueMessage] = [
         *heard("asked"),
         stored("asked"),
@@ -109,10 +109,10 @@ def written() -> dict[str, Any]:
         UploaderKeyChangedFact(at=AT, user="uploader", key="…ABCD", step="created"),
     ]
     return {
-        "items": books.table.items,
-        "places": books.table.places,
+        "items": processor.table.items,
+        "places": processor.table.places,
         "messages": [write_message(message.message) for message in messages(rest)],
-        "now": books.clock().isoformat(),
+        "now": processor.clock().isoformat(),
     }
 
 

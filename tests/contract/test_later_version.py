@@ -62,9 +62,9 @@ class LaterVersion:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def notes(self, books: ProcessorUnderTest) -> dict[str, str]:
+    def notes(self, processor: ProcessorUnderTest) -> dict[str, str]:
         """Return the values of its own field, by path, in the stored items."""
-        items = {"items": books.table.items, "places": books.table.places}
+        items = {"items": processor.table.items, "places": processor.table.places}
         found: dict[str, str] = self.run("read", LOST, items)
         return found
 
@@ -80,13 +80,13 @@ def written(later: LaterVersion) -> Any:
 
 
 @pytest.fixture
-def books(written: Any) -> ProcessorUnderTest:
+def processor(written: Any) -> ProcessorUnderTest:
     """The later version's items, with its claims expired."""
-    books = ProcessorUnderTest(InTurn())
-    books.table.items, books.table.places = dict(written["items"]), dict(written["places"])
-    books.clock.now = datetime.fromisoformat(written["now"])
-    books.clock.advance(60)
-    return books
+    processor = ProcessorUnderTest(InTurn())
+    processor.table.items, processor.table.places = dict(written["items"]), dict(written["places"])
+    processor.clock.now = datetime.fromisoformat(written["now"])
+    processor.clock.advance(60)
+    return processor
 
 
 def test_the_later_version_writes_its_field_in_every_model(written: Any) -> None:
@@ -102,23 +102,23 @@ def test_the_later_version_writes_its_field_in_every_model(written: Any) -> None
 
 
 def test_a_later_versions_items_are_merged_and_published_and_kept_whole(
-    later: LaterVersion, written: Any, books: ProcessorUnderTest
+    later: LaterVersion, written: Any, processor: ProcessorUnderTest
 ) -> None:
-    before = later.notes(books)
+    before = later.notes(processor)
     assert set(before.values()) == {KEPT}
 
-    books.drain(messages([read_message(message) for message in written["messages"]]))
-    books.drain(books.watch(after=DEADLINES.longest_call + DEADLINES.grace))
+    processor.drain(messages([read_message(message) for message in written["messages"]]))
+    processor.drain(processor.watch(after=DEADLINES.longest_call + DEADLINES.grace))
 
-    assert {name: books.table.recording(name).status for name in books.recordings()} == {
+    assert {name: processor.table.recording(name).status for name in processor.recordings()} == {
         **dict.fromkeys(["asked", "standup", "whole", "missing", "claimed", "nobodys", "new"], "available"),
         **dict.fromkeys(["late-of-a-call", "retro", "planning", "nobody-records-it"], "available"),
     }
-    for event in books.bus.out:
+    for event in processor.bus.out:
         assert_fits(event)
         assert "note" not in event.detail().lower()
-    assert "Recording Missing" not in books.announced_once()
-    after = later.notes(books)
+    assert "Recording Missing" not in processor.announced_once()
+    after = later.notes(processor)
     gone = {path for path in before if after.get(path) != KEPT}
     # A claim is deleted when its event is out, and a held fact when it is merged.
     assert {path.split("/")[1] for path in gone} <= {"claims", "held"}

@@ -152,16 +152,16 @@ def test_a_schema_demands_what_a_consumer_needs(stem: str, without: str) -> None
 
 @given(recordings, st.sampled_from([BUCKET, "bucket"]))
 def test_every_event_of_a_recording_fits_its_schema(recording: Recording, own_bucket: str) -> None:
-    given_up = recording.mark_missing(sinch.NOW + timedelta(days=1), DEADLINES, own_bucket)
+    marked = recording.mark_missing(sinch.NOW + timedelta(days=1), DEADLINES, own_bucket)
 
-    for event in (*find_due_events(recording), *find_due_events(given_up)):
+    for event in (*find_due_events(recording), *find_due_events(marked)):
         assert_fits(event)
         detail = json.loads(event.detail())
         stamps = [detail["metadata"]["occurredAt"]]
         stamps += [value for name, value in detail["data"].items() if name.endswith(("At", "Since"))]
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp) for stamp in stamps)
-    named = [event.data.reason for event in find_due_events(given_up) if isinstance(event, RecordingMissingEvent)]
-    assert named == [missing.reason for missing in given_up.missing.values()]
+    named = [event.data.reason for event in find_due_events(marked) if isinstance(event, RecordingMissingEvent)]
+    assert named == [missing.reason for missing in marked.missing.values()]
 
 
 @given(places())

@@ -356,15 +356,15 @@ def test_the_proof_is_on_the_item_and_in_the_event(consent: dict[str, Any], said
         front.clock.now = at
         assert front.status(sinch.signed(sinch.after(answer), timestamp=sinch.stamp(at))) == 200
 
-    books = ProcessorUnderTest()
-    books.take(*front.facts.sent)
+    processor = ProcessorUnderTest()
+    processor.take(*front.facts.sent)
 
     expected = {"kind": consent["kind"], "rule": "asked", "at": sinch.stamp(at)} | said
-    recording = books.table.recording()
+    recording = processor.table.recording()
     assert recording.consents[sinch.CALL].model_dump(mode="json", exclude_none=True) == expected
-    item = books.table.items[sinch.CALL]
+    item = processor.table.items[sinch.CALL]
     assert {name: next(iter(value.values())) for name, value in item["consent"]["M"].items()} == expected
-    [event] = books.bus.out
+    [event] = processor.bus.out
     data = json.loads(event.detail())["data"]
     assert (data["consent"], data["rule"], data["retentionDays"]) == (expected, "asked", 1825)
     assert recording.expires_at(RETENTION) - at >= timedelta(days=1825)
@@ -380,14 +380,14 @@ def test_a_refusal_is_kept_to_be_found_and_not_published(consent: dict[str, Any]
     else:
         front.answer(ICE)
 
-    books = ProcessorUnderTest()
-    books.take(*front.facts.sent)
+    processor = ProcessorUnderTest()
+    processor.take(*front.facts.sent)
 
-    item = books.table.items[sinch.CALL]
+    item = processor.table.items[sinch.CALL]
     assert item["applicationDay"] == {"S": f"{sinch.APPLICATION}#2026-11-23"}
     assert item["requestedAt"] == {"S": AT}
     assert item["caller"] == {"S": f"{sinch.APPLICATION}#+46700000001"}
     assert item["consent"]["M"]["outcome"] == {"S": ended}
     assert "waitingShard" not in item
     assert int(item["expiresAt"]["N"]) == int((sinch.NOW + RETENTION).timestamp())
-    assert books.bus.out == []
+    assert processor.bus.out == []

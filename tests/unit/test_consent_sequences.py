@@ -183,8 +183,8 @@ class Calling:
         self.first_menu = random.choice(FIRST_MENUS)
         self.applications: dict[str, Application] = {}
         self.put_before: dict[str, list[dict[str, Any] | str]] = {key: [] for key in APPLICATIONS}
-        self.books = ProcessorUnderTest()
-        self.clock, self.table = self.books.clock, self.books.table
+        self.processor = ProcessorUnderTest()
+        self.clock, self.table = self.processor.clock, self.processor.table
         self.client = Client(self.table)
         self.queue, self.backend = Queue(), Backend()
         self.processed = 0
@@ -206,7 +206,7 @@ class Calling:
         for recording_id, item in self.table.items.items():
             [other] = APPLICATIONS.keys() - {item["applicationKey"]["S"]}
             assert other not in json.dumps(item), recording_id
-        for event in self.books.bus.out:
+        for event in self.processor.bus.out:
             assert ("first" in event.detail()) != ("second" in event.detail())
 
     def whole_call(self) -> None:
@@ -295,7 +295,7 @@ class Calling:
         """Bring what is in the queue into the table."""
         facts = self.queue.sent[self.processed :]
         self.processed = len(self.queue.sent)
-        self.books.take(*facts)
+        self.processor.take(*facts)
 
     def ice(self, call: Call, to: tuple[str, str], domain: str | None, origin: str | None) -> None:
         header = self.random.choice(["yes", "yes", "no", None])

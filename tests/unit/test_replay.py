@@ -36,23 +36,25 @@ class Books:
 
 
 @pytest.fixture
-def books() -> Iterator[Books]:
+def processor() -> Iterator[Books]:
     with ThreadPoolExecutor(10) as executor:
         yield Books(executor)
 
 
 @pytest.mark.parametrize("replayed", CALL, ids=lambda body: body.get("type", body["event"]))
-def test_a_replayed_callback_has_the_same_answer_and_changes_nothing(books: Books, replayed: dict[str, Any]) -> None:
+def test_a_replayed_callback_has_the_same_answer_and_changes_nothing(
+    processor: Books, replayed: dict[str, Any]
+) -> None:
     front, again = Front(), Front()
     answers = {body["event"] + body.get("type", ""): front(sinch.signed(body)) for body in CALL}
-    books.take(front)
-    before = (dict(books.tables.items), dict(books.tables.places), books.tables.writes, books.bus.ids())
+    processor.take(front)
+    before = (dict(processor.tables.items), dict(processor.tables.places), processor.tables.writes, processor.bus.ids())
 
     answer = again(sinch.signed(replayed))
-    books.take(again)
+    processor.take(again)
 
     assert answer == answers[replayed["event"] + replayed.get("type", "")]
-    assert (books.tables.items, books.tables.places, books.tables.writes, books.bus.ids()) == before
+    assert (processor.tables.items, processor.tables.places, processor.tables.writes, processor.bus.ids()) == before
     said = repr([(line.message, line.fields) for line in again.telemetry.lines])
     assert not [secret for secret in (STORAGE_KEY, STORAGE_SECRET, sinch.SECRET) if secret in said]
 

@@ -41,30 +41,30 @@ ABANDONED_BY_NOW = CLAIM + ABANDONED + timedelta(seconds=1)
 
 
 @pytest.fixture
-def books() -> ProcessorUnderTest:
+def under_test() -> ProcessorUnderTest:
     return ProcessorUnderTest(InTurn())
 
 
-def missing(books: ProcessorUnderTest) -> list[RecordingMissingEvent]:
-    return [event for event in books.bus.out if isinstance(event, RecordingMissingEvent)]
+def missing(under_test: ProcessorUnderTest) -> list[RecordingMissingEvent]:
+    return [event for event in under_test.bus.out if isinstance(event, RecordingMissingEvent)]
 
 
-def test_a_recording_that_never_comes_is_missing_and_announced_once(books: ProcessorUnderTest) -> None:
-    books.take(requested())
-    assert books.watch(after=TOO_LATE - timedelta(seconds=2)) == []
+def test_a_recording_that_never_comes_is_missing_and_announced_once(under_test: ProcessorUnderTest) -> None:
+    under_test.take(requested())
+    assert under_test.watch(after=TOO_LATE - timedelta(seconds=2)) == []
 
-    overdue = books.watch(after=timedelta(seconds=2))
+    overdue = under_test.watch(after=timedelta(seconds=2))
     assert [message.message for message in overdue] == [
-        CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock())
+        CheckRecording(recording_id=sinch.CALL, application_key="app", at=under_test.clock())
     ]
-    books.drain(overdue)
+    under_test.drain(overdue)
     for _ in range(3):
-        books.clock.advance(300)
-        books.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=books.clock()))
+        under_test.clock.advance(300)
+        under_test.take(CheckRecording(recording_id=sinch.CALL, application_key="app", at=under_test.clock()))
 
-    assert books.announced_once() == ["Recording Missing", "Recording Requested"]
-    assert books.table.recording().status == "missing"
-    assert books.watch(after=timedelta(days=9)) == []
+    assert under_test.announced_once() == ["Recording Missing", "Recording Requested"]
+    assert under_test.table.recording().status == "missing"
+    assert under_test.watch(after=timedelta(days=9)) == []
 
 
 TOO_EARLY = sinch.NOW + DEADLINES.grace - timedelta(seconds=1)
@@ -77,35 +77,35 @@ LATE = sinch.NOW + timedelta(days=9)
     ids=["too early", "unknown", "another application's"],
 )
 def test_a_recording_that_is_not_overdue_is_neither_made_nor_changed(
-    books: ProcessorUnderTest, facts: list[QueueMessage], application: str, at: datetime
+    under_test: ProcessorUnderTest, facts: list[QueueMessage], application: str, at: datetime
 ) -> None:
-    books.take(*facts)
-    items, writes, calls = dict(books.table.items), books.table.writes, books.bus.calls
+    under_test.take(*facts)
+    items, writes, calls = dict(under_test.table.items), under_test.table.writes, under_test.bus.calls
 
-    books.take(CheckRecording(recording_id=sinch.CALL, application_key=application, at=at))
+    under_test.take(CheckRecording(recording_id=sinch.CALL, application_key=application, at=at))
 
-    assert (books.table.items, books.table.writes, books.bus.calls) == (items, writes, calls)
-
-
-def test_a_file_in_the_batch_of_the_watchdog_prevents_a_missing_recording(books: ProcessorUnderTest) -> None:
-    books.take(requested())
-    overdue = books.watch(after=TOO_LATE)
-
-    books.drain([*overdue, *messages([stored()])])
-
-    assert books.announced_once() == ["Recording Available", "Recording Requested"]
-    assert books.table.recording().missing == {}
+    assert (under_test.table.items, under_test.table.writes, under_test.bus.calls) == (items, writes, calls)
 
 
-def lose(books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None) -> None:
+def test_a_file_in_the_batch_of_the_watchdog_prevents_a_missing_recording(under_test: ProcessorUnderTest) -> None:
+    under_test.take(requested())
+    overdue = under_test.watch(after=TOO_LATE)
+
+    under_test.drain([*overdue, *messages([stored()])])
+
+    assert under_test.announced_once() == ["Recording Available", "Recording Requested"]
+    assert under_test.table.recording().missing == {}
+
+
+def lose(under_test: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None) -> None:
     """Let the bus refuse the events of some facts, or of what the watchdog finds later if ``watched`` is given."""
     waiting = messages(facts)
     if watched:
-        books.take(*facts)
-        waiting = books.watch(after=watched)
-    books.bus.down = True
-    assert len(books.processor.process(waiting).failed) == len(waiting)
-    books.bus.down = False
+        under_test.take(*facts)
+        waiting = under_test.watch(after=watched)
+    under_test.bus.down = True
+    assert len(under_test.processor.process(waiting).failed) == len(waiting)
+    under_test.bus.down = False
 
 
 @pytest.mark.parametrize(
@@ -119,39 +119,39 @@ def lose(books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelt
     ],
 )
 def test_lost_events_are_announced_after_their_messages_are_gone(
-    books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, found: type
+    under_test: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, found: type
 ) -> None:
     undisturbed = ProcessorUnderTest(InTurn())
     undisturbed.take(*facts)
     if watched:
         undisturbed.drain(undisturbed.watch(after=watched))
-    lose(books, facts, watched)
+    lose(under_test, facts, watched)
 
-    assert books.watch(after=ABANDONED_BY_NOW - timedelta(seconds=2)) == []
-    overdue = books.watch(after=timedelta(seconds=2))
-    books.drain(overdue)
+    assert under_test.watch(after=ABANDONED_BY_NOW - timedelta(seconds=2)) == []
+    overdue = under_test.watch(after=timedelta(seconds=2))
+    under_test.drain(overdue)
 
     assert [type(message.message) for message in overdue] == [found]
-    assert set(books.bus.ids()) == set(undisturbed.bus.ids())
-    books.announced_once()
-    assert claims(books) == []
+    assert set(under_test.bus.ids()) == set(undisturbed.bus.ids())
+    under_test.announced_once()
+    assert claims(under_test) == []
     # A message that an operator puts back repeats nothing.
-    books.drain(messages(facts))
-    books.announced_once()
+    under_test.drain(messages(facts))
+    under_test.announced_once()
 
 
-def claims(books: ProcessorUnderTest) -> list[str]:
-    found = books.table.load({sinch.CALL}, {LOCATION})
+def claims(under_test: ProcessorUnderTest) -> list[str]:
+    found = under_test.table.load({sinch.CALL}, {LOCATION})
     return [claim for item in (*found.recordings.values(), *found.locations.values()) for claim in item.claims]
 
 
-def test_an_event_is_left_to_its_message_while_that_is_tried(books: ProcessorUnderTest) -> None:
-    books.bus.down = True
+def test_an_event_is_left_to_its_message_while_that_is_tried(under_test: ProcessorUnderTest) -> None:
+    under_test.bus.down = True
     waiting = messages([requested()])
     for _ in range(20):
-        assert books.processor.process(waiting).failed
-        books.clock.advance(VISIBILITY_TIMEOUT)
-        assert books.watch() == []
+        assert under_test.processor.process(waiting).failed
+        under_test.clock.advance(VISIBILITY_TIMEOUT)
+        assert under_test.watch() == []
 
 
 @pytest.mark.parametrize(
@@ -163,51 +163,51 @@ def test_an_event_is_left_to_its_message_while_that_is_tried(books: ProcessorUnd
     ],
 )
 def test_an_unpublished_event_that_is_overtaken_is_not_waited_for(
-    books: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, overtaken_by: QueueMessage
+    under_test: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, overtaken_by: QueueMessage
 ) -> None:
     """Otherwise the watchdog would find its item as long as that is kept."""
-    lose(books, facts, watched)
-    books.clock.advance(VISIBILITY_TIMEOUT)
+    lose(under_test, facts, watched)
+    under_test.clock.advance(VISIBILITY_TIMEOUT)
 
-    books.take(overtaken_by)
+    under_test.take(overtaken_by)
     for _ in range(3):
-        books.drain(books.watch(after=timedelta(days=1)))
+        under_test.drain(under_test.watch(after=timedelta(days=1)))
 
-    assert books.watch(after=timedelta(days=1)) == []
-    assert claims(books) == []
+    assert under_test.watch(after=timedelta(days=1)) == []
+    assert claims(under_test) == []
 
 
 @given(fact_lists(), st.data())
 def test_after_any_facts_every_recording_ends_and_nothing_is_waited_for(facts: list[Fact], data: st.DataObject) -> None:
-    books = ProcessorUnderTest(InTurn())
+    under_test = ProcessorUnderTest(InTurn())
     refusals = iter(data.draw(st.lists(st.booleans(), max_size=12)))
-    books.bus.refuses = lambda event: next(refusals, False)
+    under_test.bus.refuses = lambda event: next(refusals, False)
 
-    books.drain(data.draw(st.permutations(messages(facts))), size=data.draw(st.integers(1, BATCH)))
+    under_test.drain(data.draw(st.permutations(messages(facts))), size=data.draw(st.integers(1, BATCH)))
     for _ in range(3):
-        books.drain(books.watch(after=timedelta(days=1)))
+        under_test.drain(under_test.watch(after=timedelta(days=1)))
 
-    assert books.watch(after=timedelta(days=9)) == []
-    for name in books.table.items:
-        recording = books.table.recording(name)
+    assert under_test.watch(after=timedelta(days=9)) == []
+    for name in under_test.table.items:
+        recording = under_test.table.recording(name)
         asked_or_begun = recording.requests or recording.finished_at or recording.files
         assert recording.status in ("available", "missing") if asked_or_begun else recording.status is None
-    assert all(number == 1 for number in books.bus.ids().values())
+    assert all(number == 1 for number in under_test.bus.ids().values())
 
 
 KEY_CHANGED = UploaderKeyChangedFact(at=sinch.NOW, user="uploader", key="…ABCD", step="created")
 
 
-def test_a_changed_key_does_not_wait_for_a_recording_that_fails(books: ProcessorUnderTest) -> None:
-    books.bus.down, books.table.refuses = True, {sinch.CALL}
+def test_a_changed_key_does_not_wait_for_a_recording_that_fails(under_test: ProcessorUnderTest) -> None:
+    under_test.bus.down, under_test.table.refuses = True, {sinch.CALL}
     waiting = messages([requested(), KEY_CHANGED])
-    assert books.process(waiting).failed.keys() == {"message-0", "message-1"}
-    books.bus.down = False
+    assert under_test.process(waiting).failed.keys() == {"message-0", "message-1"}
+    under_test.bus.down = False
 
-    assert books.process(waiting).failed == {"message-0": "PutItem: ValidationException"}
+    assert under_test.process(waiting).failed == {"message-0": "PutItem: ValidationException"}
 
-    assert books.announced_once() == ["Uploader Key Changed"]
-    assert books.table.items == {}
+    assert under_test.announced_once() == ["Uploader Key Changed"]
+    assert under_test.table.items == {}
 
 
 @pytest.fixture

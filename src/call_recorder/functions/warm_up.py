@@ -10,20 +10,20 @@ from call_recorder.answering.policy import Policy
 from call_recorder.facts import messages
 from call_recorder.sinch.callbacks import IceCallback, parse
 
-_ICE = b'{"event": "ice", "callid": "rehearsal", "cli": "rehearsal", "to": {"type": "number", "endpoint": "rehearsal"}}'
+_ICE = b'{"event": "ice", "callid": "warm-up", "cli": "warm-up", "to": {"type": "number", "endpoint": "warm-up"}}'
 _PARAMETERS = {
     SECRETS: "cmVoZWFyc2Fs",
-    CREDENTIALS: "rehearsal:rehearsal:eu-west-1",
-    PROFILE: '{"rules": [{"name": "rehearsal", "record": true}]}',
+    CREDENTIALS: "warm-up:warm-up:eu-west-1",
+    PROFILE: '{"rules": [{"name": "warm-up", "record": true}]}',
 }
 
 
 def warm_up() -> None:
     """Answer an invented ICE, so that everything that is built at its first use exists before a caller waits."""
     ice = parse(_ICE)
-    recorder = Application.from_parameters("rehearsal", _PARAMETERS, own_bucket="rehearsal").recorder
+    recorder = Application.from_parameters("warm-up", _PARAMETERS, own_bucket="warm-up").recorder
     if isinstance(ice, IceCallback) and recorder:
-        answer = Policy("rehearsal", recorder, datetime.now(UTC)).answer_ice(ice)
+        answer = Policy("warm-up", recorder, datetime.now(UTC)).answer_ice(ice)
         answer.svaml.to_json()
         if answer.fact:
             messages.write_message(answer.fact)
