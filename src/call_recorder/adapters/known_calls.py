@@ -1,4 +1,4 @@
-"""What is known of a call from its ICE, for its later callbacks.
+"""Known calls: the data of a call from its ICE, for its later callbacks.
 
 An ACE contains neither the destination of the call nor its rule. The PIE of a menu that ended without a key has no
 destination either. Usually, the call's item has both by then. If the callee or the caller was faster than the queue,

@@ -1,4 +1,4 @@
-"""How the adapters call an AWS service, whichever client is behind it."""
+"""The port by which the adapters call an AWS service, whichever client is behind it."""
 
 from __future__ import annotations
 

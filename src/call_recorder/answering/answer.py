@@ -11,7 +11,7 @@ from call_recorder.facts.facts import CallDecidedFact
 from call_recorder.sinch.svaml import Svaml, UpstreamSvaml
 
 DegradedAnswer = Literal["connect", "hangup"]
-"""What to do with a call if the parameters of its application cannot be used."""
+"""The treatment of a call if the parameters of its application cannot be used."""
 
 
 class Outcome(StrEnum):

@@ -36,7 +36,7 @@ Question = IceCallback | AceCallback | PieCallback
 
 
 class CallFinder(Protocol):
-    """What earlier callbacks decided on a call."""
+    """Finds the decisions of earlier callbacks on a call."""
 
     def find(self, application_key: str, call_id: str) -> KnownCall | None:
         """Return where a call goes and what its caller was asked. Raises TableUnavailable."""
@@ -47,7 +47,7 @@ class CallFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallbackResult:
-    """What to do with one callback: what to answer, remember, queue, forward, log and count.
+    """The result of one callback: what to answer, remember, queue, forward, log and count.
 
     Attributes:
         outcome: the result, for the log and the metrics.
@@ -126,7 +126,7 @@ class _Backend:
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """What is known of the call from its earlier callbacks, or the problem of the look-up."""
+    """The data of the call from its earlier callbacks, or the problem of the look-up."""
 
     known: KnownCall | None = None
     problem: str | None = None

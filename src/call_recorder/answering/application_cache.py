@@ -21,10 +21,10 @@ MAX_APPLICATIONS = 256
 """Maximum number of cached applications. If there are more, the least recently used one is dropped."""
 
 RETRY_SECONDS = 10.0
-"""How long the last good value is used after a failed refresh, in seconds. Then the next attempt delays a caller."""
+"""Seconds for which the last good value is used after a failed refresh. Then the next attempt delays a caller."""
 
 GONE_SECONDS = 60.0
-"""How long the last good value is used after the secrets are deleted, in seconds. An operator or a tool may delete a
+"""Seconds for which the last good value is used after the secrets are deleted. An operator or a tool may delete a
 parameter and put it again, and callbacks must not be refused in between."""
 
 _GONE = f"{SECRETS}: deleted; put it again within a minute, or callbacks are refused"

@@ -226,7 +226,7 @@ class MenuTicket:
 
     @property
     def fits(self) -> bool:
-        """Whether the ticket returns in full. Longer values are cut off."""
+        """True if the ticket returns in full. Longer values are cut off."""
         return len(self.value(KEYS[0])) <= MAX_TEXT
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Where recordings are stored: Amazon S3, Azure Blob Storage or Google Cloud Storage.
+"""Destinations of recordings: Amazon S3, Azure Blob Storage or Google Cloud Storage.
 
 URL and credential forms are Sinch's (https://developers.sinch.com/docs/in-app-calling/voice-recording).
 Sinch overwrites a file of the same name without a warning, and reports no failed upload. So a destination that cannot

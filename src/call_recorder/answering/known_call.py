@@ -1,4 +1,4 @@
-"""What is known of a call from its earlier callbacks."""
+"""A known call: its data from earlier callbacks."""
 
 from __future__ import annotations
 

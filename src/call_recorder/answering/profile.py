@@ -306,17 +306,17 @@ class RecordingProfile(Strict):
 
     @property
     def asks_by_menu(self) -> bool:
-        """Whether any rule asks by a menu, so that a PIE belongs to a menu of a rule."""
+        """True if any rule asks by a menu, so that a PIE belongs to a menu of a rule."""
         return any(isinstance(rule.consent, ConsentMenu) for rule in self.rules)
 
     @property
     def records_on_answer(self) -> bool:
-        """Whether any rule starts with the callee's answer, so that an ACE depends on the call's ICE."""
+        """True if any rule starts with the callee's answer, so that an ACE depends on the call's ICE."""
         return any(rule.start == "answer" for rule in self.rules)
 
     @property
     def goes_on_after_ice(self) -> bool:
-        """Whether a PIE or an ACE may depend on the call's ICE."""
+        """True if a PIE or an ACE may depend on the call's ICE."""
         return self.asks_by_menu or self.records_on_answer
 
     @property

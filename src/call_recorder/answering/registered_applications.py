@@ -27,7 +27,7 @@ LISTED_SECONDS = 30.0
 """Maximum age of the list of applications, in seconds. If it is older, the next unknown key renews it."""
 
 UNKNOWN_SECONDS = 10.0
-"""How long a key counts as unknown after its look-up, in seconds, unless the applications are listed before."""
+"""Seconds for which a key counts as unknown after its look-up, unless the applications are listed before."""
 
 RELIST_SECONDS = 5.0
 """Maximum pause after a list that failed or is incomplete, in seconds. Then the next attempt delays a caller."""
@@ -36,11 +36,11 @@ MAX_PAGES = 20
 """Maximum number of pages in one attempt to list the applications."""
 
 LISTING_SECONDS = 0.3
-"""How long one attempt to list the applications requests further pages, in seconds. A caller waits for the attempt, and
+"""Seconds for which one attempt to list the applications requests further pages. A caller waits for the attempt, and
 for its last page."""
 
 MAX_LISTING_SECONDS = 120.0
-"""How long a list that takes several attempts is continued, in seconds. Then it starts again."""
+"""Seconds for which a list that takes several attempts is continued. Then it starts again."""
 
 MAX_FAILURES = 3
 """Maximum number of failed look-ups of one registered application within ``FAILURES_SECONDS``. There is a limit, since

@@ -15,7 +15,7 @@ Why = Literal["matched", "no-rule", "rule-says-no", "not-sampled"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether to record a call, if consent is given, and why.
+    """The decision whether to record a call, if consent is given, and its reason.
 
     ``passed`` names the rules that were tried before, each with the condition that did not hold.
     """
@@ -26,7 +26,7 @@ class Decision:
 
     @property
     def record(self) -> bool:
-        """Whether to record, if consent is given."""
+        """True if the call is to be recorded, provided that consent is given."""
         return self.why == "matched"
 
 

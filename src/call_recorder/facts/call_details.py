@@ -65,7 +65,7 @@ class CallStart(Model):
 
 
 class CallEnd(Model):
-    """How a call ended, as its DiCE says. ``duration`` is in seconds, and absent if the call was not answered."""
+    """The end of a call, as its DiCE reports it. ``duration`` is in seconds; a call without an answer has none."""
 
     at: Time
     result: Name | None = None
@@ -114,7 +114,7 @@ class Consent(Model):
 
     @property
     def given(self) -> bool:
-        """Whether the recording may begin."""
+        """True if the recording may begin."""
         return self.outcome in ("announced", "accepted")
 
 

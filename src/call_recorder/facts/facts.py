@@ -61,7 +61,7 @@ class CallDecidedFact(_CallFact):
 
     @property
     def decides(self) -> bool:
-        """Whether it does more than withdraw an earlier decision."""
+        """True if it does more than withdraw an earlier decision."""
         return any((self.call, self.asked, self.consent, self.awaited, self.request))
 
     @property
@@ -79,7 +79,7 @@ class CallDecidedFact(_CallFact):
 
     @property
     def applies_to_known_calls_only(self) -> bool:
-        """Whether the fact is ignored if the call is unknown, since its callback may be forged."""
+        """True if the fact is ignored for an unknown call, since its callback may be forged."""
         return self.withdrawn is not None and not self.withdrawn.verified and not self.decides
 
 

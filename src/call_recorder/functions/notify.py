@@ -56,7 +56,7 @@ class NotifySettings(Settings):
 
     @property
     def retention(self) -> timedelta:
-        """How long an item is kept."""
+        """The time for which an item is kept."""
         return timedelta(days=self.retention_days)
 
     @property

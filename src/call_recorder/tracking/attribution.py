@@ -60,7 +60,7 @@ class Check:
 
 
 ItemStep = Merge | Hold | NotePassedOn | Check
-"""What to do with an item, as it was loaded."""
+"""A step that changes an item, as it was loaded."""
 
 AboutRecording = Fact | CheckRecording
 """A message about one recording."""

@@ -45,11 +45,11 @@ from call_recorder.tracking.published_events import Event, find_due_events, make
 from call_recorder.tracking.recording import Recording, WrongApplication
 
 CLAIM = timedelta(seconds=30)
-"""How long an event stays claimed. It is longer than the function's timeout and shorter than the visibility timeout of
-the queue, so the claim of a crashed delivery has ended when its message is delivered again."""
+"""The time for which an event stays claimed. It is longer than the function's timeout and shorter than the visibility
+timeout of the queue, so the claim of a crashed delivery has ended when its message is delivered again."""
 
 MAX_CONFLICTS = 8
-"""How often a write is tried again because another one came first."""
+"""Maximum number of attempts of a write that meets other writes."""
 
 _Item = TypeVar("_Item", bound=OutboxItem)
 _In = TypeVar("_In")
@@ -141,7 +141,7 @@ class _Entry(Generic[_ItemCo]):
 
 @dataclass(frozen=True, slots=True)
 class _RecordingChange:
-    """What the messages of a batch change in one recording's item, as it was loaded."""
+    """The change of one recording's item by the messages of a batch."""
 
     loaded: Recording
     messages: tuple[str, ...]
@@ -175,7 +175,7 @@ class _RecordingChange:
 
 @dataclass(frozen=True, slots=True)
 class _LocationChange:
-    """What the messages of a batch change in the item of one object location."""
+    """The change of one object location's item by the messages of a batch."""
 
     location: str
     stored: ObjectLocation | None

@@ -13,8 +13,8 @@ from pydantic import AwareDatetime, Field
 from call_recorder.facts.model import Model
 
 ABANDONED = timedelta(minutes=5)
-"""How long after the end of a claim the watchdog checks its event. The queue delivers a failed message again each
-minute, and each delivery claims the event again. So the watchdog acts only if several deliveries are missing."""
+"""The time after the end of a claim at which the watchdog checks its event. The queue delivers a failed message again
+each minute, and each delivery claims the event again. So the watchdog acts only if several deliveries are missing."""
 
 
 @dataclass(frozen=True, slots=True)

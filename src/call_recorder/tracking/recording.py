@@ -49,7 +49,7 @@ Reason = Literal[
 """The reason why a recording is missing, as far as it is known."""
 
 Witness = Literal["notification", "storage"]
-"""Who can report a stored file: Sinch's notification, and the stack's own bucket."""
+"""A witness that can report a stored file: Sinch's notification, and the stack's own bucket."""
 
 # DynamoDB stores at most 400 KB an item. At most, a call with its request, consent and end takes 7 KB, a file or a
 # notification 2.5 KB, and a calling error 1 KB. So an item with all of these maximums fits.
@@ -79,7 +79,7 @@ UNREQUESTED = "unrequested"
 """The key of an outstanding or missing recording without a known request."""
 
 UNREQUESTED_KEPT = timedelta(days=1)
-"""How long the end of a call is kept if the call is not recorded. The end may have arrived before the request."""
+"""The time for which the end of an unrecorded call is kept. It may have arrived before the request."""
 
 _NOT_ANSWERED = ("N/A", "BUSY", "NOANSWER", "FAILED")
 """The documented results of a DiCE for a call that was not answered."""

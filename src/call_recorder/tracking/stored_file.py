@@ -52,7 +52,7 @@ class StoredFile(Model):
 
     @property
     def empty(self) -> bool:
-        """Whether the file has 0 bytes. A file of unknown size counts as not empty."""
+        """True if the file has 0 bytes. A file of unknown size counts as not empty."""
         return self.size == 0
 
     def join(self, other: StoredFile) -> StoredFile:

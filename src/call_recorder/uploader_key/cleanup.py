@@ -40,7 +40,7 @@ class _Rules(Protocol):
 
 @dataclass(slots=True)
 class Removed:
-    """What was removed: masked ids of keys, applications that lost their credentials, and names of rules."""
+    """The removed things: masked ids of keys, applications that lost their credentials, and names of rules."""
 
     keys: list[str] = field(default_factory=list)
     applications: list[str] = field(default_factory=list)

@@ -219,7 +219,7 @@ class TimeLimit:
 
     @property
     def passed(self) -> bool:
-        """Whether the deadline has passed."""
+        """True once the time is over."""
         return time.monotonic() >= self._at
 
     def remaining(self) -> float:
@@ -276,7 +276,7 @@ class _IdleConnections:
 
     @property
     def has_fresh(self) -> bool:
-        """Whether there is a connection for the next call, unless another thread takes it first."""
+        """True if there is a connection for the next call, unless another thread takes it first."""
         return any(self._is_fresh(since) for _, since in self._connections[-1:])
 
     def take(self) -> socket.socket | None:
