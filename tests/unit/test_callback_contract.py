@@ -9,7 +9,15 @@ from call_recorder.answering.application import Application
 from call_recorder.facts.facts import CallDecidedFact, CallEndedFact, NotifiedFact
 from call_recorder.facts.messages import QueueMessage
 from tests import sinch
-from tests.fakes import STORAGE_CREDENTIALS, Applications, Front, Queue, application, callback_settings
+from tests.fakes import (
+    STORAGE_CREDENTIALS,
+    Applications,
+    Front,
+    Queue,
+    RecordedTelemetry,
+    application,
+    callback_settings,
+)
 from tests.profiles import profile, rule
 
 EMPTY_200 = {"statusCode": 200, "headers": {}, "body": ""}
@@ -205,6 +213,29 @@ def test_other_callbacks_are_refused_after_an_unexpected_error(body: dict[str, A
 
     assert front(sinch.signed(body)) == {"statusCode": 500} | NO_BODY
     assert front.telemetry.flushed[-1]["outcome"] == "broken"
+
+
+class BrokenTelemetry(RecordedTelemetry):
+    """Breaks at each of its methods."""
+
+    def _break(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("a fault in the log")
+
+    count = measure = info = warning = exception = flush = _break
+
+
+def test_a_broken_log_costs_no_caller_the_answer() -> None:
+    broken = Front(applications=BrokenApplications(), telemetry=BrokenTelemetry())
+
+    assert Front(telemetry=BrokenTelemetry()).action(sinch.ice())["record"] is True
+    assert broken.answer(sinch.ice()) == CONNECTED
+    assert broken(sinch.signed(sinch.dice())) == {"statusCode": 500} | NO_BODY
+
+
+@pytest.mark.parametrize("telemetry", [RecordedTelemetry, BrokenTelemetry])
+@pytest.mark.parametrize("event", [{"body": 7}, {"headers": "none"}, {"headers": {"authorization": 7}}, []])
+def test_an_event_of_another_shape_is_answered_with_500(event: Any, telemetry: type[RecordedTelemetry]) -> None:
+    assert Front(telemetry=telemetry())(event) == {"statusCode": 500} | NO_BODY
 
 
 def test_every_callback_is_counted_once_by_event_and_outcome(front: Front) -> None:
