@@ -325,30 +325,44 @@ class FactProcessor:
         return self._tables.load(more - names).recordings if more - names else {}
 
     def _store(self, change: _Change[_Item]) -> _Entry[_Item]:
-        """Change an item, claim the events that are then due, and store the item if its revision is unchanged.
-
-        This is an optimistic write: after a conflict, it starts again with the stored item.
-        """
+        """Change an item, and claim the events that are then due."""
         claim = Claim(by=change.messages[0], until=self._clock() + CLAIM)
-        stored = change.stored
         try:
-            for _ in range(MAX_CONFLICTS):
-                changed = change.apply(stored)
-                if changed is None:
-                    return _Entry(change.messages)
-                due = find_due_events(changed)
-                unclaimed = self._unclaimed(due, changed, change.messages)
-                item = changed.keep_claims({event.id for event in due}).with_claims(unclaimed, claim)
-                try:
-                    item = item if item == stored else self._tables.save(item)
-                except Conflict as conflict:
-                    stored = conflict.current  # type: ignore[assignment]  # it has the type that was saved
-                    continue
-                claimed = tuple(event for event in due if item.claims.get(event.id) == claim)
-                return _Entry(change.messages, item, claimed)
-            raise TableUnavailable("the item kept changing")
+            written = self._write(change.stored, lambda stored: self._claim_due(change, claim, stored))
         except (TableUnavailable, DeliveredTwiceAtOnce, WrongApplication) as error:
             return _Entry(change.messages, problem=str(error))
+        return _Entry(change.messages, *written) if written else _Entry(change.messages)
+
+    def _write(
+        self, stored: _Item | None, attempt: Callable[[_Item | None], tuple[_Item, tuple[Event, ...]] | None]
+    ) -> tuple[_Item, tuple[Event, ...]] | None:
+        """Write an item optimistically: after a conflict, start again with the item that is stored now.
+
+        Args:
+            stored: the item as it was loaded.
+            attempt: returns the item to store and the events that it claims, or ``None`` to store nothing.
+        """
+        for _ in range(MAX_CONFLICTS):
+            attempted = attempt(stored)
+            if attempted is None:
+                return None
+            item, claimed = attempted
+            try:
+                return (item if item == stored else self._tables.save(item)), claimed
+            except Conflict as conflict:
+                stored = conflict.current  # type: ignore[assignment]  # it has the type that was saved
+        raise TableUnavailable("the item kept changing")
+
+    def _claim_due(
+        self, change: _Change[_Item], claim: Claim, stored: _Item | None
+    ) -> tuple[_Item, tuple[Event, ...]] | None:
+        changed = change.apply(stored)
+        if changed is None:
+            return None
+        due = find_due_events(changed)
+        unclaimed = self._unclaimed(due, changed, change.messages)
+        item = changed.keep_claims({event.id for event in due}).with_claims(unclaimed, claim)
+        return item, tuple(event for event in due if item.claims.get(event.id) == claim)
 
     def _unclaimed(self, due: Iterable[Event], item: OutboxItem, messages: Collection[str]) -> list[str]:
         """Return the ids of the due events that no other delivery is publishing.
@@ -379,24 +393,10 @@ class FactProcessor:
         item = entry.item
         if out and item:
             try:
-                self._mark_published(item, out)
+                self._write(item, lambda stored: ((stored or item).with_published(out, self._clock()), ()))
             except TableUnavailable as error:
                 return replace(entry, problem=str(error))
         return entry if len(out) == len(entry.due) else replace(entry, problem=problem)
-
-    def _mark_published(self, item: OutboxItem, event_ids: Collection[str]) -> None:
-        """Store the mark, by an optimistic write as in ``_store``."""
-        for _ in range(MAX_CONFLICTS):
-            marked = item.with_published(event_ids, self._clock())
-            if marked == item:
-                return
-            try:
-                self._tables.save(marked)
-            except Conflict as conflict:
-                item = conflict.current or item
-            else:
-                return
-        raise TableUnavailable("the item kept changing")
 
 
 def _makes_an_item(step: ItemStep) -> bool:
