@@ -1,37 +1,90 @@
 """Recordings and their items are private, encrypted, found by their keys, and kept as long as promised."""
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 
 from tests.template.stack import Stack
 
-INDEXES = {
-    "byApplicationDay": ["applicationDay", "requestedAt"],
-    "byCaller": ["caller", "requestedAt"],
-    "byCallee": ["callee", "requestedAt"],
-    "waiting": ["waitingShard", "dueAt"],
+WAITING = ["waitingShard", "dueAt"]
+LISTS = {
+    "listByDay": ["applicationDay", "requestedAt"],
+    "listByCaller": ["caller", "requestedAt"],
+    "listByCallee": ["callee", "requestedAt"],
 }
-"""The indexes that docs/runbook.md and WatchdogFunction query."""
+"""The indexes that docs/runbook.md queries."""
+FORMER = dict(zip(("byApplicationDay", "byCaller", "byCallee"), LISTS.values(), strict=True))
+"""The indexes of the version before, with whole items."""
+SHOWN = ["callId", "conferenceId", "from", "to", "rule"]
 READ_OF_WAITING = {"applicationKey", "requestedAt", "status", "result", "destinationUrl"}
-TABLES: dict[str, tuple[str, dict[str, list[str]]]] = {
-    "RecordingsTable": ("recordingId", INDEXES),
-    "PlacesTable": ("place", {"waiting": INDEXES["waiting"]}),
-}
+STEPS = [
+    FORMER,
+    *({**dict([*LISTS.items()][:number]), **FORMER} for number in (1, 2, 3)),
+    *({**LISTS, **dict([*FORMER.items()][number:])} for number in (1, 2, 3)),
+]
+"""The indexes of a stack of the version before, and after each update of docs/upgrade.md."""
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_an_item_is_found_by_its_keys(stack: Stack, name: str) -> None:
+def indexes(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {index["IndexName"]: index for index in table["GlobalSecondaryIndexes"]}
+
+
+def keys(indexes: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    return {name: [key["AttributeName"] for key in index["KeySchema"]] for name, index in indexes.items()}
+
+
+def check_definitions(table: dict[str, Any]) -> None:
     """DynamoDB refuses a table that declares an attribute that is no key. The emulator does not."""
-    table, (key, indexes) = stack.properties(name), TABLES[name]
     declared = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
-    found = {index["IndexName"]: index for index in table["GlobalSecondaryIndexes"]}
-    projections = {name: index["Projection"] for name, index in found.items()}
+    of_the_table = [key["AttributeName"] for key in table["KeySchema"]]
+    assert declared == dict.fromkeys({*of_the_table}.union(*keys(indexes(table)).values()), "S")
 
-    assert table["KeySchema"] == [{"AttributeName": key, "KeyType": "HASH"}]
-    assert {name: [key["AttributeName"] for key in index["KeySchema"]] for name, index in found.items()} == indexes
-    assert declared == dict.fromkeys({key}.union(*indexes.values()), "S")
-    waiting = set(projections.pop("waiting").get("NonKeyAttributes", []))
-    assert name == "PlacesTable" or waiting >= READ_OF_WAITING
-    assert all(projection == {"ProjectionType": "ALL"} for projection in projections.values())
+
+def test_a_recording_is_found_by_its_keys(stack: Stack) -> None:
+    table = stack.properties("RecordingsTable")
+    found = indexes(table)
+
+    assert table["KeySchema"] == [{"AttributeName": "recordingId", "KeyType": "HASH"}]
+    assert keys(found) == {**LISTS, "waiting": WAITING}
+    check_definitions(table)
+    assert set(found["waiting"]["Projection"]["NonKeyAttributes"]) >= READ_OF_WAITING
+
+
+def test_a_list_holds_what_never_changes(stack: Stack) -> None:
+    """Otherwise each later write of a recording also writes to its lists."""
+    found = indexes(stack.properties("RecordingsTable"))
+
+    for name in LISTS:
+        assert found[name]["Projection"] == {"ProjectionType": "INCLUDE", "NonKeyAttributes": SHOWN}
+
+
+def test_a_location_is_found_by_its_keys(stack: Stack) -> None:
+    table = stack.properties("PlacesTable")
+
+    assert table["KeySchema"] == [{"AttributeName": "place", "KeyType": "HASH"}]
+    assert keys(indexes(table)) == {"waiting": WAITING}
+    check_definitions(table)
+
+
+def test_each_step_of_the_upgrade_changes_one_index() -> None:
+    """DynamoDB creates or deletes one index in an update. The emulator takes several."""
+    steps = ["upgrade-1", "upgrade-2", "upgrade-3", "upgrade-4", "upgrade-5", "current"]
+    deployed = [Stack(TableIndexes=step).properties("RecordingsTable") for step in steps]
+
+    for before, after, expected in zip([{}, *deployed], deployed, STEPS[1:], strict=False):
+        assert keys(indexes(after)) == {**expected, "waiting": WAITING}
+        check_definitions(after)
+        kept = indexes(before).keys() & indexes(after).keys() if before else set()
+        assert all(indexes(before)[name] == indexes(after)[name] for name in kept)
+    assert [len(one.items() ^ other.items()) for one, other in pairwise(map(keyed, STEPS))] == [1] * 6
+
+
+def keyed(step: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(keys) for name, keys in step.items()}
+
+
+TABLES = ("RecordingsTable", "PlacesTable")
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from call_recorder.adapters.dynamodb_items import (
-    WAITING_SHARDS,
+    DUE_TIMES_IN_GRACE,
+    SHARDS,
     UnreadableItem,
     UnwritableItem,
     from_item,
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 
 CLAIM = Claim(by="message", until=after(30.000005))
 WAITED_FOR = {"waitingShard", "dueAt"}
+SHARD = zlib.crc32(sinch.CALL.encode()) % SHARDS
 
 
 @pytest.fixture
@@ -158,9 +163,9 @@ def test_an_item_is_flat_for_people_and_indexes() -> None:
         "endedAt": "2026-11-23T09:30:55Z",
         "result": "ANSWERED",
         "duration": "50",
-        "applicationDay": "app#2026-11-23",
-        "caller": "app#+46700000001",
-        "callee": "app#alice",
+        "applicationDay": f"app#2026-11-23#{SHARD}",
+        "caller": f"app#+46700000001#{SHARD}",
+        "callee": f"app#alice#{SHARD}",
         "expiresAt": str(int((after(60) + RETENTION).timestamp())),
     }
     file = item["files"]["M"]["recording"]["M"]
@@ -173,12 +178,39 @@ def test_an_item_is_flat_for_people_and_indexes() -> None:
 
 def test_an_item_becomes_due_after_the_grace_or_well_after_its_claim() -> None:
     waiting = written(known(requested(), finished()))
-    claimed = known(requested(), available()).with_claims(["event"], CLAIM)
+    late_claim = Claim(by="message", until=after(minutes=40))
+    claimed = known(requested(), finished(), available()).with_claims(["event"], late_claim)
 
-    assert waiting["dueAt"] == {"S": "2026-11-23T10:00:56Z"}
-    assert int(waiting["waitingShard"]["S"]) in range(WAITING_SHARDS)
-    assert written(claimed)["dueAt"] == {"S": "2026-11-23T09:35:30Z"}
+    assert waiting["dueAt"] == {"S": "2026-11-23T10:01:00Z"}  # 10:00:56, in whole minutes
+    assert waiting["waitingShard"] == {"S": str(SHARD)}
+    assert written(claimed)["dueAt"] == {"S": "2026-11-23T10:15:00Z"}
     assert not WAITED_FOR & set(written(claimed.with_published(["event"], sinch.NOW)))
+
+
+@given(recordings)
+def test_a_claim_of_a_moment_does_not_move_an_item_in_its_index(recording: Recording) -> None:
+    waiting, claimed = written(recording), written(recording.with_claims(["event"], CLAIM))
+
+    assert not WAITED_FOR & set(waiting) or {claimed[name] == waiting[name] for name in WAITED_FOR} == {True}
+
+
+def test_an_item_keeps_its_time_while_its_last_event_is_published() -> None:
+    waiting = known(requested(), ended(), finished())
+    announced = waiting.merge(file_stored()).with_claims(["event"], CLAIM)
+
+    assert written(announced)["dueAt"] == written(waiting)["dueAt"]
+    assert written(announced)["waitingShard"] == written(waiting)["waitingShard"]
+
+
+@given(recordings)
+def test_no_item_is_due_before_its_recording_is_overdue(recording: Recording) -> None:
+    """The watchdog would find it again in every round."""
+    due_at, overdue_at = written(recording).get("dueAt"), recording.overdue_at(DEADLINES)
+
+    assert (due_at is None) == (overdue_at is None)
+    if due_at and overdue_at:
+        due = datetime.fromisoformat(due_at["S"])
+        assert overdue_at <= due < overdue_at + DEADLINES.grace / DUE_TIMES_IN_GRACE
 
 
 def test_a_missing_recording_shows_since_when_and_why_and_waits_no_more() -> None:
@@ -190,10 +222,13 @@ def test_a_missing_recording_shows_since_when_and_why_and_waits_no_more() -> Non
     assert not WAITED_FOR & set(item)
 
 
-def test_waiting_recordings_are_spread_over_the_shards() -> None:
-    items = [written(known(requested(named(f"call-{number}")))) for number in range(100)]
+@pytest.mark.parametrize("key", ["waitingShard", "applicationDay", "caller"])
+def test_the_recordings_of_one_application_are_spread_over_the_shards(key: str) -> None:
+    items = [written(known(requested(named(f"call-{number}")))) for number in range(1000)]
 
-    assert len({item["waitingShard"]["S"] for item in items}) == WAITING_SHARDS
+    partitions = Counter(item[key]["S"] for item in items)
+    assert len(partitions) == SHARDS
+    assert max(partitions.values()) < 2 * len(items) / SHARDS
 
 
 def test_the_end_of_a_participant_is_not_the_end_of_the_conference() -> None:

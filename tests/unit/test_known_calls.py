@@ -320,9 +320,9 @@ def test_a_missed_answer_is_counted_once_and_becomes_due(batches: list[tuple[Any
 
     assert missed == [sinch.CALL]
     item = processor.table.items[sinch.CALL]
-    assert item["dueAt"] == {"S": "2026-11-23T10:00:55Z"}
+    assert item["dueAt"] == {"S": "2026-11-23T10:01:00Z"}
     assert item["requestedAt"] == {"S": "2026-11-23T09:30:00Z"}
-    assert item["applicationDay"] == {"S": f"{sinch.APPLICATION}#2026-11-23"}
+    assert item["applicationDay"]["S"].startswith(f"{sinch.APPLICATION}#2026-11-23#")
     assert "waitingShard" in item
     assert int(item["expiresAt"]["N"]) >= (sinch.NOW + RETENTION).timestamp()
 

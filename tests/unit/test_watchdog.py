@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from call_recorder.adapters import boto_clients
-from call_recorder.adapters.dynamodb_items import WAITING_SHARDS
+from call_recorder.adapters.dynamodb_items import DUE_TIMES_IN_GRACE, SHARDS
 from call_recorder.adapters.dynamodb_waiting_index import MAX_PAGE, WaitingIndex
 from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.errors import QueueUnavailable, TableUnavailable
@@ -27,7 +27,7 @@ from call_recorder.tracking.fact_processor import CLAIM
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
 from tests import sinch
-from tests.facts import LOCATION, URL, available, ended, named, requested, stored
+from tests.facts import ENDED_AT, LOCATION, URL, available, ended, named, requested, stored
 from tests.fakes import BUCKET, DEADLINES, Bus, Clock, Queue, RecordedTelemetry, new_processor
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 TOO_LATE = DEADLINES.longest_call + DEADLINES.grace + timedelta(seconds=1)
 ABANDONED_BY_NOW = CLAIM + ABANDONED + timedelta(seconds=1)
+ROUNDED = DEADLINES.grace / DUE_TIMES_IN_GRACE
 
 
 @pytest.fixture
@@ -109,26 +110,27 @@ def lose(under_test: ProcessorUnderTest, facts: list[QueueMessage], watched: tim
 
 
 @pytest.mark.parametrize(
-    ("facts", "watched", "found"),
+    ("facts", "watched", "due", "found"),
     [
-        ([requested()], None, CheckRecording),
-        ([requested(), ended(), stored()], None, CheckRecording),
-        ([stored(), available()], None, CheckRecording),
-        ([requested()], TOO_LATE, CheckRecording),
-        ([stored()], DEADLINES.grace, CheckLocation),
+        ([requested()], None, TOO_LATE, CheckRecording),
+        ([requested(), ended(), stored()], None, ENDED_AT - sinch.NOW + DEADLINES.grace, CheckRecording),
+        ([stored(), available()], None, TOO_LATE, CheckRecording),
+        ([requested()], TOO_LATE, ABANDONED_BY_NOW, CheckRecording),
+        ([stored()], DEADLINES.grace, ABANDONED_BY_NOW, CheckLocation),
     ],
 )
 def test_lost_events_are_announced_after_their_messages_are_gone(
-    under_test: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, found: type
+    under_test: ProcessorUnderTest, facts: list[QueueMessage], watched: timedelta | None, due: timedelta, found: type
 ) -> None:
     undisturbed = ProcessorUnderTest(InTurn())
     undisturbed.take(*facts)
     if watched:
         undisturbed.drain(undisturbed.watch(after=watched))
+    undisturbed.drain(undisturbed.watch(after=due + 2 * ROUNDED))
     lose(under_test, facts, watched)
 
-    assert under_test.watch(after=ABANDONED_BY_NOW - timedelta(seconds=2)) == []
-    overdue = under_test.watch(after=timedelta(seconds=2))
+    assert under_test.watch(after=due - timedelta(seconds=2)) == []
+    overdue = under_test.watch(after=timedelta(seconds=2) + 2 * ROUNDED)
     under_test.drain(overdue)
 
     assert [type(message.message) for message in overdue] == [found]
@@ -286,7 +288,7 @@ def test_no_page_is_read_before_it_is_asked_for() -> None:
 
 
 def test_items_that_are_stuck_in_one_shard_delay_no_other_shard() -> None:
-    others = {f"recordings_{shard}": 100 for shard in range(1, WAITING_SHARDS)} | {"places_0": 100, "places_7": 100}
+    others = {f"recordings_{shard}": 100 for shard in range(1, SHARDS)} | {"places_0": 100, "places_7": 100}
     shards = Shards(recordings_0=MAX_COMMANDS, **others)
 
     found = islice(found_in(shards), MAX_COMMANDS)
@@ -298,7 +300,7 @@ def test_items_that_are_stuck_in_one_shard_delay_no_other_shard() -> None:
 
 
 def test_a_round_reads_both_ends_of_every_shard() -> None:
-    everywhere = {f"{table}_{shard}": MAX_COMMANDS for table in (RECORDINGS, PLACES) for shard in range(WAITING_SHARDS)}
+    everywhere = {f"{table}_{shard}": MAX_COMMANDS for table in (RECORDINGS, PLACES) for shard in range(SHARDS // 2)}
 
     found = set(islice(found_in(Shards(**everywhere)), MAX_COMMANDS))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -19,8 +20,14 @@ from call_recorder.facts.model import Model
 from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
 from call_recorder.tracking.recording import Recording
 
-WAITING_SHARDS = 8
-"""Number of partitions of the index that the watchdog reads. With several, no partition takes every write."""
+SHARDS = 16
+"""Number of parts of each key of an index. One partition of DynamoDB takes 1,000 write units a second, and a recorded
+call writes up to 5 units to one index: so 1,000 calls a second of one application to one number stay at a third of it
+(docs/decisions/0028)."""
+
+DUE_TIMES_IN_GRACE = 30
+"""Number of different due times within one grace period. The end of a call and the end of its recording are a second
+apart, and mostly have the same due time. So the second one writes nothing to the index."""
 
 _Item = TypeVar("_Item", bound=OutboxItem)
 
@@ -67,16 +74,17 @@ def parse_items(kind: type[_Item], items: Collection[Mapping[str, Any]]) -> list
     return parsed
 
 
-def to_item(outbox: OutboxItem, retention: timedelta, deadlines: Deadlines) -> dict[str, Any]:
+def to_item(outbox: OutboxItem, retention: timedelta, deadlines: Deadlines, *, shards: int = SHARDS) -> dict[str, Any]:
     """Return the DynamoDB item of a recording or object location.
 
     It has the fields that merging needs, and derived attributes for people and indexes. Attributes of a later version
     are written as they were read.
     """
+    shard = str(zlib.crc32(outbox.name.encode()) % shards)
     item = {name: value for name, value in outbox.model_dump(mode="json", exclude_none=True).items() if value != {}}
     if isinstance(outbox, Recording):
-        item |= _flatten(outbox) | _derive_index_keys(outbox)
-    item |= _derive_waiting_keys(outbox, deadlines)
+        item |= _flatten(outbox) | _derive_list_keys(outbox, shard)
+    item |= _derive_waiting_keys(outbox, deadlines, shard)
     item["expiresAt"] = int(outbox.expires_at(retention).timestamp())
     return {**outbox.unknown, **{name: to_attribute(value) for name, value in item.items() if value is not None}}
 
@@ -188,8 +196,8 @@ def _flatten(recording: Recording) -> dict[str, Any]:
     return flat
 
 
-def _derive_index_keys(recording: Recording) -> dict[str, Any]:
-    """Return the keys of the indexes. If an attribute is absent, the item is not in its index.
+def _derive_list_keys(recording: Recording, shard: str) -> dict[str, Any]:
+    """Return the keys of the list indexes. If an attribute is absent, the item is not in its index.
 
     The indexes also contain calls whose caller declined to be recorded, for auditors who look for the proof. For
     operators, they contain calls that should have been recorded from their answer and were not, and recordings without
@@ -201,20 +209,26 @@ def _derive_index_keys(recording: Recording) -> dict[str, Any]:
     if at is None:
         return {}
     application = recording.application_key
-    keys: dict[str, Any] = {"applicationDay": f"{application}#{at:%Y-%m-%d}", "requestedAt": iso_utc(at)}
+    keys: dict[str, Any] = {"applicationDay": f"{application}#{at:%Y-%m-%d}#{shard}", "requestedAt": iso_utc(at)}
     if call and call.from_:
-        keys["caller"] = f"{application}#{call.from_}"
+        keys["caller"] = f"{application}#{call.from_}#{shard}"
     if call and call.to:
-        keys["callee"] = f"{application}#{call.to}"
+        keys["callee"] = f"{application}#{call.to}#{shard}"
     return keys
 
 
-def _derive_waiting_keys(item: OutboxItem, deadlines: Deadlines) -> dict[str, Any]:
+def _derive_waiting_keys(item: OutboxItem, deadlines: Deadlines, shard: str) -> dict[str, Any]:
     """Return the keys of the index that the watchdog reads, if it must check the item at some time."""
     due_at = item.due_at(deadlines)
     if due_at is None:
         return {}
-    return {"waitingShard": str(zlib.crc32(item.name.encode()) % WAITING_SHARDS), "dueAt": iso_utc(due_at)}
+    return {"waitingShard": shard, "dueAt": iso_utc(_round_up(due_at, deadlines.grace / DUE_TIMES_IN_GRACE))}
+
+
+def _round_up(at: datetime, step: timedelta) -> datetime:
+    """Return the next time that is a multiple of ``step`` in whole seconds, of at least one second."""
+    seconds = max(1, int(step.total_seconds()))
+    return datetime.fromtimestamp(math.ceil(at.timestamp() / seconds) * seconds, UTC)
 
 
 def iso_utc(at: datetime) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TypeVar
 
-from call_recorder.adapters.dynamodb_items import batch_get, from_item, parse_items, to_item
+from call_recorder.adapters.dynamodb_items import SHARDS, batch_get, from_item, parse_items, to_item
 from call_recorder.adapters.operations import CallFailed, Operations
 from call_recorder.facts.errors import TableUnavailable
 from call_recorder.tracking.fact_processor import Conflict, StoredItems
@@ -26,16 +26,25 @@ class DynamoDbTables:
         places: the name of the table of object locations.
         retention: how long an item is kept after the latest time in it.
         deadlines: the waiting times after which an item is overdue.
+        shards: the number of parts of each key of an index.
     """
 
     def __init__(
-        self, dynamodb: Operations, *, recordings: str, places: str, retention: timedelta, deadlines: Deadlines
+        self,
+        dynamodb: Operations,
+        *,
+        recordings: str,
+        places: str,
+        retention: timedelta,
+        deadlines: Deadlines,
+        shards: int = SHARDS,
     ) -> None:
         self._dynamodb = dynamodb
         self._recordings = recordings
         self._places = places
         self._retention = retention
         self._deadlines = deadlines
+        self._shards = shards
 
     def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
         """Return the items that exist, with one consistent read of at most 100 items. Without keys, make no call.
@@ -66,7 +75,7 @@ class DynamoDbTables:
         table, key = (self._recordings, "recordingId") if isinstance(item, Recording) else (self._places, "place")
         request = {
             "TableName": table,
-            "Item": to_item(saved, self._retention, self._deadlines),
+            "Item": to_item(saved, self._retention, self._deadlines, shards=self._shards),
             # An item at revision 0 is not stored yet, so nothing stored can have that revision.
             "ConditionExpression": "revision = :revision OR (:revision = :none AND attribute_not_exists(#key))",
             "ExpressionAttributeNames": {"#key": key},

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from call_recorder.adapters.boto_errors import translate_errors
-from call_recorder.adapters.dynamodb_items import WAITING_SHARDS, iso_utc
+from call_recorder.adapters.dynamodb_items import SHARDS, iso_utc
 from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.errors import TableUnavailable
 
@@ -48,9 +48,7 @@ class WaitingIndex:
             TableUnavailable: the index cannot be read.
         """
         turns = deque(
-            self._read_pages(table, shard, at)
-            for table in (self._recordings, self._places)
-            for shard in range(WAITING_SHARDS)
+            self._read_pages(table, shard, at) for table in (self._recordings, self._places) for shard in range(SHARDS)
         )
         with translate_errors("Query", TableUnavailable):
             while turns:

@@ -85,9 +85,11 @@ class ObjectLocation(OutboxItem):
 
     def overdue_at(self, deadlines: Deadlines) -> datetime | None:
         """Return when to stop waiting for the recording request of the objects."""
-        if self.owner or self.nobodys_since is None or self.given_up_at:
-            return None
-        return self.nobodys_since + deadlines.grace
+        return None if self.owner or self.given_up_at else self.expected_until(deadlines)
+
+    def expected_until(self, deadlines: Deadlines) -> datetime | None:
+        """Return when the recording request of the objects should have come, if they had none at first."""
+        return self.nobodys_since + deadlines.grace if self.nobodys_since else None
 
     @property
     def unattributed(self) -> list[ObjectStoredFact]:

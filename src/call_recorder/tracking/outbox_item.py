@@ -13,8 +13,9 @@ from pydantic import AwareDatetime, Field
 from call_recorder.facts.model import Model
 
 ABANDONED = timedelta(minutes=5)
-"""The time after the end of a claim at which the watchdog checks its event. The queue delivers a failed message again
-each minute, and each delivery claims the event again. So the watchdog acts only if several deliveries are missing."""
+"""The time after the end of a claim before which the watchdog does not check its event. The queue delivers a failed
+message again each minute, and each delivery claims the event again. So the watchdog acts only if several deliveries are
+missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,15 @@ class OutboxItem(Model):
     def due_at(self, deadlines: Deadlines) -> datetime | None:
         """Return when the watchdog must check the item, or ``None`` if never.
 
-        It checks an item that is overdue, and an item with an event that was claimed and not published.
+        It checks an item that is overdue, and an item with an event that was claimed and not published. Each change of
+        this time costs two writes to an index, so a claim does not change it: an item that waits for its file is
+        checked at that time, and an item that waited until now is checked when it would have been overdue.
         """
-        times = [claim.until + ABANDONED for claim in self.claims.values()]
         overdue_at = self.overdue_at(deadlines)
-        return min([*times, overdue_at] if overdue_at else times, default=None)
+        if overdue_at or not self.claims:
+            return overdue_at
+        abandoned_at = min(claim.until for claim in self.claims.values()) + ABANDONED
+        return max(filter(None, (abandoned_at, self.expected_until(deadlines))))
 
     @property
     @abstractmethod
@@ -81,6 +86,13 @@ class OutboxItem(Model):
     @abstractmethod
     def overdue_at(self, deadlines: Deadlines) -> datetime | None:
         """Return when the item is overdue, or ``None`` if it waits for nothing."""
+
+    @abstractmethod
+    def expected_until(self, deadlines: Deadlines) -> datetime | None:
+        """Return when the item would be overdue if nothing that it waited for had come, or ``None`` if it never waits.
+
+        This is ``overdue_at`` as long as the item waits for something.
+        """
 
     @abstractmethod
     def expires_at(self, retention: timedelta) -> datetime:

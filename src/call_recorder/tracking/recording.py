@@ -187,35 +187,46 @@ class Recording(OutboxItem):
     def outstanding(self) -> dict[str, datetime]:
         """The calls whose recording is still to come, each with the time at which it should begin.
 
-        This includes a call that should have been recorded from its answer and was not. If no request is known, but
-        Sinch stopped recording or stored an empty file, the recording is outstanding as ``UNREQUESTED``. In a
-        conference, a file or a missing recording settles the earlier requests only: a later meeting may reuse the id.
+        In a conference, a file or a missing recording settles the earlier requests only: a later meeting may reuse the
+        id.
         """
-        outstanding = {call_id: request.at for call_id, request in self.requests.items()}
-        outstanding |= {call_id: awaited.at for call_id, awaited in self.answers_missed.items()}
-        heard = [self.finished_at] if self.finished_at else [file.at for file in self.files.values()]
-        if heard and not outstanding:
-            outstanding = {UNREQUESTED: min(heard)}
         settled = [*(file.at for file in self.available.values()), *(each.at for each in self.missing.values())]
         if not settled:
-            return outstanding
+            return self._expected
         if self.conference_id is None:
             return {}
-        return {call_id: at for call_id, at in outstanding.items() if at > max(settled)}
+        return {call_id: at for call_id, at in self._expected.items() if at > max(settled)}
+
+    @property
+    def _expected(self) -> dict[str, datetime]:
+        """The calls that should have a recording, each with the time at which it should begin.
+
+        This includes a call that should have been recorded from its answer and was not. If no request is known, but
+        Sinch stopped recording or stored an empty file, the recording is expected as ``UNREQUESTED``.
+        """
+        expected = {call_id: request.at for call_id, request in self.requests.items()}
+        expected |= {call_id: awaited.at for call_id, awaited in self.answers_missed.items()}
+        heard = [self.finished_at] if self.finished_at else [file.at for file in self.files.values()]
+        if heard and not expected:
+            expected = {UNREQUESTED: min(heard)}
+        return expected
 
     def overdue_at(self, deadlines: Deadlines) -> datetime | None:
         """Return when to check what is outstanding or held, or ``None`` if nothing is."""
         held_until = None if self.passed_on_at else self.held_until(deadlines)
-        return min(filter(None, (self._outstanding_until(deadlines), held_until)), default=None)
+        return min(filter(None, (self._until(self.outstanding, deadlines), held_until)), default=None)
 
-    def _outstanding_until(self, deadlines: Deadlines) -> datetime | None:
-        """Return when the outstanding recording counts as missing, or ``None`` if nothing is outstanding.
+    def expected_until(self, deadlines: Deadlines) -> datetime | None:
+        """Return when the recording would count as missing without its file, or ``None`` if none is expected."""
+        return self._until(self._expected, deadlines)
+
+    def _until(self, outstanding: dict[str, datetime], deadlines: Deadlines) -> datetime | None:
+        """Return when an outstanding recording counts as missing, or ``None`` if nothing is outstanding.
 
         It is one grace after the end of all calls concerned, or after the end of the recording that Sinch reports,
         whichever is later. If neither is known, it is one grace after the longest possible call, which is also the
         maximum.
         """
-        outstanding = self.outstanding
         if not outstanding:
             return None
         latest = max(outstanding.values()) + deadlines.longest_call
@@ -238,7 +249,7 @@ class Recording(OutboxItem):
             deadlines: the waiting times after which an item is overdue.
             own_bucket: the stack's bucket, which reports its objects.
         """
-        outstanding_until = self._outstanding_until(deadlines)
+        outstanding_until = self._until(self.outstanding, deadlines)
         if outstanding_until is None or outstanding_until > at:
             return self
         witnesses = self._witnesses(own_bucket)
