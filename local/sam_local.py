@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from call_recorder.adapters.dynamodb_waiting_index import INDEX
+from call_recorder.adapters.dynamodb_waiting_index import PLACES_INDEX, RECORDINGS_INDEX
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION, LocalError, find_free_port, run_emulator
 from local.relay import expose_to_containers
@@ -90,15 +90,15 @@ def _prepare_environment(aws: Aws, endpoint: str) -> Environment:
     queue = aws.sqs.create_queue(QueueName="call-facts")["QueueUrl"]
     for variables in (callback, environment["WatchdogFunction"]):
         variables["RECORDING_QUEUE_URL"] = endpoint + queue.removeprefix(aws.endpoint)
-    _create_table(aws, notify["RECORDINGS_TABLE"], "recordingId")
-    _create_table(aws, notify["PLACES_TABLE"], "place")
+    _create_table(aws, notify["RECORDINGS_TABLE"], "recordingId", RECORDINGS_INDEX)
+    _create_table(aws, notify["PLACES_TABLE"], "place", PLACES_INDEX)
     aws.events.create_event_bus(Name=notify["RECORDINGS_BUS"])
     for variables in environment.values():
         variables["AWS_ENDPOINT_URL"] = endpoint
     return environment
 
 
-def _create_table(aws: Aws, name: str, key: str) -> None:
+def _create_table(aws: Aws, name: str, key: str, index: str) -> None:
     """Create a table with the index that the watchdog reads."""
     aws.dynamodb.create_table(
         TableName=name,
@@ -108,7 +108,7 @@ def _create_table(aws: Aws, name: str, key: str) -> None:
         KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
         GlobalSecondaryIndexes=[
             {
-                "IndexName": INDEX,
+                "IndexName": index,
                 "KeySchema": [
                     {"AttributeName": "waitingShard", "KeyType": "HASH"},
                     {"AttributeName": "dueAt", "KeyType": "RANGE"},

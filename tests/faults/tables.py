@@ -13,12 +13,13 @@ import boto3
 from botocore.config import Config
 
 from call_recorder.adapters.dynamodb_items import to_item
-from call_recorder.adapters.dynamodb_waiting_index import INDEX, WaitingIndex
+from call_recorder.adapters.dynamodb_waiting_index import PLACES_INDEX, RECORDINGS_INDEX, WaitingIndex
 from call_recorder.facts.errors import TableUnavailable
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.functions.watchdog import Watchdog
 from call_recorder.tracking.fact_processor import StoredItems
 from call_recorder.tracking.recording import Recording
+from local.capacity import item_bytes
 from local.emulator import ADMINISTRATOR, REGION
 from tests.fakes import DEADLINES, RETENTION, InMemoryTables, ItemT, Queue, RecordedTelemetry
 from tests.tables import create, declared, tables
@@ -121,8 +122,8 @@ class RealTables:
             yield from self._scan(TableName=name)
 
     def due_times(self) -> list[str]:
-        names = self._names.values()
-        return [item["dueAt"]["S"] for name in names for item in self._scan(TableName=name, IndexName=INDEX)]
+        indexes = zip(self._names.values(), (RECORDINGS_INDEX, PLACES_INDEX), strict=True)
+        return [item["dueAt"]["S"] for name, index in indexes for item in self._scan(TableName=name, IndexName=index)]
 
     def look(self, at: datetime) -> list[QueueMessage]:
         queue = Queue()
@@ -162,7 +163,7 @@ def refusal(table: str, item: Mapping[str, Any]) -> str | None:
     for name, limit in _keys(table).items():
         if name in item and not 1 <= len(item[name]["S"].encode()) <= limit:
             return f"{name} is a key, and empty or too long"
-    if _bytes({"M": item}) > MAX_ITEM:
+    if item_bytes(item) > MAX_ITEM:
         return "the item is too large"
     return _unfit({"M": item}, MAX_NESTING)
 
@@ -193,19 +194,3 @@ def _unfit(value: Mapping[str, Any], levels: int) -> str | None:
             return next(filter(None, (_unfit(each, levels - 1) for each in inner)), None)
         case _:
             return None
-
-
-def _bytes(value: Mapping[str, Any]) -> int:
-    """Return the size that DynamoDB counts for a typed value. An item is a map."""
-    [(kind, content)] = value.items()
-    match kind:
-        case "S":
-            return len(content.encode())
-        case "N":
-            return len(content) // 2 + 2
-        case "M":
-            return 3 + sum(1 + len(name.encode()) + _bytes(each) for name, each in content.items())
-        case "L":
-            return 3 + sum(1 + _bytes(each) for each in content)
-        case _:
-            return 1

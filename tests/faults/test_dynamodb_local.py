@@ -15,8 +15,11 @@ from botocore.exceptions import ClientError
 
 from local.emulator import ROOT
 from local.waiting import wait_until
+from tests.aws import ThroughBoto3
 from tests.faults.conftest import ON_DYNAMODB_LOCAL
 from tests.faults.tables import MAX_DIGITS, MAX_ITEM, MAX_NESTING, MAX_PARTITION_KEY, MAX_SORT_KEY, client_of, refusal
+from tests.metered import process
+from tests.recorded_call import MAX_WRITE_UNITS, ORDERS, play
 from tests.tables import RECORDINGS, create
 
 if TYPE_CHECKING:
@@ -85,6 +88,19 @@ def test_both_tables_take_what_fits_and_nothing_else(client: DynamoDBClient, tab
             client.put_item(TableName=table, Item=item)
 
     assert (refusal("RecordingsTable", item) is None) is (case in FITS)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_recorded_call_uses_what_the_meter_says(client: DynamoDBClient, order: str) -> None:
+    """The meter's rules stand for DynamoDB in the unit tests, in `make cost` and in `make scale`."""
+    names = {name: f"{order.partition(' ')[0]}-{name}" for name in ("RecordingsTable", "PlacesTable")}
+    create(client, recordings=names["RecordingsTable"], places=names["PlacesTable"])
+    call = play()
+
+    used = process(ThroughBoto3(client), [[call[name]] for name in ORDERS[order]], names)
+
+    assert used.used == used.reported
+    assert used.total <= MAX_WRITE_UNITS
 
 
 @pytest.mark.allow_hosts(["127.0.0.1", ELSEWHERE])

@@ -214,7 +214,7 @@ OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("NotifyFunction", "dynamodb:PutItem", "RecordingsTable.Arn"): fact_is_taken,
     ("NotifyFunction", "dynamodb:PutItem", "PlacesTable.Arn"): fact_is_taken,
     ("NotifyFunction", "events:PutEvents", "RecordingsBus.Arn"): fact_is_taken,
-    ("WatchdogFunction", "dynamodb:Query", "RecordingsTable.Arn/index/waiting"): overdue_is_found,
+    ("WatchdogFunction", "dynamodb:Query", "RecordingsTable.Arn/index/due"): overdue_is_found,
     ("WatchdogFunction", "dynamodb:Query", "PlacesTable.Arn/index/waiting"): overdue_is_found,
     ("WatchdogFunction", "sqs:SendMessage", "RecordingQueue.Arn"): overdue_is_found,
     ("RotationFunction", "iam:ListAccessKeys", "Uploader.Arn"): rotation_runs,

@@ -29,7 +29,7 @@ ALLOWED = {
         "events:PutEvents": {"RecordingsBus.Arn"},
     },
     "WatchdogFunction": {
-        "dynamodb:Query": {f"{table}/index/waiting" for table in TABLES},
+        "dynamodb:Query": {"RecordingsTable.Arn/index/due", "PlacesTable.Arn/index/waiting"},
         "sqs:SendMessage": {QUEUE},
     },
     # It reads no secret of a Sinch application and creates no key for another user.

@@ -15,8 +15,11 @@ from call_recorder.facts.errors import TableUnavailable
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-INDEX = "waiting"
-"""The name of the index."""
+RECORDINGS_INDEX = "due"
+"""The name of the index of the table of recordings."""
+
+PLACES_INDEX = "waiting"
+"""The name of the index of the table of object locations."""
 
 MAX_PAGE = 150
 """Maximum number of items that one query reads. One run of the watchdog has room for two pages, one from each end, of
@@ -73,7 +76,7 @@ class WaitingIndex:
     def _query(self, table: str, shard: int, at: datetime, forward: bool) -> Iterator[Any]:
         pages = self._client.get_paginator("query").paginate(
             TableName=table,
-            IndexName=INDEX,
+            IndexName=RECORDINGS_INDEX if table == self._recordings else PLACES_INDEX,
             KeyConditionExpression="waitingShard = :shard AND dueAt <= :at",
             ExpressionAttributeValues={":shard": {"S": str(shard)}, ":at": {"S": iso_utc(at)}},
             ScanIndexForward=forward,
