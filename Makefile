@@ -21,7 +21,7 @@ COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-s
 
 # Nothing here may reach a real AWS account by what this shell is set to, except the commands of an operator; and it
 # may tell checkov neither of its vendor nor to look away.
-OPERATED := dead-letters put-back test-call
+OPERATED := dead-letters put-back recordings test-call upgrade-indexes
 ifneq ($(or $(filter-out $(OPERATED),$(MAKECMDGOALS)),$(if $(MAKECMDGOALS),,help)),)
 unexport $(filter-out AWS_PORT,$(filter AWS_% BC_% CKV_% PRISMA_%,$(.VARIABLES)))
 export AWS_CONFIG_FILE := /dev/null
@@ -53,7 +53,7 @@ flows: ## List the calls that FLOW can play
 	@awk -F '"' '/^        name="/ { name = $$2 } /^        about="[^"]/ { printf "  %-24s %s\n", name, $$2 }' local/flows.py
 
 # What a user types goes by the environment, where the shell takes no quote or space in it for its own.
-export PROFILE EVENT FROM TO FLOW FIRST_MENU STACK APP
+export PROFILE EVENT FROM TO FLOW FIRST_MENU STACK APP DAY STATUS
 
 # The call to play: a flow, or a destination. FIRST_MENU=main or mainMenu says which menu Sinch plays first.
 PLAYED = $(if $(FLOW),--flow "$$FLOW") $(if $(TO),--to "$$TO") $(if $(FIRST_MENU),--first-menu "$$FIRST_MENU")
@@ -80,18 +80,28 @@ events: $(DEV)/$(INSTALLED) ## Sign the events of events/ afresh, into .local/ev
 schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
-.PHONY: test-call dead-letters put-back
+.PHONY: test-call recordings dead-letters put-back upgrade-indexes
 test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack and show its recording; APP=key STACK=name
 	@test -n "$$APP" || { echo "Name the key of a Sinch application: make test-call APP=your-sinch-application-key." >&2; \
 		exit 2; }
 	@exec $(DEV)/bin/python -m tools.play_call --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
 		$(if $(TO),--to "$$TO") $(if $(FROM),--from "$$FROM")
 
+recordings: $(DEV)/$(INSTALLED) ## List the recordings of an application; APP=key, and DAY=2026-11-23, FROM=... or TO=...
+	@test -n "$$APP" || { echo "Name the key of a Sinch application: make recordings APP=your-sinch-application-key" \
+		"DAY=2026-11-23." >&2; exit 2; }
+	@exec $(DEV)/bin/python -m tools.recordings --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
+		$(if $(DAY),--day "$$DAY") $(if $(FROM),--caller="$$FROM") $(if $(TO),--callee="$$TO") \
+		$(if $(STATUS),--status "$$STATUS") $(if $(JSON),--json)
+
 dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave up on, and why; STACK=call-recorder
 	@exec $(DEV)/bin/python -m tools.dead_letters $(if $(STACK),--stack "$$STACK")
 
 put-back: $(DEV)/$(INSTALLED) ## Put them back into the queue; STACK=call-recorder
 	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack "$$STACK")
+
+upgrade-indexes: $(DEV)/$(INSTALLED) ## Give a stack of the version before its new indexes: docs/upgrade.md; STACK=name
+	@exec $(DEV)/bin/python -m tools.upgrade_indexes $(if $(STACK),--stack "$$STACK")
 
 # What `make test` runs, in this order, two at a time on two processors: those that take longest begin first.
 CHECKS := lint integration types unit faults-in-short template template-lint contract

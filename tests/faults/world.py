@@ -171,6 +171,7 @@ class World:
             "RECORDINGS_BUCKET": BUCKET,
             "RECORDINGS_TABLE": f"{self.name}-RecordingsTable",
             "PLACES_TABLE": f"{self.name}-PlacesTable",
+            "DUE_INDEX": "due",
             "RECORDINGS_BUS": self.name,
             "RETENTION_DAYS": "365",
             "GRACE_SECONDS": str(int(GRACE.total_seconds())),

@@ -30,6 +30,7 @@ NAMED_OTHERWISE = {
     "RECORDING_QUEUE_URL": "RecordingQueue",
     "RECORDINGS_BUCKET": another("RecordingsBucketName"),
     "UPLOADER_USER_NAME": "Uploader",
+    "DUE_INDEX": "waiting",
 }
 """What variables hold that are not named after a parameter or a resource."""
 

@@ -19,12 +19,13 @@ FORMER = dict(zip(("waiting", "byApplicationDay", "byCaller", "byCallee"), CURRE
 """The indexes of the version before."""
 SHOWN = ["callId", "conferenceId", "from", "to", "rule"]
 HELD = {"due": ["applicationKey"], "listByDay": SHOWN, "listByCaller": SHOWN, "listByCallee": SHOWN}
-UPDATES = [f"upgrade-{number}" for number in range(1, 8)] + ["current"]
+UPDATES = ["former", *(f"upgrade-{number}" for number in range(1, 8)), "current"]
 STEPS = [
+    FORMER,
     *({**dict([*CURRENT.items()][:number]), **FORMER} for number in range(1, 5)),
     *({**CURRENT, **dict([*FORMER.items()][number:])} for number in range(1, 5)),
 ]
-"""The indexes after each update of docs/upgrade.md."""
+"""The indexes after each update of docs/upgrade.md. The first one changes none."""
 
 
 def indexes(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -71,11 +72,25 @@ def test_each_step_of_the_upgrade_changes_one_index() -> None:
     deployed = [Stack(TableIndexes=step).properties("RecordingsTable") for step in UPDATES]
 
     assert [keys(indexes(table)) for table in deployed] == STEPS
-    assert [len(one.keys() ^ other.keys()) for one, other in pairwise([FORMER, *STEPS])] == [1] * len(UPDATES)
+    assert [len(one.keys() ^ other.keys()) for one, other in pairwise(STEPS)] == [1] * 8
     for table in deployed:
         check_definitions(table)
-    for before, after in pairwise(map(indexes, deployed)):
+    for before, after in pairwise([indexes(table) for table in deployed]):
         assert all(before[name] == after[name] for name in before.keys() & after.keys())
+
+
+def test_the_watchdog_reads_an_index_before_and_after_each_step() -> None:
+    """CloudFormation waits for no new index to be filled, and may delete one before it updates a function."""
+    stacks = [Stack(TableIndexes=step) for step in UPDATES]
+
+    read = [stack.properties("WatchdogFunction")["Environment"]["Variables"]["DUE_INDEX"] for stack in stacks]
+    there = [indexes(stack.properties("RecordingsTable")).keys() for stack in stacks]
+
+    for now, (before, after) in zip(read[1:], pairwise(there), strict=True):
+        assert now in before & after
+    for now, later in zip(read, there[1:], strict=False):
+        assert now in later
+    assert read[-1] == "due"
 
 
 TABLES = ("RecordingsTable", "PlacesTable")

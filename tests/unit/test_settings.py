@@ -28,6 +28,7 @@ NOTIFY = {
 WATCHDOG = {
     "RECORDINGS_TABLE": "recordings",
     "PLACES_TABLE": "places",
+    "DUE_INDEX": "due",
     "RECORDING_QUEUE_URL": "https://queue.example/recordings",
 }
 

@@ -377,7 +377,8 @@ def test_the_function_is_composed_from_its_environment_and_uses_the_clock(
 ) -> None:
     queue = boto3.client("sqs")
     url = queue.create_queue(QueueName="recordings")["QueueUrl"]
-    environment = {"RECORDINGS_TABLE": RECORDINGS, "PLACES_TABLE": PLACES, "RECORDING_QUEUE_URL": url}
+    environment = {"RECORDINGS_TABLE": RECORDINGS, "PLACES_TABLE": PLACES, "DUE_INDEX": "due"}
+    environment["RECORDING_QUEUE_URL"] = url
     for name, value in (environment | {"POWERTOOLS_METRICS_NAMESPACE": "CallRecorder"}).items():
         monkeypatch.setenv(name, value)
     put(client, requested(at=datetime.now(UTC)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 RECORDINGS_INDEX = "due"
-"""The name of the index of the table of recordings."""
+"""The name of the index of the table of recordings, except while a stack of the version before is upgraded."""
 
 PLACES_INDEX = "waiting"
 """The name of the index of the table of object locations."""
@@ -37,10 +37,14 @@ class WaitingIndex:
         client: DynamoDB.
         recordings: the name of the table of recordings.
         places: the name of the table of object locations.
+        recordings_index: the name of the index of the table of recordings.
     """
 
-    def __init__(self, client: DynamoDBClient, *, recordings: str, places: str) -> None:
+    def __init__(
+        self, client: DynamoDBClient, *, recordings: str, places: str, recordings_index: str = RECORDINGS_INDEX
+    ) -> None:
         self._client = client
+        self._recordings_index = recordings_index
         self._recordings = recordings
         self._places = places
 
@@ -76,7 +80,7 @@ class WaitingIndex:
     def _query(self, table: str, shard: int, at: datetime, forward: bool) -> Iterator[Any]:
         pages = self._client.get_paginator("query").paginate(
             TableName=table,
-            IndexName=RECORDINGS_INDEX if table == self._recordings else PLACES_INDEX,
+            IndexName=self._recordings_index if table == self._recordings else PLACES_INDEX,
             KeyConditionExpression="waitingShard = :shard AND dueAt <= :at",
             ExpressionAttributeValues={":shard": {"S": str(shard)}, ":at": {"S": iso_utc(at)}},
             ScanIndexForward=forward,

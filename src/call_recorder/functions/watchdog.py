@@ -31,6 +31,7 @@ class WatchdogSettings(Settings):
 
     recordings_table: Annotated[str, Field(min_length=3)]
     places_table: Annotated[str, Field(min_length=3)]
+    due_index: Annotated[str, Field(min_length=3)]
     recording_queue_url: Annotated[str, Field(min_length=1)]
 
 
@@ -81,7 +82,12 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
     """
     settings = WatchdogSettings.read(environment)
     dynamodb = boto_clients.create_dynamodb_client()
-    waiting = WaitingIndex(dynamodb, recordings=settings.recordings_table, places=settings.places_table)
+    waiting = WaitingIndex(
+        dynamodb,
+        recordings=settings.recordings_table,
+        places=settings.places_table,
+        recordings_index=settings.due_index,
+    )
     queue = RecordingQueue(boto_clients.create_sqs(), settings.recording_queue_url)
     return Watchdog(waiting, queue, Telemetry(), clock)
 

@@ -1,0 +1,122 @@
+"""A list is complete and in order, whatever shard or former key its recordings have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from call_recorder.facts.call_details import CallStart
+from call_recorder.facts.messages import QueueMessage
+from tests import sinch
+from tests.facts import ended, named, requested
+from tests.fakes import Bus, new_processor
+from tests.tables import RECORDINGS, create, tables
+from tests.unit.processor_under_test import BATCH, InTurn, messages
+from tools import recordings as command
+from tools.recordings import CALLEE, CALLER, DAY, RecordingLists
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBServiceResource
+
+CALLS = 40
+APP = "app"
+
+
+@pytest.fixture
+def dynamodb() -> Iterator[DynamoDBServiceResource]:
+    with mock_aws():
+        create(boto3.client("dynamodb"))
+        yield boto3.resource("dynamodb")
+
+
+def record(*names: str, caller: str = "alice", callee: str = "bob", key: str = APP) -> None:
+    """Record calls, each a second after the one before."""
+    facts: list[QueueMessage] = []
+    for number, name in enumerate(names):
+        at = sinch.NOW + timedelta(seconds=number)
+        call = CallStart(at=at, from_=caller, to=callee)
+        facts.append(requested(named(name, key=key), at=at).model_copy(update={"call": call}))
+    process(facts)
+
+
+def process(facts: Sequence[QueueMessage]) -> None:
+    processor = new_processor(tables(boto3.client("dynamodb")), Bus(), InTurn())
+    for start in range(0, len(facts), BATCH):
+        assert not processor.process(messages(facts[start : start + BATCH])).failed
+
+
+def listed(dynamodb: DynamoDBServiceResource, *wanted: Any) -> list[str]:
+    return [str(row["recordingId"]) for row in RecordingLists(dynamodb, RECORDINGS).read(*wanted)]
+
+
+@pytest.mark.parametrize("wanted", [(DAY, APP, "2026-11-23"), (CALLER, APP, "alice"), (CALLEE, APP, "bob")])
+def test_a_list_has_the_recordings_of_every_shard_in_order(
+    dynamodb: DynamoDBServiceResource, wanted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_MAX_KEYS", 7)
+    calls = [f"call-{number:03}" for number in range(CALLS)]
+    record(*calls)
+    record("other", key="other")
+
+    assert listed(dynamodb, *wanted) == calls
+
+
+def test_a_list_has_the_recordings_of_the_version_before(dynamodb: DynamoDBServiceResource) -> None:
+    """Their keys have no shard."""
+    record("former", "new")
+    table = dynamodb.Table(RECORDINGS)
+    former = table.get_item(Key={"recordingId": "former"})["Item"]
+    unsharded = {name: str(former[name]).rpartition("#")[0] for name in ("applicationDay", "caller", "callee")}
+    table.put_item(Item=former | unsharded)
+
+    for wanted in ((DAY, APP, "2026-11-23"), (CALLER, APP, "alice"), (CALLEE, APP, "bob")):
+        assert listed(dynamodb, *wanted) == ["former", "new"]
+
+
+def test_a_caller_whose_name_looks_like_a_shard_is_another_caller(dynamodb: DynamoDBServiceResource) -> None:
+    calls = [f"call-{number}" for number in range(CALLS)]
+    record(*calls)
+
+    assert [listed(dynamodb, CALLER, APP, f"alice#{shard}") for shard in (3, 9)] == [[], []]
+
+
+def test_a_row_has_what_changed_after_the_request(dynamodb: DynamoDBServiceResource) -> None:
+    record("one")
+    process([ended(named("one", key=APP))])
+
+    [row] = RecordingLists(dynamodb, RECORDINGS).read(DAY, APP, "2026-11-23")
+    assert row["result"] == "ANSWERED"
+
+
+@pytest.fixture
+def deployed(dynamodb: DynamoDBServiceResource, monkeypatch: pytest.MonkeyPatch) -> DynamoDBServiceResource:
+    monkeypatch.setattr(command, "read_outputs", lambda _client, _stack: {"RecordingsTableName": RECORDINGS})
+    return dynamodb
+
+
+def test_the_command_prints_a_table_or_json(
+    deployed: DynamoDBServiceResource, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("one")
+
+    assert command.main(["--application-key", APP, "--callee", "bob"]) == 0
+    [heads, row] = capsys.readouterr().out.splitlines()
+    assert heads.split() == ["requestedAt", "recordingId", "status", "from", "to", "rule"]
+    assert row.split() == ["2026-11-23T09:30:00Z", "one", "requested", "alice", "bob", "all"]
+    assert command.main(["--application-key", APP, "--day", "2026-11-23", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recordingId"] == "one"
+    assert command.main(["--application-key", APP, "--day", "2026-11-23", "--status", "missing"]) == 0
+    assert capsys.readouterr().out == "There is no such recording.\n"
+
+
+def test_a_day_in_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--application-key", APP, "--day", "23.11.2026"])
+
+    assert "--day is a date in UTC such as 2026-11-23, not '23.11.2026'." in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""Gives the table of recordings of a deployed stack its current indexes, one after the other.
+
+``python -m tools.upgrade_indexes --stack call-recorder`` goes on where the stack is. DynamoDB creates or deletes one
+index in an update of a table, and CloudFormation does not wait until a new index is filled. So each step updates the
+stack with the next value of its parameter ``TableIndexes``, and nothing else, when all indexes are active.
+
+It can be stopped at any time and started again. docs/upgrade.md says when it is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+
+from tools.stack import NO_REGION, Refused, open_session, read_outputs
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+PARAMETER: Final = "TableIndexes"
+STEPS: Final = {
+    "former": "has the indexes of the version before",
+    "upgrade-1": "creates due",
+    "upgrade-2": "creates listByDay",
+    "upgrade-3": "creates listByCaller",
+    "upgrade-4": "creates listByCallee",
+    "upgrade-5": "deletes waiting",
+    "upgrade-6": "deletes byApplicationDay",
+    "upgrade-7": "deletes byCaller",
+    "current": "deletes byCallee",
+}
+"""The values of the parameter in the order of the upgrade, and what an update to each does."""
+
+POLL_SECONDS: Final = 5.0
+_CAPABILITIES: Final = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+
+
+class IndexUpgrade:
+    """Upgrades the indexes of one stack.
+
+    Args:
+        cloudformation: CloudFormation.
+        dynamodb: DynamoDB.
+        stack: the name of the stack.
+        poll_seconds: the pause between two looks at CloudFormation or DynamoDB.
+    """
+
+    def __init__(
+        self,
+        cloudformation: CloudFormationClient,
+        dynamodb: DynamoDBClient,
+        stack: str,
+        *,
+        poll_seconds: float | None = None,
+    ) -> None:
+        self._cloudformation = cloudformation
+        self._dynamodb = dynamodb
+        self._stack = stack
+        self._table = read_outputs(cloudformation, stack).get("RecordingsTableName", "")
+        self._poll_seconds = POLL_SECONDS if poll_seconds is None else poll_seconds
+
+    def steps(self) -> list[str]:
+        """Wait until no update is in progress, and return the steps that are still to take.
+
+        Raises:
+            Refused: the stack is not a call recorder, or its template is of the version before.
+        """
+        self._wait_until_idle()
+        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in self._describe().get("Parameters", ())}
+        at = parameters.get(PARAMETER)
+        if not self._table or at not in STEPS:
+            raise Refused(
+                f"The stack {self._stack} has no parameter {PARAMETER}: deploy this version to it first, with "
+                f"`sam deploy --parameter-overrides {PARAMETER}=former`. See docs/upgrade.md."
+            )
+        names = list(STEPS)
+        return names[names.index(at) + 1 :]
+
+    def take(self, step: str) -> None:
+        """Take the next step, and wait until it is done and all indexes are active.
+
+        Raises:
+            Refused: CloudFormation could not update the stack.
+        """
+        self._wait_for_indexes()
+        parameters = self._describe().get("Parameters", ())
+        self._cloudformation.update_stack(
+            StackName=self._stack,
+            UsePreviousTemplate=True,
+            Parameters=[
+                {"ParameterKey": PARAMETER, "ParameterValue": step}
+                if each["ParameterKey"] == PARAMETER
+                else {"ParameterKey": each["ParameterKey"], "UsePreviousValue": True}
+                for each in parameters
+            ],
+            Capabilities=_CAPABILITIES,  # type: ignore[arg-type]  # the stubs list the three literals
+        )
+        self._wait_for_update(step)
+        self._wait_for_indexes()
+
+    def _wait_for_update(self, step: str) -> None:
+        status = self._wait_until_idle()
+        if status != "UPDATE_COMPLETE":
+            raise Refused(
+                f"CloudFormation could not update {self._stack} to {step} (it is in the status {status}): read the "
+                "events of the stack. If an index was created before that, delete it, then start again. See "
+                "docs/upgrade.md."
+            )
+
+    def _wait_until_idle(self) -> str:
+        """Wait until no update of the stack is in progress, and return its status."""
+        while (status := self._describe()["StackStatus"]).endswith("_IN_PROGRESS"):
+            time.sleep(self._poll_seconds)
+        return status
+
+    def _wait_for_indexes(self) -> None:
+        while not all(status == "ACTIVE" for status in self._index_statuses()):
+            time.sleep(self._poll_seconds)
+
+    def _index_statuses(self) -> list[str]:
+        table = self._dynamodb.describe_table(TableName=self._table)["Table"]
+        indexes = table.get("GlobalSecondaryIndexes", ())
+        return [table["TableStatus"], *(index["IndexStatus"] for index in indexes)]
+
+    def _describe(self) -> StackTypeDef:
+        [stack] = self._cloudformation.describe_stacks(StackName=self._stack)["Stacks"]
+        return stack
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Take all steps that are left, and print each; return 0, or 1 after printing what stopped it."""
+    parser = argparse.ArgumentParser(prog="make upgrade-indexes", description=__doc__.partition("\n")[0])
+    parser.add_argument("--stack", default="call-recorder", help="the name of the stack")
+    options = parser.parse_args(arguments)
+    try:
+        session = open_session()
+        upgrade = IndexUpgrade(session.client("cloudformation"), session.client("dynamodb"), options.stack)
+        left = upgrade.steps()
+        for step in left:
+            print(f"{list(STEPS).index(step)} of {len(STEPS) - 1}: {STEPS[step]} ...", flush=True)
+            upgrade.take(step)
+    except NoRegionError:
+        print(NO_REGION, file=sys.stderr)
+        return 1
+    except (Refused, BotoCoreError, ClientError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"The table of {options.stack} has its current indexes." if left else f"{options.stack} needs no upgrade.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
