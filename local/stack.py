@@ -279,11 +279,12 @@ def _find_ports_up() -> list[int]:
     return [port for port in ports if is_up(get_endpoint(port))]
 
 
-def build(state: Path) -> Path:
+def build(state: Path, *, root: Path = ROOT) -> Path:
     """Build the functions with `sam build` for the interpreter that runs them here.
 
     Args:
         state: a directory for the build and its log (``sam-build.log``).
+        root: the folder with the template, if it is not this one.
 
     Returns:
         The file of the built template.
@@ -299,7 +300,7 @@ def build(state: Path) -> Path:
         "RECORDER_ARCH": "host",
         "RECORDER_CACHE": str(_DEPENDENCIES),
     }
-    command = ["build", "--template-file", str(ROOT / "template.yaml"), "--build-dir", str(target), "--parallel"]
+    command = ["build", "--template-file", str(root / "template.yaml"), "--build-dir", str(target), "--parallel"]
     _run_sam(command, environment, state / "sam-build.log")
     built = target / "template.yaml"
     gaps.leave_out_metric_math(built)
@@ -328,16 +329,29 @@ def deploy(
     Raises:
         LocalError: the deployment fails.
     """
-    aws = Aws(endpoint)
-    aws.s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
-    overrides = [f"{key}={value}" for key, value in (_PARAMETERS | dict(parameters or {})).items()]
-    command = ["deploy", "--template-file", str(built), "--stack-name", name, "--region", REGION]
-    command += ["--s3-bucket", _ARTIFACTS_BUCKET, "--capabilities", "CAPABILITY_IAM"]
-    command += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", *overrides]
-    _run_sam(command, _build_administrator_environment(endpoint), state / "sam-deploy.log")
+    _sam_deploy(built, endpoint, state, _PARAMETERS | dict(parameters or {}), name)
     stack = set_up(endpoint, name, applications)
     hand_out_key(stack, [each.application.key for each in applications])
     return stack
+
+
+def update(stack: LocalStack, built: Path, state: Path, parameters: Mapping[str, str]) -> LocalStack:
+    """Deploy another built template to a deployed stack with `sam deploy`, and return the stack as it is then.
+
+    Args:
+        stack: the deployed stack.
+        built: the file that ``build`` returned.
+        state: a directory for the log (``sam-deploy.log``).
+        parameters: stack parameters that change; the others keep their values.
+
+    Raises:
+        LocalError: the deployment fails.
+    """
+    _sam_deploy(built, stack.aws_endpoint, state, parameters, stack.stack_name)
+    gaps.rewrite_policies(stack.aws, stack.stack_name)
+    outputs = _read_outputs(stack.aws, stack.stack_name)
+    gaps.limit_concurrency(stack.aws, outputs["NotifyFunctionName"])
+    return stack.model_copy(update={"outputs": outputs})
 
 
 def set_up(endpoint: str, name: str, applications: Sequence[DemoApplication]) -> LocalStack:
@@ -441,6 +455,15 @@ def _subscribe(aws: Aws, bus: str, queue: str) -> str:
     aws.events.put_rule(Name="subscriber", EventBusName=bus, EventPattern=json.dumps(EVENT_PATTERN))
     aws.events.put_targets(Rule="subscriber", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
     return url
+
+
+def _sam_deploy(built: Path, endpoint: str, state: Path, parameters: Mapping[str, str], name: str) -> None:
+    Aws(endpoint).s3.create_bucket(Bucket=_ARTIFACTS_BUCKET)
+    command = ["deploy", "--template-file", str(built), "--stack-name", name, "--region", REGION]
+    command += ["--s3-bucket", _ARTIFACTS_BUCKET, "--capabilities", "CAPABILITY_IAM"]
+    command += ["--no-confirm-changeset", "--no-progressbar", "--parameter-overrides"]
+    command += [f"{key}={value}" for key, value in parameters.items()]
+    _run_sam(command, _build_administrator_environment(endpoint), state / "sam-deploy.log")
 
 
 def _build_administrator_environment(endpoint: str) -> dict[str, str]:

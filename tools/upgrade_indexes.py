@@ -127,7 +127,7 @@ class IndexUpgrade:
     def _index_statuses(self) -> list[str]:
         table = self._dynamodb.describe_table(TableName=self._table)["Table"]
         indexes = table.get("GlobalSecondaryIndexes", ())
-        return [table["TableStatus"], *(index["IndexStatus"] for index in indexes)]
+        return [table["TableStatus"], *(index.get("IndexStatus", "ACTIVE") for index in indexes)]
 
     def _describe(self) -> StackTypeDef:
         [stack] = self._cloudformation.describe_stacks(StackName=self._stack)["Stacks"]
