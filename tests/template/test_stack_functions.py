@@ -61,14 +61,20 @@ def test_a_variable_holds_the_parameter_or_resource_of_its_name() -> None:
         assert value == str(expected), variable
 
 
-def test_every_function_has_a_purpose_tracing_and_the_architecture() -> None:
+def test_every_function_has_a_purpose_and_the_architecture() -> None:
     functions = Stack(Architecture="x86_64").of_type("AWS::Lambda::Function")
 
     assert functions.keys() == SETTINGS.keys()
     for function in functions.values():
         assert function["Description"]
         assert function["Architectures"] == ["x86_64"]
-        assert function["TracingConfig"] == {"Mode": "Active"}
+
+
+@pytest.mark.parametrize(("parameters", "mode"), [({}, "PassThrough"), ({"XRayTracing": "on"}, "Active")])
+def test_lambda_traces_no_function_unless_the_operator_wants_it(parameters: dict[str, str], mode: str) -> None:
+    functions = Stack(**parameters).of_type("AWS::Lambda::Function").values()
+
+    assert [function["TracingConfig"] for function in functions] == [{"Mode": mode}] * len(SETTINGS)
 
 
 def test_every_log_has_a_group_of_its_own_with_a_retention() -> None:

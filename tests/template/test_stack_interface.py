@@ -53,6 +53,7 @@ def test_a_parameter_has_a_description_limits_and_a_valid_default(name: str) -> 
         ("CallbackMemorySize", ["127", "10241"]),  # Lambda accepts no other memory,
         ("NotifyMemorySize", ["127", "10241"]),
         ("NotifyMaximumConcurrency", ["1", "1001"]),  # and no other concurrency of a queue.
+        ("NotifyBatchingWindowSeconds", ["-1", "61"]),  # A longer window needs a longer visibility timeout.
     ],
 )
 def test_a_parameter_refuses_values_that_cannot_work(name: str, refused: list[str]) -> None:

@@ -76,12 +76,13 @@ def statements(identity: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for policy in identity["Policies"] for each in policy["PolicyDocument"]["Statement"]]
 
 
+@pytest.mark.parametrize("tracing", ["off", "on"])
 @pytest.mark.parametrize("name", ALLOWED)
-def test_a_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
+def test_a_function_may_do_what_it_needs_and_nothing_else(name: str, tracing: str) -> None:
     logs = {"logs:CreateLogStream logs:PutLogEvents": {f"{name}LogGroup.Arn"}}
-    traces = {"xray:PutTraceSegments xray:PutTelemetryRecords": {"*"}}
+    traces = {"xray:PutTraceSegments xray:PutTelemetryRecords": {"*"}} if tracing == "on" else {}
     allowed = {}
-    for statement in statements(Stack(ParametersKmsKeyArn=KEY).properties(f"{name}Role")):
+    for statement in statements(Stack(ParametersKmsKeyArn=KEY, XRayTracing=tracing).properties(f"{name}Role")):
         actions, resources = (
             [value] if isinstance(value := statement[part], str) else value for part in ("Action", "Resource")
         )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from call_recorder.tracking.fact_processor import CLAIM
 from tests.template.stack import Stack
 
 DAY = 24 * 3600
@@ -16,12 +17,35 @@ def test_lambda_tries_only_the_failed_messages_of_a_batch_again(stack: Stack) ->
     assert mapping.get("Enabled", True)
 
 
-def test_a_fact_survives_an_outage_and_waits_for_an_operator(stack: Stack) -> None:
+@pytest.mark.parametrize("window", [0, 1, 60])
+def test_a_message_stays_hidden_until_its_batch_and_claim_end(window: int) -> None:
+    """SQS hides it when Lambda begins to gather the batch. With few messages, Lambda gathers for up to 20 s."""
+    stack = Stack(NotifyBatchingWindowSeconds=window)
+    [mapping] = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    timeout, hidden = stack.properties("NotifyFunction")["Timeout"], stack.properties(QUEUES[0])["VisibilityTimeout"]
+    gathered = max(window, 20) if window else 0
+
+    assert mapping["MaximumBatchingWindowInSeconds"] == window
+    assert hidden >= 6 * timeout + window, "Lambda recommends it"
+    assert timeout < CLAIM.total_seconds() < hidden - gathered - timeout
+
+
+@pytest.mark.parametrize("window", [0, 60])
+def test_one_failing_fact_does_not_set_off_the_age_alarm(window: int) -> None:
+    """SQS counts the age of a message until it was received more than three times. CallFactsFailAlarm reports it."""
+    stack = Stack(NotifyBatchingWindowSeconds=window)
+    alarm, queue = map(stack.properties, ("RecordingQueueAgeAlarm", "RecordingQueue"))
+
+    assert 3 * queue["VisibilityTimeout"] < alarm["Threshold"] <= 600
+
+
+@pytest.mark.parametrize("window", [0, 60])
+def test_a_fact_survives_an_outage_and_waits_for_an_operator(window: int) -> None:
     """A message keeps its age when it becomes a dead letter."""
+    stack = Stack(NotifyBatchingWindowSeconds=window)
     queue, dead_letters = map(stack.properties, QUEUES)
     redrive = queue["RedrivePolicy"]
 
-    assert queue["VisibilityTimeout"] >= 6 * stack.properties("NotifyFunction")["Timeout"], "Lambda recommends it"
     assert redrive["maxReceiveCount"] == 90, "docs/runbook.md and an alarm say so"
     assert 3600 < redrive["maxReceiveCount"] * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
     assert dead_letters["MessageRetentionPeriod"] >= queue["MessageRetentionPeriod"] + 7 * DAY
