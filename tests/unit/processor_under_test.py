@@ -33,11 +33,15 @@ class InTurn(Executor):
 
 
 class InterleavedTables(InMemoryTables):
-    """Tables where something else happens right before the n-th call, loads and saves together."""
+    """Tables where something else happens right before the n-th call, loads and saves together.
+
+    ``loads`` has the number of keys of each load: DynamoDB charges for each, also if there is no item.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
+        self.loads: list[int] = []
         self.meanwhile: dict[int, Callable[[], object]] = {}
 
     def _now(self) -> None:
@@ -46,6 +50,7 @@ class InterleavedTables(InMemoryTables):
 
     def load(self, *keys: Any) -> Any:
         self._now()
+        self.loads.append(sum(map(len, keys)))
         return super().load(*keys)
 
     def save(self, item: ItemT) -> ItemT:

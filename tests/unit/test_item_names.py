@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from call_recorder.facts.facts import Fact
 from call_recorder.facts.identifiers import bridge_conference_id
+from call_recorder.facts.messages import QueueMessage
 from call_recorder.tracking.item_names import list_item_names
 from tests import sinch
-from tests.facts import available, ended, finished, named, requested
+from tests.facts import available, ended, finished, named, requested, stored
 from tests.fakes import DEADLINES
 from tests.unit.processor_under_test import ProcessorUnderTest, messages
 
@@ -42,6 +43,55 @@ def test_two_applications_share_no_name_but_an_unqualified_id(one: tuple[str, st
 @given(IDS, KEYS)
 def test_a_qualified_name_has_the_id_and_the_application(identifier: str, key: str) -> None:
     assert tuple(list_item_names(identifier, key)[-1].rsplit("@@", 1)) == (identifier, key)
+
+
+DECIDED, ENDED, FINISHED, AVAILABLE, STORED = requested(), ended(), finished(), available(), stored()
+
+
+@pytest.mark.parametrize(
+    ("before", "fact", "keys"),
+    [
+        ([], DECIDED, [3]),  # both names, and the location of the file
+        ([DECIDED], ENDED, [3]),  # one name, and both of the bridge conference that the call may be part of
+        ([DECIDED, ENDED], FINISHED, [1]),
+        ([DECIDED, ENDED, FINISHED], AVAILABLE, [2]),  # one name and the location
+        ([DECIDED, ENDED, FINISHED, AVAILABLE], STORED, [1, 1]),  # the location names the recording
+        ([DECIDED, ENDED, FINISHED], STORED, [1, 1]),
+        ([DECIDED, ENDED, FINISHED, STORED], AVAILABLE, [2]),
+        ([], STORED, [1]),
+        ([], ENDED, [3, 1]),  # the call may have an item under its other name
+        ([], FINISHED, [1, 1]),
+    ],
+)
+def test_a_fact_reads_the_names_that_it_may_be_about(
+    processor: ProcessorUnderTest, before: list[QueueMessage], fact: QueueMessage, keys: list[int]
+) -> None:
+    for each in before:
+        processor.take(each)
+    processor.table.loads.clear()
+
+    processor.take(fact)
+
+    assert processor.table.loads == keys
+
+
+def test_the_facts_of_one_batch_read_each_name_once(processor: ProcessorUnderTest) -> None:
+    processor.take(DECIDED, ENDED, FINISHED, AVAILABLE, STORED)
+
+    assert processor.table.loads == [5]
+
+
+@pytest.mark.parametrize("fact", [ENDED, FINISHED, AVAILABLE, STORED])
+def test_a_later_fact_finds_its_item_under_the_qualified_name(
+    processor: ProcessorUnderTest, fact: QueueMessage
+) -> None:
+    processor.take(ended(named(key="other")))
+    processor.take(DECIDED)
+    del processor.table.items[sinch.CALL]
+
+    processor.take(fact)
+
+    assert set(processor.table.items) == {f"{sinch.CALL}@@app"}
 
 
 def life(name: str, key: str, *, conference: bool) -> list[Fact]:

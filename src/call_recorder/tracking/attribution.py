@@ -67,30 +67,48 @@ AboutRecording = Fact | CheckRecording
 
 
 def item_names_to_load(message: QueueMessage) -> set[str]:
-    """Return the names of the items that a message may be about."""
+    """Return the names of the items that a message is probably about, for the first read.
+
+    A recording usually has an item under its plain id, except before its decision. DynamoDB charges for a missing item
+    as for a small one, so the qualified name is read only if the plain one turns out not to be the application's.
+    """
     match message:
         case CheckRecording():
             return {message.recording_id}  # It is the name of an item already.
         case RecordingFact():
-            ids = {message.recording_id}
+            ids = set()
+            if isinstance(message, CallDecidedFact):
+                ids.add(message.recording_id)
             if isinstance(message, CallEndedFact) and message.conference_id is None:
                 ids.add(bridge_conference_id(message.call_id))
             if message.call_id and message.conference_id:
                 ids.add(message.call_id)
-            return {name for each in ids for name in list_item_names(each, message.application_key)}
+            names = {name for each in ids for name in list_item_names(each, message.application_key)}
+            return names | {list_item_names(message.recording_id, message.application_key)[0]}
         case _:
             return set()
 
 
-def more_item_names(messages: Iterable[AboutRecording], stored: Mapping[str, Recording]) -> set[str]:
-    """Return the names of the conferences that held facts name, for the items to check."""
-    items = [stored.get(message.recording_id) for message in messages if isinstance(message, CheckRecording)]
-    return {
-        name
-        for item in items
-        if item and item.held_beside
-        for name in list_item_names(item.held_beside, item.application_key)
-    }
+def more_item_names(
+    messages: Iterable[AboutRecording], stored: Mapping[str, Recording], read: Collection[str]
+) -> set[str]:
+    """Return the names to read next. They depend on the items that were found so far.
+
+    Args:
+        messages: all facts and checks of the batch.
+        stored: the items that exist under the names that were read.
+        read: the names that were read.
+    """
+    names: set[str] = set()
+    for message in messages:
+        names |= item_names_to_load(message)
+        item = stored.get(message.recording_id)
+        if isinstance(message, CheckRecording):
+            if item and item.held_beside:
+                names.update(list_item_names(item.held_beside, item.application_key))
+        elif message.recording_id in read and (item is None or item.application_key != message.application_key):
+            names.update(list_item_names(message.recording_id, message.application_key))
+    return names.difference(read)
 
 
 class Attribution:

@@ -254,7 +254,7 @@ class FactProcessor:
             stored = self._tables.load(names, by_location)
             locations = list(self._executor.map(self._store, self._location_changes(by_location, stored)))
             about = _about_recordings(deliveries, locations)
-            recordings = {**stored.recordings, **self._load_more(about, stored.recordings, names)}
+            recordings = self._load_more(about, stored.recordings, names)
         except TableUnavailable as error:
             return BatchReport((), {delivery.id: str(error) for delivery in deliveries})
         changes = self._recording_changes(about, recordings)
@@ -316,13 +316,20 @@ class FactProcessor:
         ]
 
     def _load_more(
-        self, about: Sequence[tuple[str, AboutRecording]], stored: Mapping[str, Recording], names: set[str]
+        self, about: Sequence[tuple[str, AboutRecording]], stored: Mapping[str, Recording], names: Collection[str]
     ) -> Mapping[str, Recording]:
-        """Load the items that only the object locations, or the loaded items, name."""
-        messages = [message for _, message in about]
-        more = {name for message in messages for name in item_names_to_load(message)}
-        more |= more_item_names(messages, stored)
-        return self._tables.load(more - names).recordings if more - names else {}
+        """Return the loaded items, and those that only the object locations or the loaded items name.
+
+        Args:
+            about: the messages, with their ids.
+            stored: the items that were loaded.
+            names: the names under which they were looked for.
+        """
+        messages, recordings, read = [message for _, message in about], dict(stored), set(names)
+        while more := more_item_names(messages, recordings, read):
+            recordings |= self._tables.load(more).recordings
+            read |= more
+        return recordings
 
     def _store(self, change: _Change[_Item]) -> _Entry[_Item]:
         """Change an item, and claim the events that are then due."""

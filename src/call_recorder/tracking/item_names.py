@@ -25,7 +25,7 @@ def find_item(identifier: str, application_key: str, stored: Mapping[str, Record
     """Return an application's item of an id: the stored one, or a new one under the name that is free.
 
     An item keeps its qualified name. It keeps it even if the plain id becomes free later: the item of a call that is
-    not recorded expires after a day.
+    not recorded expires after a day. So the qualified name must have been read, unless the item has the plain id.
 
     Args:
         identifier: the call id or conference id.
@@ -33,11 +33,8 @@ def find_item(identifier: str, application_key: str, stored: Mapping[str, Record
         stored: the items that are stored under the possible names.
     """
     *shared, own = list_item_names(identifier, application_key)
-    if own in stored:
-        return stored[own]
-    for name in shared:
-        if name not in stored:
-            return Recording(recording_id=name, application_key=application_key)
-        if stored[name].application_key == application_key:
+    for name in (*shared, own):
+        if name in stored and stored[name].application_key == application_key:
             return stored[name]
-    return Recording(recording_id=own, application_key=application_key)
+    free = next((name for name in shared if name not in stored), own)
+    return Recording(recording_id=free, application_key=application_key)
