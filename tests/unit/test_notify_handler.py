@@ -89,12 +89,23 @@ def test_a_batch_is_counted_and_its_malformed_messages_fail(
     assert notify.telemetry.flushed == [{}]
 
 
-def test_each_published_event_is_logged_by_its_id(notify: Notify) -> None:
-    notify.failed(FINISHED)
+def test_one_line_has_the_ids_of_all_published_events(notify: Notify) -> None:
+    notify.failed(FINISHED, finished_fact(OTHER), TRANSCRIBED)
 
     [line] = notify.telemetry.lines
-    assert line.message == "event published"
-    assert line.fields == {"event": "Recording Finished", "eventId": notify.bus.out[0].id}
+    assert (line.level, line.message) == ("info", "events published")
+    logged = {(kind, event_id) for kind, ids in line.fields["events"].items() for event_id in ids}
+    assert logged == {(event.detail_type, event.id) for event in notify.bus.out}
+    assert len(logged) == 3
+
+
+def test_a_batch_without_an_event_writes_no_line(notify: Notify) -> None:
+    notify.failed(REQUESTED)
+    notify.telemetry.lines.clear()
+
+    notify.failed(ended(ONE), REQUESTED)
+
+    assert notify.telemetry.lines == []
 
 
 def test_only_the_messages_that_failed_are_delivered_again(notify: Notify) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -107,12 +107,13 @@ class FactBatchHandler:
         if report.missed:
             self._telemetry.count("AnswersNotRecorded", len(report.missed))
         for event in report.published:
-            self._telemetry.info("event published", event=event.detail_type, eventId=event.id)
             if isinstance(event, RecordingMissingEvent):
                 data = event.data
                 self._telemetry.warning(
                     "recording missing", recordingId=masked_id(data.recording_id), reason=data.reason
                 )
+        if report.published:
+            self._telemetry.info("events published", events=_list_ids(report.published))
         for metric, number in Counter(map(_metric, report.published)).items():
             self._telemetry.count(metric, number)
         self._telemetry.count("FactsTaken", len(deliveries) - len(report.failed))
@@ -134,6 +135,14 @@ def _read(body: str) -> QueueMessage:
 def _masked_recording_id(message: QueueMessage) -> str | None:
     """Return the recording of a message for the log. A URL is not logged, since it may contain a phone number."""
     return masked_id(message.recording_id) if isinstance(message, RecordingFact | CheckRecording) else None
+
+
+def _list_ids(events: Iterable[Event]) -> dict[str, list[str]]:
+    """Return the ids of events, by kind."""
+    ids: dict[str, list[str]] = {}
+    for event in events:
+        ids.setdefault(event.detail_type, []).append(event.id)
+    return ids
 
 
 def _metric(event: Event) -> str:
