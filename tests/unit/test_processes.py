@@ -109,7 +109,9 @@ def test_the_logged_call_takes_every_way() -> None:
         "recording missing",
         "watchdog",
     }
-    assert {"Recording Missing", "Recording Unattributed"} <= {kind for line in lines for kind in line.get("events", ())}
+    assert {"Recording Missing", "Recording Unattributed"} <= {
+        kind for line in lines for kind in line.get("events", ())
+    }
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,12 @@ from call_recorder.tracking.published_events import Event, RecordingMissingEvent
 
 _METRICS = {
     "Recording Requested": "RecordingsRequested",
-    "Recording Finished": "RecordingsFinished",
     "Recording Available": "RecordingsAvailable",
     "Transcription Available": "TranscriptionsAvailable",
     "Recording Missing": "RecordingsMissing",
     "Recording Unattributed": "RecordingsUnattributed",
-    "Uploader Key Changed": "UploaderKeysChanged",
 }
+"""The metrics that count events, by kind of event. Nobody watches the number of the others."""
 
 
 class NotifySettings(Settings):
@@ -114,7 +113,7 @@ class FactBatchHandler:
                 )
         if report.published:
             self._telemetry.info("events published", events=_list_ids(report.published))
-        for metric, number in Counter(map(_metric, report.published)).items():
+        for metric, number in Counter(filter(None, map(_metric, report.published))).items():
             self._telemetry.count(metric, number)
         self._telemetry.count("FactsTaken", len(deliveries) - len(report.failed))
         self._telemetry.count("FactsFailed", len(failed))
@@ -145,11 +144,11 @@ def _list_ids(events: Iterable[Event]) -> dict[str, list[str]]:
     return ids
 
 
-def _metric(event: Event) -> str:
-    """Return the metric that counts an event. A call without an answer has no recording, so it sets off no alarm."""
+def _metric(event: Event) -> str | None:
+    """Return the metric that counts an event, if any. A call without an answer has no recording, so no alarm."""
     if isinstance(event, RecordingMissingEvent) and event.data.reason == "not-answered":
         return "CallsNotAnswered"
-    return _METRICS[event.detail_type]
+    return _METRICS.get(event.detail_type)
 
 
 def compose(
