@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from call_recorder.adapters.eventbridge import RecordingsBus
 from call_recorder.adapters.operations import CallFailed
 from call_recorder.facts.commands import CheckLocation, CheckRecording
-from call_recorder.facts.facts import CallDecidedFact, Fact, ObjectStoredFact, UploaderKeyChangedFact
+from call_recorder.facts.facts import CallDecidedFact, Fact, ObjectStoredFact, RecordingFact, UploaderKeyChangedFact
 from call_recorder.facts.identifiers import unescape
 from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message, write_message
 from call_recorder.facts.storage_urls import get_location
@@ -29,6 +29,7 @@ from call_recorder.sinch.callbacks import IceCallback, MalformedCallback, parse
 from call_recorder.tracking import published_events
 from call_recorder.tracking.attribution import item_names_to_load
 from call_recorder.tracking.fact_processor import StoredItems
+from call_recorder.tracking.item_names import list_item_names
 from tests import profiles, sinch
 from tests.fakes import (
     BUCKET,
@@ -337,7 +338,7 @@ class NotifyFunction:
         self.bus.check()
         good = {str(number): message.fact for number, message in enumerate(batch) if message.fact}
         stored = self.tables.load(
-            {name for fact in good.values() for name in item_names_to_load(fact)},
+            {name for fact in good.values() for name in possible_names(fact)},
             {get_location(fact.url) for fact in good.values() if isinstance(fact, ObjectStoredFact)},
         )
         lost = [fact for number, fact in good.items() if number in failed or not self._is_kept(fact, stored)]
@@ -374,12 +375,18 @@ class NotifyFunction:
                 rest = [fact.model_copy(update={"withdrawn": None})] if fact.decides else []
                 return all(self._is_kept(each, stored) for each in [withdrawn, *rest])
             case _:
-                known = [stored.recordings[name] for name in item_names_to_load(fact) if name in stored.recordings]
+                known = [stored.recordings[name] for name in possible_names(fact) if name in stored.recordings]
                 own = [recording for recording in known if recording.application_key == fact.application_key]
                 if any(fact in recording.held_facts.values() for recording in own):
                     return True
                 meant = (fact, fact.model_copy(update={"conference_id": None}))
                 return any(recording.merge(each) == recording for recording in own for each in meant)
+
+
+def possible_names(fact: QueueMessage) -> set[str]:
+    """Return the names of the items that may have a fact."""
+    own = list_item_names(fact.recording_id, fact.application_key) if isinstance(fact, RecordingFact) else ()
+    return item_names_to_load(fact).union(own)
 
 
 def records(batch: Sequence[Message]) -> dict[str, Any]:

@@ -45,8 +45,9 @@ from call_recorder.tracking.published_events import Event, find_due_events, make
 from call_recorder.tracking.recording import Recording, WrongApplication
 
 CLAIM = timedelta(seconds=30)
-"""The time for which an event stays claimed. It is longer than the function's timeout and shorter than the visibility
-timeout of the queue, so the claim of a crashed delivery has ended when its message is delivered again."""
+"""The time for which an event stays claimed. It is longer than the function's timeout, and ends before the visibility
+timeout of the queue, however long Lambda gathers the batch (template.yaml). So the claim of a crashed delivery has ended
+when its message is delivered again."""
 
 MAX_CONFLICTS = 8
 """Maximum number of attempts of a write that meets other writes."""
