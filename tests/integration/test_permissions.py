@@ -243,7 +243,7 @@ OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
 
 def granted() -> Iterator[Grant]:
     """Yield everything that the template grants, with a KMS key of one's own."""
-    stack = Stack(ParametersKmsKeyArn=KEY)
+    stack = Stack(ParametersKmsKeyArn=KEY, XRayTracing="on")
     for name, identity in (stack.of_type("AWS::IAM::Role") | stack.of_type("AWS::IAM::User")).items():
         for policy in identity["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:

@@ -95,6 +95,15 @@ def test_a_table_that_cannot_be_read_delivers_the_whole_batch_again(processor: P
     assert not processor.bus.out
 
 
+def test_a_second_read_that_fails_delivers_the_batch_again(processor: ProcessorUnderTest) -> None:
+    processor.table.meanwhile[2] = lambda: setattr(processor.table, "down", True)
+
+    report = processor.record(finished())
+
+    assert report == BatchReport((), {"message-0": "BatchGetItem: InternalServerError"})
+    assert not processor.table.items
+
+
 def test_a_mark_that_fails_publishes_every_event_again(processor: ProcessorUnderTest) -> None:
     def fail(write: int) -> None:
         processor.table.refuses = {sinch.CALL} if write == 2 else set()

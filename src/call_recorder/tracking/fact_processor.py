@@ -46,7 +46,7 @@ from call_recorder.tracking.recording import Recording, WrongApplication
 
 CLAIM = timedelta(seconds=30)
 """The time for which an event stays claimed. It is longer than the function's timeout, and ends before the visibility
-timeout of the queue, however long Lambda gathers the batch (template.yaml). So the claim of a crashed delivery has ended
+timeout of the queue, however long Lambda gathers a batch (template.yaml). So the claim of a crashed delivery has ended
 when its message is delivered again."""
 
 MAX_CONFLICTS = 8
