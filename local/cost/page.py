@@ -1,0 +1,264 @@
+"""The tables of docs/scaling.md that are made from the counts: between two comments, for the template's defaults."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from call_recorder.adapters.dynamodb_items import SHARDS
+from local.cost.bill import Line, Month, count_seconds, make_bill, play_call, read_default
+from local.cost.memory_aws import PLACES, RECORDINGS
+from local.cost.play import KINDS, ORDERS, Scenario
+from local.cost.usage import Index, Usage
+from local.emulator import ROOT
+
+PAGE: Final = ROOT / "docs" / "scaling.md"
+
+RATES: Final = (10, 100, 1000)
+"""The columns of the table of limits: calls begun in a second."""
+
+_PARTITION_UNITS: Final = 1000
+"""Write units a second of one partition of DynamoDB."""
+
+_NEW_TABLE_UNITS: Final = 4000
+"""Write units a second of a new table or index on demand."""
+
+_SLOW_SECONDS: Final = 2
+"""How long a callback takes while SSM or SQS is slow: see adapters/limits.py."""
+
+_FULL_BATCH: Final = 10
+_FULL_BATCH_SECONDS: Final = 0.1
+"""How long a full batch takes. Assumed: benchmarks/results/python3.13.md has 46 ms on a whole processor."""
+
+_UNANSWERED: Final = 5
+"""One call in so many is taken to be unanswered."""
+
+_WINDOW: Final = 5
+"""Any batching window: the tables only tell whether there is one."""
+
+_LIST_SECONDS: Final = 20
+"""How often an environment lists the applications at most, while unknown application keys arrive."""
+
+
+class MarkMissing(Exception):
+    """The page has no place for a table; the text names the mark."""
+
+
+def write() -> None:
+    """Write the tables into the page."""
+    PAGE.write_text(render(PAGE.read_text("utf-8")), "utf-8")
+
+
+def is_stale() -> bool:
+    """Tell whether the page has other tables than it should."""
+    text = PAGE.read_text("utf-8")
+    return text != render(text)
+
+
+def render(text: str) -> str:
+    """Return the page with its tables made afresh. Raises MarkMissing."""
+    for name, make in TABLES.items():
+        first, last = f"<!-- made by make cost: {name} -->\n", f"<!-- end of {name} -->\n"
+        found = re.search(re.escape(first) + ".*?" + re.escape(last), text, re.DOTALL)
+        if not found:
+            raise MarkMissing(f"docs/{PAGE.name} lacks the comments {first.strip()} and {last.strip()}")
+        table = "".join(f"{row}\n" for row in make())
+        text = f"{text[: found.start()]}{first}\n{table}\n{last}{text[found.end() :]}"
+    return text
+
+
+def list_units(month: Month) -> list[str]:
+    """Return the write units of a call by table and index, as lines of text."""
+    usage = play_call(month, Scenario(month.kind))
+    return [f"{units:g} write units: {_name(index)}" for index, units in sorted(usage.writes.items(), key=_sort_key)]
+
+
+def _make_bill_table() -> Iterator[str]:
+    month = Month.of_template()
+    bill = make_bill(month)
+    yield from _row("line", "of what", "how many", "price", "dollars")
+    for line in bill.process:
+        yield _cells(*_describe(line))
+    yield _cells("**to process them**", "", "", "", f"**{bill.processing:.2f}**")
+    for line in bill.store:
+        yield _cells(*_describe(line))
+    kept = f"kept for {month.retention:g} months: {bill.storing * month.retention:.0f}"
+    yield _cells("**to store them, a month**", kept, "", "", f"**{bill.storing:.2f}**")
+
+
+def _describe(line: Line) -> tuple[str, ...]:
+    price, whole = line.price, line.quantity >= 1000 or line.quantity == int(line.quantity)
+    return (
+        line.name,
+        line.how,
+        f"{line.quantity:,.{0 if whole else 2}f} {price.unit}",
+        f"{price.describe()}{'' if price.is_checked else ' *'}",
+        f"{line.dollars:.2f}",
+    )
+
+
+def _make_batch_table() -> Iterator[str]:
+    month = Month.of_template()
+    columns = [replace(month, window=window, order=order) for window in (0, _WINDOW) for order in ORDERS]
+    usages = [play_call(each, Scenario(each.kind)) for each in columns]
+    batches = {0: "each fact in a batch", _WINDOW: "the last facts in one batch"}
+    yield from _row("of one call", *(f"{batches[each.window]}, {each.order}" for each in columns))
+    yield _cells("batches", *(f"{usage.get('notify invocations'):g}" for usage in usages))
+    yield _cells("writes of items", *(f"{usage.get('item writes'):g}" for usage in usages))
+    for index in sorted(usages[0].writes, key=lambda each: _sort_key((each, 0))):
+        yield _cells(f"write units: {_name(index)}", *(f"{usage.writes[index]:g}" for usage in usages))
+    yield _cells("**write units**", *(f"**{sum(usage.writes.values()):g}**" for usage in usages))
+    yield _cells("read units", *(f"{sum(usage.reads.values()):g}" for usage in usages))
+    yield _cells("**a million calls, to process**", *(f"**${make_bill(each).processing:.2f}**" for each in columns))
+
+
+def _make_kind_table() -> Iterator[str]:
+    month = Month.of_template()
+    rows = [(kind.about, replace(month, kind=name), Scenario(name)) for name, kind in KINDS.items() if kind.ruled]
+    rows += [
+        ("with a transcript", replace(month, transcription=1.0), Scenario(transcribed=True)),
+        ("nobody answers", replace(month, answered=0.0), Scenario(answered=False)),
+        (KINDS["unrecorded"].about, replace(month, recorded=0.0), Scenario("unrecorded")),
+    ]
+    yield from _row("kind of call", "callbacks", "facts", "events", "write units", "a million of them, to process")
+    for about, each, scenario in rows:
+        usage = play_call(each, scenario)
+        counts = [usage.get(name) for name in ("API requests", "facts", "events")]
+        yield _cells(
+            about,
+            *(f"{count:g}" for count in (*counts, sum(usage.writes.values()))),
+            f"${make_bill(each).processing:.2f}",
+        )
+
+
+@dataclass(frozen=True)
+class _Growth:
+    """A row of the table of limits: what grows, how much of it a call a second makes, and the limit."""
+
+    what: str
+    per_call: float
+    limit: float
+    limit_in_words: str
+
+
+def _make_growth_table() -> Iterator[str]:
+    yield from _row("", *(f"{rate:,} calls/s" for rate in RATES), "default limit")
+    for growth in _list_growth():
+        values = [growth.per_call * rate for rate in RATES]
+        shown = [f"**{_round_up(value)}**" if value >= growth.limit else _round_up(value) for value in values]
+        yield _cells(growth.what, *shown, growth.limit_in_words)
+
+
+def _list_growth() -> tuple[_Growth, ...]:
+    month = replace(Month.of_template(), calls=1)
+    call = play_call(month, Scenario())
+    seconds = count_seconds(month, call)
+    callbacks, facts, environments = call.get("API requests"), call.get("facts"), seconds["callback"]
+    events, files = call.get("events"), call.get("files")
+    entries = callbacks * 2 + call.get("notify invocations")
+    concurrency, ttl = 1000, read_default("ParametersTtlSeconds")
+    each = 1000 * seconds["callback"] / callbacks
+    notify = read_default("NotifyMaximumConcurrency")
+    return (
+        _Growth(
+            "callbacks at the API, a second", callbacks, read_default("ThrottlingRateLimit"),
+            f"{read_default('ThrottlingRateLimit'):.0f}, `ThrottlingRateLimit`; account 10,000, in newer regions 2,500",
+        ),
+        _Growth(
+            f"CallbackFunction at once, {each:.0f} ms each", environments, concurrency,
+            "account 1,000; [new accounts](#what-to-choose) have 10",
+        ),
+        _Growth("the same while SSM or SQS is slow, 2 s each", callbacks * _SLOW_SECONDS, concurrency, "account 1,000"),
+        _Growth(
+            "environments started in a second, bursts and deployments", environments, math.inf,
+            "100 a function, continuously",
+        ),
+        _Growth(
+            "SSM GetParameters a second, in steady operation (environments ÷ TTL)", environments / ttl, 40,
+            "40, shared by the account",
+        ),
+        _Growth("SSM GetParameters in the second after a deployment", environments, 40, "40, shared by the account"),
+        _Growth(
+            "SSM DescribeParameters a second, only in a flood of unknown application keys (environments ÷ "
+            f"{_LIST_SECONDS} s, a page for 50 parameters of the account)",
+            environments / _LIST_SECONDS, 10, "not published, of the order of 10",
+        ),
+        _Growth("messages in the queue, a second", facts, math.inf, "none; 120,000 in flight"),
+        _Growth(
+            f"NotifyFunction at once, {_FULL_BATCH} facts in {_FULL_BATCH_SECONDS} s",
+            facts / _FULL_BATCH * _FULL_BATCH_SECONDS, notify, f"{notify:.0f}, `NotifyMaximumConcurrency`",
+        ),
+        *_list_table_growth(call),
+        _Growth(
+            "calls without a file, a second (one in five unanswered)", 1 / _UNANSWERED, math.inf,
+            "none: a round of the watchdog has no fixed size",
+        ),
+        _Growth(
+            "PutEvents a second, at most", events, 10_000,
+            "10,000 in us-east-1, us-west-2 and eu-west-1; 2,400 in us-east-2, fewer elsewhere",
+        ),
+        _Growth(
+            "events delivered to rules, a second, one subscriber", events + files, 18_750,
+            "18,750 in these three, 750 to 4,500 elsewhere",
+        ),
+        _Growth("files put into the bucket, a second", files, 3500, "3,500 a prefix, once S3 has split it"),
+        _Growth("log streams' entries, a second", entries, math.inf, "Lambda's own delivery; no limit is known"),
+    )  # fmt: skip
+
+
+def _list_table_growth(call: Usage) -> Iterator[_Growth]:
+    """Yield the rows of the tables and of the partitions of their indexes."""
+    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, "waiting"))
+    for each in own:
+        yield _Growth(
+            f"{_name(each)}, write units a second", call.writes[each], _NEW_TABLE_UNITS,
+            "4,000 at first, then twice the peak of the last 30 minutes; 40,000 a table",
+        )  # fmt: skip
+    whose = {"listByDay": " of one application", "listByCaller": " of one number", "listByCallee": " to one number"}
+    for (_, index), units in sorted(call.writes.items(), key=_sort_key):
+        if index:
+            yield _Growth(
+                f"index `{index}`{whose.get(index, '')}, write units a second in each of {SHARDS} partitions",
+                units / SHARDS, _PARTITION_UNITS,
+                f"1,000 a partition: {_PARTITION_UNITS * SHARDS / units:,.0f} calls/s{whose.get(index, '')}",
+            )  # fmt: skip
+
+
+def _round_up(value: float) -> str:
+    """Return a quantity in words: a whole number, or two digits of a small one."""
+    if value >= 1:
+        return f"{math.ceil(round(value, 6)):,}"
+    return f"{value:.1g}"
+
+
+def _sort_key(units: tuple[Index, float]) -> tuple[bool, str, str]:
+    (table, index), _ = units
+    return table != RECORDINGS, table, index or ""
+
+
+def _name(index: Index) -> str:
+    table, name = index
+    if name:
+        return f"index `{name}`" if table == RECORDINGS else f"index `{name}` of the locations"
+    return "table of recordings" if table == RECORDINGS else "table of object locations"
+
+
+def _row(*titles: str) -> Iterator[str]:
+    yield _cells(*titles)
+    yield "|" + "---|" * len(titles)
+
+
+def _cells(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+TABLES: Final[Mapping[str, Callable[[], Iterator[str]]]] = {
+    "bill": _make_bill_table,
+    "batches": _make_batch_table,
+    "kinds": _make_kind_table,
+    "growth": _make_growth_table,
+}
+"""The tables by the names in the comments of the page."""

@@ -1,0 +1,471 @@
+"""Plays calls through the functions' own handlers, in this process, with AWS in memory and a clock of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any, Final, Literal, cast
+from unittest.mock import patch
+from uuid import NAMESPACE_URL, uuid5
+
+from pydantic import SecretStr
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.prefetch import CallbackServices
+from call_recorder.adapters.ssm import ParameterStore
+from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
+from call_recorder.functions import callback, notify, rotation, watchdog
+from call_recorder.functions.telemetry import Telemetry
+from call_recorder.uploader_key.rotation import Rotation, RotationReport
+from local.capacity import read_tables
+from local.cost.memory_aws import PLACES, RECORDINGS, MemoryAws, format_object_created
+from local.cost.usage import API_CHUNK_BYTES, Usage, count_chunks
+from local.emulator import ROOT
+from local.simulator import (
+    Application,
+    Disturbance,
+    IncomingCall,
+    Response,
+    Simulator,
+    StoredFile,
+    app_to_app,
+    phone_to_number,
+)
+from local.simulator.calls import Body, End
+
+TEMPLATE: Final = ROOT / "template.yaml"
+
+Order = Literal["bucket first", "Sinch first"]
+"""Which witness of a stored file the queue delivers first: the bucket's event or Sinch's notification."""
+
+ORDERS: Final[tuple[Order, ...]] = ("bucket first", "Sinch first")
+
+_ANNOUNCED: Final = ("recording_available", "transcription_available")
+_BATCH_SIZE: Final = 10
+_STACK: Final = "cost-recorder"
+"""As long as the usual name, call-recorder. Powertools keeps a logger for each name, and only this code uses this one."""
+
+_START: Final = datetime(2026, 11, 23, 9, 30, 7, tzinfo=UTC)
+_CALL_SECONDS: Final = 180
+_WATCHDOG_INTERVAL: Final = timedelta(minutes=5)
+_SECONDS: Final = {"ace": 6, "pie": 9, "dice": _CALL_SECONDS}
+"""How long a callback comes after the one before it; a notification comes a second after."""
+
+_NUMBER, _CALLEE, _UNRULED = "+12017777701", "+46700000001", "+12017777706"
+_BUCKET: Final = "call-recorder-recordingsbucket-1a2b3c4d5e6f"
+_SECRET: Final = base64.b64encode(b"nothing to keep secret").decode()
+_PROMPT: Final = {"text": "This call is recorded. Hang up if you do not agree.", "locale": "en-US"}
+_QUESTION: Final = {"text": "May we record this call? Press 1 for yes.", "locale": "en-US"}
+_BACKEND_ANSWERS: Final = {
+    "ice": json.dumps({"action": {"name": "connectPstn", "number": _CALLEE, "cli": _NUMBER}}),
+    "ace": json.dumps({"action": {"name": "continue"}}),
+}
+
+# The lines that Lambda writes about each invocation, in its text format:
+# https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html
+_REQUEST: Final = "8f507cfc-1234-4697-b07a-ac58fc914c95"
+_PLATFORM_LINES: Final = (
+    f"START RequestId: {_REQUEST} Version: 12\n",
+    f"END RequestId: {_REQUEST}\n",
+    (
+        f"REPORT RequestId: {_REQUEST}\tDuration: 23.42 ms\tBilled Duration: 24 ms\tMemory Size: 512 MB\t"
+        "Max Memory Used: 96 MB\t\n"
+    ),
+)
+
+# What API Gateway puts into the access log's format, in typical lengths.
+_CONTEXT: Final[Mapping[str, str]] = {
+    "requestId": "JKJaXmPLvHcESHA=",
+    "requestTime": "23/Nov/2026:09:30:00 +0000",
+    "identity.sourceIp": "203.0.113.123",
+    "httpMethod": "POST",
+    "routeKey": "POST /callbacks",
+    "status": "200",
+    "responseLength": "1024",
+    "responseLatency": "25",
+    "integration.status": "200",
+    "integration.latency": "24",
+    "error.responseType": "-",
+    "integrationErrorMessage": "-",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of call.
+
+    Attributes:
+        name: its name on the command line.
+        about: what happens in it.
+        consent: the consent that its rule asks for.
+        upstream: whether the application has a backend of its own behind the recorder.
+        in_app: whether an app calls an app user. Such a call has no ACE.
+        ruled: whether a rule records it.
+    """
+
+    name: str
+    about: str
+    consent: Mapping[str, Any] | None = None
+    upstream: bool = False
+    in_app: bool = False
+    ruled: bool = True
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.name: kind
+    for kind in (
+        Kind("phone", "a phone call to a number with a route"),
+        Kind("in-app", "an app calls the user of another app", in_app=True),
+        Kind("announcement", "the caller hears an announcement", consent={"kind": "announcement", "prompt": _PROMPT}),
+        Kind("menu", "a menu asks the caller", consent={"kind": "menu", "prompt": _QUESTION, "accept": "1"}),
+        Kind("upstream", "the application's own backend routes the call", upstream=True),
+        Kind("unrecorded", "a phone call that no rule records", ruled=False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A call to play.
+
+    Attributes:
+        kind: the name of its kind.
+        transcribed: whether its recording is transcribed.
+        answered: whether the callee answers. If not, nothing is recorded, and the watchdog finds that out.
+        batched: whether the facts at the end of the call arrive in one batch. Otherwise each has a batch of its own.
+        order: which witness comes first.
+    """
+
+    kind: str = "phone"
+    transcribed: bool = False
+    answered: bool = True
+    batched: bool = False
+    order: Order = "bucket first"
+
+    @property
+    def application(self) -> Application:
+        """Return the application whose profile makes such calls."""
+        return Application(_make_id(f"application {self.kind} {self.transcribed}"), SecretStr(_SECRET))
+
+    def profile(self) -> dict[str, Any]:
+        """Return the recording profile of the application."""
+        kind = KINDS[self.kind]
+        to = {"toType": "username"} if kind.in_app else {"toType": "did", "to": _NUMBER}
+        if kind.consent and kind.consent["kind"] == "menu":
+            to |= {"originationType": "pstn"}
+        return {
+            "notificationEvents": True,
+            "rules": [{"name": "every call", "when": to, "record": True} | _optional("consent", kind.consent)],
+            "routes": [
+                {"to": number, "action": {"name": "connectPstn", "number": _CALLEE, "cli": number}}
+                for number in (_NUMBER, _UNRULED)
+            ],
+            **_optional("transcription", {"enabled": True, "locale": "en-US"} if self.transcribed else None),
+            **_optional("upstream", {"url": "https://backend.example/sinch"} if kind.upstream else None),
+        }
+
+    def call(self) -> IncomingCall:
+        """Return the call."""
+        kind, call_id = KINDS[self.kind], _make_id(f"call {self}")
+        call = app_to_app("alice") if kind.in_app else phone_to_number(_NUMBER if kind.ruled else _UNRULED)
+        values = {each.name: getattr(call, each.name) for each in fields(call)}
+        return _TimedCall(**values | {"call_id": call_id, "answered": self.answered, "keys": ("1",)})
+
+
+@cache
+def read_template() -> dict[str, Any]:
+    """Return the template as it is written."""
+    template: dict[str, Any] = yaml_parse(TEMPLATE.read_text("utf-8"))
+    return template
+
+
+class _TimedCall(IncomingCall):
+    """A call that ends when its DiCE says so. The simulator makes the DiCE before the call's time has passed."""
+
+    def dice(self, application_key: str, at: datetime, end: End, _seconds: int) -> Body:
+        """Return the DiCE at the end of the call."""
+        return super().dice(application_key, at + timedelta(seconds=_CALL_SECONDS), end, _CALL_SECONDS)
+
+
+class NotPlayed(Exception):
+    """A call did not end as it should, so there is nothing to count; the text says what happened."""
+
+
+@cache
+def play(scenario: Scenario) -> Usage:
+    """Return what a call uses. Raises NotPlayed."""
+    idle = play_watchdog()
+    return _stage().play(scenario, idle)
+
+
+@cache
+def play_watchdog() -> Usage:
+    """Return what a round of WatchdogFunction uses that finds nothing due."""
+    stage = _stage()
+    stage.run_watchdog()
+    return stage.aws.take_usage()
+
+
+@cache
+def play_rotation() -> Usage:
+    """Return what a round of RotationFunction writes that has nothing to do. Its calls of IAM and SSM are free."""
+    stage = _stage()
+    stage.run_rotation()
+    return stage.aws.take_usage()
+
+
+@cache
+def play_refresh() -> Usage:
+    """Return what CallbackFunction uses when it reads the parameters of an application."""
+    return _stage().refresh
+
+
+@cache
+def _stage() -> _Stage:
+    return _Stage()
+
+
+class _Stage:
+    """The functions, the AWS that they call, and the platform's transport and store.
+
+    What the functions write to standard output is their log.
+    """
+
+    def __init__(self) -> None:
+        template = read_template()
+        defaults = {name: str(each["Default"]) for name, each in template["Parameters"].items()}
+        scenarios = [Scenario(kind, transcribed) for kind in KINDS for transcribed in (False, True)]
+        self.aws = MemoryAws(read_tables(), dict(_parameters(scenarios)))
+        self._now = _START
+        self._grace = timedelta(seconds=int(defaults["GraceSeconds"]))
+        self._access_log = _make_access_log_line(template)
+        self._environment = _make_environment(defaults)
+        self._written = io.StringIO()
+        self._scenario = Scenario()
+        self._stored: list[str] = []
+        with self._as_function():
+            self._compose()
+        refreshes = {scenario: self._read_parameters(scenario) for scenario in scenarios}
+        self.refresh = refreshes[Scenario()]
+
+    def _compose(self) -> None:
+        environment = self._environment
+        boto_clients.get_session.cache_clear()
+        session = boto_clients.get_session()
+        session.set_credentials("AKIDCOST", "a secret that opens nothing")
+        session.set_config_variable("region", "us-east-1")
+        session.register("before-send", self.aws.answer_request)
+        with patch.object(callback, "UpstreamClient", _Backend):
+            self._callback = callback.compose(environment, services=_Services(self.aws), clock=self._clock)
+        self._notify = notify.compose(environment, clock=self._clock)
+        self._watchdog = watchdog.compose(environment, clock=self._clock)
+        self._rotation = rotation.RotationHandler(cast("Rotation", _NothingToRotate()), Telemetry())
+        boto_clients.get_session.cache_clear()
+
+    def play(self, scenario: Scenario, idle: Usage) -> Usage:
+        """Play a call, and let NotifyFunction process its facts. ``idle`` is a round of WatchdogFunction."""
+        self._scenario, self._stored, self._now = scenario, [], _START
+        played = self._simulator(scenario).play(scenario.call(), Disturbance(order=("dice",)))
+        if not played.held:
+            raise NotPlayed("; ".join(played.failures))
+        self._process_queue(batched=scenario.batched)
+        if not scenario.answered:
+            self._now += self._grace + _WATCHDOG_INTERVAL
+            self.run_watchdog()
+            if not self.aws.queue:
+                raise NotPlayed("WatchdogFunction did not find the call that nobody answered")
+            self._process_queue(batched=False)
+        usage = self.aws.take_usage()
+        if not scenario.answered:  # The round takes place in any case.
+            usage.add(idle, -1)
+        return usage
+
+    def _read_parameters(self, scenario: Scenario) -> Usage:
+        """Let CallbackFunction read an application's parameters, for a call that it does not know."""
+        unknown = replace(scenario.call(), call_id=_make_id("unknown"))
+        self._scenario = replace(scenario, batched=True)
+        key, simulator = scenario.application.key, self._simulator(scenario)
+        simulator.post(unknown.dice(key, self._now, End("N/A", "MANAGERHANGUP"), 0))
+        return self.aws.take_usage()
+
+    def run_watchdog(self) -> None:
+        """Let WatchdogFunction send what is due to the queue."""
+        self._invoke("watchdog", self._watchdog)
+
+    def run_rotation(self) -> None:
+        """Let RotationFunction find nothing to do."""
+        self._invoke("rotation", lambda: self._rotation({}))
+
+    def send(self, _method: str, _url: str, headers: Mapping[str, str], body: bytes) -> Response:
+        """Deliver a callback to CallbackFunction, and its fact to NotifyFunction: the platform's transport."""
+        sent = json.loads(body)
+        stored = self._stored.pop(0) if sent.get("type") in _ANNOUNCED else None
+        self._now += timedelta(seconds=_SECONDS.get(sent["event"], 1))
+        if stored and self._scenario.order == "bucket first":
+            self._deliver(stored)
+        event = _make_event(headers, body)
+        answer = self._invoke("callback", lambda: self._callback(event))
+        content = (answer["body"] or "").encode()
+        usage = self.aws.usage
+        usage.count("API requests", count_chunks(len(body), API_CHUNK_BYTES))
+        sent_headers = sum(len(f"{name}: {value}\r\n") for name, value in answer["headers"].items())
+        usage.count("bytes answered", len(content) + sent_headers)
+        usage.log(self._access_log)
+        if not self._scenario.batched or sent["event"] in ("ice", "ace", "pie"):
+            self._process_queue(batched=False)
+        if stored and self._scenario.order == "Sinch first":
+            self._deliver(stored)
+        return Response(answer["statusCode"], content)
+
+    def put(self, url: str, _credentials: SecretStr, body: bytes, _content_type: str) -> StoredFile:
+        """Store a file: the platform's store. The bucket's event about it is delivered with its notification."""
+        usage = self.aws.usage
+        usage.count("files")
+        usage.count("bucket events")
+        self._stored.append(format_object_created(url, len(body), self._now))
+        return StoredFile(url, len(body))
+
+    def _deliver(self, message: str) -> None:
+        self.aws.deliver(message)
+        if not self._scenario.batched:
+            self._process_queue(batched=False)
+
+    def _process_queue(self, *, batched: bool) -> None:
+        """Let NotifyFunction process the queue, in batches of ten or of one."""
+        queue = self.aws.queue
+        while queue:
+            bodies = [queue.popleft() for _ in range(min(len(queue), _BATCH_SIZE if batched else 1))]
+            records = [{"messageId": _make_id(f"message {body}"), "body": body} for body in bodies]
+            answer = self._invoke("notify", partial(self._notify, {"Records": records}))
+            if answer["batchItemFailures"]:
+                raise NotPlayed(f"NotifyFunction failed: {self._written.getvalue()}")
+            received = count_chunks(sum(len(body.encode()) for body in bodies))
+            self.aws.usage.count("SQS requests", received + 1)  # ReceiveMessage and DeleteMessageBatch
+
+    def _invoke(self, name: str, function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Invoke a function, and count the invocation, its calls to AWS and its log."""
+        usage = self.aws.usage
+        calls = usage.get("AWS calls")
+        with self._as_function():
+            answer = function()
+        usage.count(f"{name} invocations")
+        usage.count(f"{name} AWS calls", usage.get("AWS calls") - calls)
+        for line in (*_PLATFORM_LINES, *self._written.getvalue().splitlines(keepends=True)):
+            usage.log(line)
+        self._written.seek(0)
+        self._written.truncate()
+        return answer
+
+    @contextmanager
+    def _as_function(self) -> Iterator[None]:
+        """Give this process the environment and the standard output of a function."""
+        before = dict(os.environ)
+        os.environ.update(self._environment)
+        try:
+            with redirect_stdout(self._written):
+                yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def _clock(self) -> datetime:
+        return self._now
+
+    def _simulator(self, scenario: Scenario) -> Simulator:
+        url = "https://call-recorder.example/callbacks"
+        return Simulator(url, scenario.application, transport=self, store=self, clock=self._clock, wait=lambda _: None)
+
+
+class _Services(CallbackServices):
+    """The AWS services of CallbackFunction, in memory."""
+
+    def __init__(self, aws: MemoryAws) -> None:
+        self.parameters = ParameterStore(aws, _STACK, listing=aws)
+        self.facts = self.notifications = self.calls = cast("Any", aws)
+
+
+class _Backend:
+    """Takes the place of the client of the applications' own backends."""
+
+    def forward(self, _url: str, body: bytes, **_: object) -> str:
+        """Return the answer of the backend."""
+        return _BACKEND_ANSWERS.get(json.loads(body)["event"], "")
+
+
+class _NothingToRotate:
+    """Takes the place of the rotation in the hours in which nothing is due."""
+
+    def run(self, **_: object) -> RotationReport:
+        """Return a report without steps."""
+        return RotationReport(days_overdue=0)
+
+
+def _make_environment(defaults: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of all functions, with the template's defaults."""
+    return {
+        "CALLBACK_PATH": defaults["CallbackPath"],
+        "SIGNATURE_WINDOW_SECONDS": defaults["SignatureWindowSeconds"],
+        "PARAMETER_PREFIX": _STACK,
+        "PARAMETERS_TTL_SECONDS": defaults["ParametersTtlSeconds"],
+        "RECORDING_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/123456789012/{_STACK}-call-facts",
+        "RECORDINGS_BUCKET": _BUCKET,
+        "RECORDINGS_TABLE": RECORDINGS,
+        "PLACES_TABLE": PLACES,
+        "RECORDINGS_BUS": f"{_STACK}-recordings",
+        "RETENTION_DAYS": defaults["RetentionDays"],
+        "GRACE_SECONDS": defaults["GraceSeconds"],
+        "LONGEST_CALL_SECONDS": defaults["LongestCallSeconds"],
+        "POWERTOOLS_SERVICE_NAME": _STACK,
+        "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
+        "POWERTOOLS_LOG_LEVEL": defaults["LogLevel"],
+        "AWS_REGION": "us-east-1",
+        # Lambda sets it for every invocation, and Powertools logs the trace, whether it is recorded or not.
+        "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
+    }
+
+
+def _parameters(scenarios: Iterable[Scenario]) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of every application, each with its full name."""
+    for scenario in scenarios:
+        folder = f"/{_STACK}/{scenario.application.key}"
+        yield f"{folder}/{SECRETS}", _SECRET
+        yield f"{folder}/{CREDENTIALS}", f"AKIA1234567890ABCDEF:{_SECRET}{_SECRET[:16]}:us-east-1"
+        yield f"{folder}/{PROFILE}", json.dumps(scenario.profile())
+
+
+def _make_event(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    """Return the event of API Gateway for a request."""
+    return {
+        "version": "2.0",
+        "routeKey": "POST /callbacks",
+        "headers": {name.lower(): value for name, value in headers.items()},
+        "body": body.decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def _make_access_log_line(template: Mapping[str, Any]) -> str:
+    """Return a line of the API's access log, in the template's format."""
+    line: str = template["Resources"]["CallbackApi"]["Properties"]["AccessLogSettings"]["Format"]["Fn::Sub"]
+    for name, value in _CONTEXT.items():
+        line = line.replace(f'$context.{name}"', f'{value}"')
+    if "$context." in line:
+        raise NotPlayed(f"the access log has a field that is not known here: {line}")
+    return line.replace("${AWS::StackName}", _STACK) + "\n"
+
+
+def _make_id(name: str) -> str:
+    """Return an id of the form of Sinch's, always the same for the same name."""
+    return str(uuid5(NAMESPACE_URL, name))
+
+
+def _optional(name: str, value: Any) -> dict[str, Any]:
+    return {name: value} if value else {}
