@@ -178,6 +178,14 @@ dynamodb-local: environments ## The fault matrix and 100,000 hostile inputs on A
 bench: $(BENCH)/$(INSTALLED) $(SAM)/$(INSTALLED) ## Measure the functions beside their twins; ROUNDS=5 for a quick look
 	@exec $(BENCH)/bin/python -m benchmarks $(if $(ROUNDS),--rounds '$(ROUNDS)')
 
+# What the variables mean, and their defaults: docs/scaling.md.
+export CALLS MINUTES KIND RECORDED ANSWERED TRANSCRIPTION WINDOW XRAY MEMORY RETENTION REGION
+export CALLBACK_CPU_MS FACT_CPU_MS AWS_CALL_MS INSTANCES WRITE
+
+.PHONY: cost
+cost: $(DEV)/$(INSTALLED) ## Price a month of calls by what the code uses; CALLS=1000000 MINUTES=3. WRITE=1 writes the page
+	@exec $(DEV)/bin/python -m local.cost
+
 fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
 	@$(DEV)/bin/python -m ruff check --fix-only --quiet
 	@$(DEV)/bin/python -m ruff format

@@ -83,7 +83,7 @@ OPTIONS: Final[Mapping[str, _Option]] = {
     "CALLBACK_CPU_MS": _Option("callback_cpu_ms", _number(0, 1000), "milliseconds, for example CALLBACK_CPU_MS=1.5"),
     "FACT_CPU_MS": _Option("fact_cpu_ms", _number(0, 1000), "milliseconds, for example FACT_CPU_MS=2.6"),
     "AWS_CALL_MS": _Option("aws_call_ms", _number(0, 1000), "milliseconds, for example AWS_CALL_MS=10"),
-    "ENVIRONMENTS": _Option("environments", _number(0, 10**5, whole=True), "a number, for example ENVIRONMENTS=3"),
+    "INSTANCES": _Option("environments", _number(0, 10**5, whole=True), "a whole number, for example INSTANCES=3"),
 }
 
 

@@ -283,7 +283,7 @@ def _process(month: Month, usage: Usage) -> tuple[_Row, ...]:
             "sqs_request",
         ),
         ("DynamoDB, writes", "tables and indexes", sum(usage.writes.values()), "dynamodb_write_unit"),
-        ("DynamoDB, reads", "tables, and `waiting`", reads, "dynamodb_read_unit"),
+        ("DynamoDB, reads", "tables, and the watchdog's index", reads, "dynamodb_read_unit"),
         ("EventBridge, our events", "to subscribers", count("events"), "eventbridge_event"),
         ("EventBridge, the bucket's events", "files", count("bucket events"), "eventbridge_bucket_event"),
         ("SSM", f"{month.environments} environments, {ttl:.0f} s", count("parameters read"), "ssm_parameter"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from call_recorder.adapters.dynamodb_items import SHARDS
-from local.cost.bill import Line, Month, count_seconds, make_bill, play_call, read_default
+from local.capacity import read_tables
+from local.cost.bill import Line, Month, make_bill, play_call, read_default
 from local.cost.memory_aws import PLACES, RECORDINGS
 from local.cost.play import KINDS, ORDERS, Scenario
 from local.cost.usage import Index, Usage
@@ -25,6 +26,9 @@ _PARTITION_UNITS: Final = 1000
 
 _NEW_TABLE_UNITS: Final = 4000
 """Write units a second of a new table or index on demand."""
+
+_PLANNED_SECONDS: Final = 0.03
+"""How long a callback takes in plans of capacity: twice what the bill takes it for."""
 
 _SLOW_SECONDS: Final = 2
 """How long a callback takes while SSM or SQS is slow: see adapters/limits.py."""
@@ -155,12 +159,11 @@ def _make_growth_table() -> Iterator[str]:
 def _list_growth() -> tuple[_Growth, ...]:
     month = replace(Month.of_template(), calls=1)
     call = play_call(month, Scenario())
-    seconds = count_seconds(month, call)
-    callbacks, facts, environments = call.get("API requests"), call.get("facts"), seconds["callback"]
+    callbacks, facts = call.get("API requests"), call.get("facts")
+    environments = callbacks * _PLANNED_SECONDS
     events, files = call.get("events"), call.get("files")
     entries = callbacks * 2 + call.get("notify invocations")
     concurrency, ttl = 1000, read_default("ParametersTtlSeconds")
-    each = 1000 * seconds["callback"] / callbacks
     notify = read_default("NotifyMaximumConcurrency")
     return (
         _Growth(
@@ -168,7 +171,7 @@ def _list_growth() -> tuple[_Growth, ...]:
             f"{read_default('ThrottlingRateLimit'):.0f}, `ThrottlingRateLimit`; account 10,000, in newer regions 2,500",
         ),
         _Growth(
-            f"CallbackFunction at once, {each:.0f} ms each", environments, concurrency,
+            f"CallbackFunction at once, {_PLANNED_SECONDS} s each", environments, concurrency,
             "account 1,000; [new accounts](#what-to-choose) have 10",
         ),
         _Growth("the same while SSM or SQS is slow, 2 s each", callbacks * _SLOW_SECONDS, concurrency, "account 1,000"),
@@ -211,7 +214,8 @@ def _list_growth() -> tuple[_Growth, ...]:
 
 def _list_table_growth(call: Usage) -> Iterator[_Growth]:
     """Yield the rows of the tables and of the partitions of their indexes."""
-    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, "waiting"))
+    [watched] = [index.name for index in read_tables()[RECORDINGS].indexes if "waitingShard" in index.keys]
+    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, watched))
     for each in own:
         yield _Growth(
             f"{_name(each)}, write units a second", call.writes[each], _NEW_TABLE_UNITS,

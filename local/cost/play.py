@@ -51,7 +51,7 @@ ORDERS: Final[tuple[Order, ...]] = ("bucket first", "Sinch first")
 _ANNOUNCED: Final = ("recording_available", "transcription_available")
 _BATCH_SIZE: Final = 10
 _STACK: Final = "cost-recorder"
-"""As long as the usual name, call-recorder. Powertools keeps a logger for each name, and only this code uses this one."""
+"""As long as the usual name, call-recorder. Powertools keeps a logger for each name, and nothing else uses this one."""
 
 _START: Final = datetime(2026, 11, 23, 9, 30, 7, tzinfo=UTC)
 _CALL_SECONDS: Final = 180
