@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from call_recorder.adapters.dynamodb_items import SHARDS
-from local.capacity import read_tables
 from local.cost.bill import Line, Month, make_bill, play_call, read_default
 from local.cost.memory_aws import PLACES, RECORDINGS
-from local.cost.play import KINDS, ORDERS, Scenario
+from local.cost.play import KINDS, ORDERS, Scenario, find_due_index
 from local.cost.usage import Index, Usage
 from local.emulator import ROOT
 
@@ -214,8 +213,7 @@ def _list_growth() -> tuple[_Growth, ...]:
 
 def _list_table_growth(call: Usage) -> Iterator[_Growth]:
     """Yield the rows of the tables and of the partitions of their indexes."""
-    [watched] = [index.name for index in read_tables()[RECORDINGS].indexes if "waitingShard" in index.keys]
-    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, watched))
+    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, find_due_index()))
     for each in own:
         yield _Growth(
             f"{_name(each)}, write units a second", call.writes[each], _NEW_TABLE_UNITS,

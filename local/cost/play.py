@@ -195,6 +195,12 @@ class _TimedCall(IncomingCall):
         return super().dice(application_key, at + timedelta(seconds=_CALL_SECONDS), end, _CALL_SECONDS)
 
 
+def find_due_index() -> str:
+    """Return the name of the index of the recordings that WatchdogFunction reads."""
+    [name] = [index.name for index in read_tables()[RECORDINGS].indexes if "waitingShard" in index.keys]
+    return name
+
+
 class NotPlayed(Exception):
     """A call did not end as it should, so there is nothing to count; the text says what happened."""
 
@@ -419,6 +425,7 @@ def _make_environment(defaults: Mapping[str, str]) -> dict[str, str]:
         "RECORDINGS_BUCKET": _BUCKET,
         "RECORDINGS_TABLE": RECORDINGS,
         "PLACES_TABLE": PLACES,
+        "DUE_INDEX": find_due_index(),
         "RECORDINGS_BUS": f"{_STACK}-recordings",
         "RETENTION_DAYS": defaults["RetentionDays"],
         "GRACE_SECONDS": defaults["GraceSeconds"],
