@@ -122,6 +122,7 @@ def _make_kind_table() -> Iterator[str]:
     month = Month.of_template()
     rows = [(kind.about, replace(month, kind=name), Scenario(name)) for name, kind in KINDS.items() if kind.ruled]
     rows += [
+        ("with `XRayTracing=on`", replace(month, xray=True), Scenario()),
         ("with a transcript", replace(month, transcription=1.0), Scenario(transcribed=True)),
         ("nobody answers", replace(month, answered=0.0), Scenario(answered=False)),
         (KINDS["unrecorded"].about, replace(month, recorded=0.0), Scenario("unrecorded")),
@@ -161,7 +162,7 @@ def _list_growth() -> tuple[_Growth, ...]:
     callbacks, facts = call.get("API requests"), call.get("facts")
     environments = callbacks * _PLANNED_SECONDS
     events, files = call.get("events"), call.get("files")
-    entries = callbacks * 2 + call.get("notify invocations")
+    logged = callbacks * 2 + call.get("notify invocations")
     concurrency, ttl = 1000, read_default("ParametersTtlSeconds")
     notify = read_default("NotifyMaximumConcurrency")
     return (
@@ -207,7 +208,7 @@ def _list_growth() -> tuple[_Growth, ...]:
             "18,750 in these three, 750 to 4,500 elsewhere",
         ),
         _Growth("files put into the bucket, a second", files, 3500, "3,500 a prefix, once S3 has split it"),
-        _Growth("log streams' entries, a second", entries, math.inf, "Lambda's own delivery; no limit is known"),
+        _Growth("invocations and requests logged, a second", logged, math.inf, "no limit is known"),
     )  # fmt: skip
 
 
