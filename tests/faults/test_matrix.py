@@ -30,7 +30,7 @@ ASKED: Final = "GetParameters 1, SendMessage 1"
 MERGED: Final = "BatchGetItem 1, PutItem 1"
 PUBLISHED: Final = "BatchGetItem 1, PutEvents 1, PutItem 1, PutItem 2"
 WITH_PLACE: Final = f"{PUBLISHED}, PutItem 3"
-NOTHING_DUE: Final = ", ".join(f"Query {number}" for number in range(1, 17))
+NOTHING_DUE: Final = ", ".join(f"Query {number}" for number in range(1, 33))
 LOOK: Final = {"watchdog": NOTHING_DUE, "take what is overdue": ""}
 GIVE_UP: Final = {"watchdog": f"{NOTHING_DUE}, SendMessageBatch 1", "take what is overdue": PUBLISHED}
 
