@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,8 @@ from tests.faults.tables import MAX_DIGITS, MAX_ITEM, MAX_NESTING, MAX_PARTITION
 from tests.metered import process
 from tests.recorded_call import MAX_WRITE_UNITS, ORDERS, play
 from tests.tables import RECORDINGS, create
+from tests.template.stack import Stack
+from tools.upgrade_indexes import STEPS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -101,6 +104,49 @@ def test_a_recorded_call_uses_what_the_meter_says(client: DynamoDBClient, order:
 
     assert used.used == used.reported
     assert used.total <= MAX_WRITE_UNITS
+
+
+def declared(step: str) -> dict[str, Any]:
+    """Return the indexes of the table of recordings at a step of the upgrade, by their names."""
+    indexes = Stack(TableIndexes=step).properties("RecordingsTable")["GlobalSecondaryIndexes"]
+    return {index["IndexName"]: index for index in indexes}
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what UpdateTable has to be asked for."""
+    created = [{"Create": after[name]} for name in after.keys() - before.keys()]
+    return created + [{"Delete": {"IndexName": name}} for name in before.keys() - after.keys()]
+
+
+def change(client: DynamoDBClient, table: str, updates: list[dict[str, Any]]) -> None:
+    definitions = Stack().properties("RecordingsTable")["AttributeDefinitions"]
+    client.update_table(TableName=table, AttributeDefinitions=definitions, GlobalSecondaryIndexUpdates=updates)  # type: ignore[arg-type]
+
+
+def active(client: DynamoDBClient, table: str) -> dict[str, int] | None:
+    """Return how many items each index has, or ``None`` while one is created or deleted."""
+    described = client.describe_table(TableName=table)["Table"].get("GlobalSecondaryIndexes", [])
+    if any(index["IndexStatus"] != "ACTIVE" for index in described):
+        return None
+    names = [index["IndexName"] for index in described]
+    return {name: client.scan(TableName=table, IndexName=name, Select="COUNT")["Count"] for name in names}
+
+
+def test_the_table_takes_the_steps_of_the_upgrade_only_one_at_a_time(client: DynamoDBClient) -> None:
+    former, current = declared("former"), declared("current")
+    table = {**Stack(TableIndexes="former").properties("RecordingsTable"), "TableName": "upgraded"}
+    wanted = ("TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    client.create_table(**{name: table[name] for name in wanted})
+    shards = {name: text(3) for name in ("applicationDay", "caller", "callee", "requestedAt", "waitingShard", "dueAt")}
+    for number in range(5):
+        client.put_item(TableName="upgraded", Item={"recordingId": {"S": f"call-{number}"}, **shards})
+    with pytest.raises(ClientError, match="LimitExceededException|ValidationException"):
+        change(client, "upgraded", changes(former, current))
+
+    for before, after in pairwise(map(declared, STEPS)):
+        change(client, "upgraded", changes(before, after))
+        filled = wait_until("the index is there", lambda: active(client, "upgraded"), within=30)
+        assert filled == dict.fromkeys(after, 5)
 
 
 @pytest.mark.allow_hosts(["127.0.0.1", ELSEWHERE])

@@ -14,8 +14,8 @@ from call_recorder.facts.model import Model
 
 ABANDONED = timedelta(minutes=5)
 """The time after the end of a claim before which the watchdog does not check its event. The queue delivers a failed
-message again after a minute or two, and each delivery claims the event again. So the watchdog acts only if several deliveries are
-missing."""
+message again after a minute or two, and each delivery claims the event again. So the watchdog acts only if several
+deliveries are missing."""
 
 
 @dataclass(frozen=True, slots=True)
