@@ -107,7 +107,7 @@ class RealTables:
         self._names = {"recordings": f"{unique}-recordings", "places": f"{unique}-places"}
         create(client, **self._names)
         self._tables = tables(client, **self._names)
-        self._waiting = WaitingIndex(client, **self._names)
+        self._waiting = WaitingIndex(client, recordings=self._names["recordings"], places=self._names["places"])
 
     def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
         with self._noted():

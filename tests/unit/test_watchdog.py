@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count, islice
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
@@ -14,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from call_recorder.adapters import boto_clients
-from call_recorder.adapters.dynamodb_items import DUE_TIMES_IN_GRACE, SHARDS
-from call_recorder.adapters.dynamodb_waiting_index import MAX_PAGE, WaitingIndex
-from call_recorder.facts.commands import CheckLocation, CheckRecording
+from call_recorder.adapters import boto_clients, dynamodb_waiting_index
+from call_recorder.adapters.dynamodb_items import DUE_TIMES_IN_GRACE, iso_utc
+from call_recorder.adapters.dynamodb_waiting_index import WaitingIndex
+from call_recorder.facts.commands import CheckLocation, CheckRecording, Command
 from call_recorder.facts.errors import QueueUnavailable, TableUnavailable
 from call_recorder.facts.facts import Fact, UploaderKeyChangedFact
 from call_recorder.facts.messages import QueueMessage, read_message
 from call_recorder.functions import watchdog
-from call_recorder.functions.watchdog import MAX_COMMANDS, Watchdog
+from call_recorder.functions.watchdog import Watchdog
 from call_recorder.tracking.fact_processor import CLAIM
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
@@ -32,6 +30,7 @@ from tests.fakes import BUCKET, DEADLINES, Bus, Clock, Queue, RecordedTelemetry,
 from tests.strategies import fact_lists
 from tests.tables import PLACES, RECORDINGS, create, tables
 from tests.unit.processor_under_test import BATCH, VISIBILITY_TIMEOUT, InTurn, ProcessorUnderTest, messages
+from tests.waiting_items import WaitingItems
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -220,8 +219,11 @@ def client() -> Iterator[DynamoDBClient]:
         yield client
 
 
-def waiting(client: DynamoDBClient) -> WaitingIndex:
-    return WaitingIndex(client, recordings=RECORDINGS, places=PLACES)
+def found(client: DynamoDBClient, at: datetime = sinch.NOW) -> list[Command]:
+    """Return what one round finds."""
+    index, queue = WaitingIndex(client, recordings=RECORDINGS, places=PLACES), Queue()
+    Watchdog(index, queue, RecordedTelemetry(), lambda: at)()
+    return list(cast("list[Command]", queue.sent))
 
 
 def put(client: DynamoDBClient, *facts: QueueMessage) -> None:
@@ -241,135 +243,81 @@ def test_only_what_is_due_is_found_in_both_tables(client: DynamoDBClient) -> Non
     put(client, stored(done_url), stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
     at = sinch.NOW + DEADLINES.longest_call + DEADLINES.grace
 
-    assert list(waiting(client).find_overdue(at)) == [
+    assert sorted(found(client, at), key=lambda command: command.fact) == [
         CheckRecording(recording_id=sinch.CALL, application_key="app", at=at),
         CheckLocation(location=f"s3://{BUCKET}/recordings/nobodys", at=at),
     ]
-    assert list(waiting(client).find_overdue(sinch.NOW)) == []
-    assert len(list(waiting(client).find_overdue(at + timedelta(days=1)))) == 3
+    assert found(client, sinch.NOW) == []
+    assert len(found(client, at + timedelta(days=1))) == 3
 
 
-class Shards:
-    """The index of both tables: some recordings or places in each shard, due one second after the other."""
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5, 9, 13, 14])
+def test_each_item_is_found_once_in_any_number(
+    client: DynamoDBClient, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(dynamodb_waiting_index, "FIRST_PAGE", 2)
+    monkeypatch.setattr(dynamodb_waiting_index, "MAX_PAGE", 5)
+    for each in range(number):
+        due = {"waitingShard": {"S": "3"}, "dueAt": {"S": iso_utc(sinch.NOW - timedelta(seconds=each // 3))}}
+        client.put_item(
+            TableName=RECORDINGS, Item={"recordingId": {"S": f"{each:02}"}, "applicationKey": {"S": "a"}, **due}
+        )
+        client.put_item(TableName=PLACES, Item={"place": {"S": f"{each:02}"}, **due})
 
-    def __init__(self, **due: int) -> None:
-        self.read = 0
-        self._keys = {name: self._made(name, number) for name, number in due.items()}
+    names = [each.location if isinstance(each, CheckLocation) else each.recording_id for each in found(client)]
 
-    @staticmethod
-    def _made(name: str, number: int) -> list[dict[str, Any]]:
-        kind = "place" if name.startswith("places") else "recordingId"
-        return [{kind: {"S": f"{name}-{due}"}, "applicationKey": {"S": "app"}} for due in range(number)]
-
-    def get_paginator(self, operation: str) -> Shards:
-        assert operation == "query"
-        return self
-
-    def paginate(self, **asked: Any) -> Iterator[dict[str, Any]]:
-        keys = self._keys.get(f"{asked['TableName']}_{asked['ExpressionAttributeValues'][':shard']['S']}", [])
-        size = asked["PaginationConfig"]["PageSize"]
-        keys = keys if asked["ScanIndexForward"] else keys[::-1]
-        for start in range(0, max(len(keys), 1), size):
-            page = keys[start : start + size]
-            self.read += len(page)
-            yield {"Items": page} | ({"LastEvaluatedKey": page[-1]} if start + size < len(keys) else {})
-
-
-def found_in(shards: Shards) -> Iterator[str]:
-    found = waiting(cast("DynamoDBClient", shards)).find_overdue(sinch.NOW)
-    return (each.location if isinstance(each, CheckLocation) else each.recording_id for each in found)
-
-
-def test_no_page_is_read_before_it_is_asked_for() -> None:
-    shards = Shards(recordings_0=1, recordings_1=1)
-    found = found_in(shards)
-
-    assert [(next(found), shards.read) for _ in range(2)] == [("recordings_0-0", 1), ("recordings_1-0", 2)]
-
-
-def test_items_that_are_stuck_in_one_shard_delay_no_other_shard() -> None:
-    others = {f"recordings_{shard}": 100 for shard in range(1, SHARDS)} | {"places_0": 100, "places_7": 100}
-    shards = Shards(recordings_0=MAX_COMMANDS, **others)
-
-    found = islice(found_in(shards), MAX_COMMANDS)
-
-    taken = Counter(name.rpartition("-")[0] for name in found)
-    assert {name: taken[name] for name in others} == others
-    assert taken["recordings_0"] == MAX_COMMANDS - sum(others.values())
-    assert shards.read <= MAX_COMMANDS + MAX_PAGE
-
-
-def test_a_round_reads_both_ends_of_every_shard() -> None:
-    everywhere = {f"{table}_{shard}": MAX_COMMANDS for table in (RECORDINGS, PLACES) for shard in range(SHARDS // 2)}
-
-    found = set(islice(found_in(Shards(**everywhere)), MAX_COMMANDS))
-
-    for name in everywhere:
-        assert {f"{name}-0", f"{name}-{MAX_PAGE - 1}"} <= found
-        assert {f"{name}-{MAX_COMMANDS - 1}", f"{name}-{MAX_COMMANDS - MAX_PAGE}"} <= found
-
-
-@pytest.mark.parametrize("number", [0, 1, MAX_PAGE - 1, MAX_PAGE, MAX_PAGE + 1, 2 * MAX_PAGE, 7 * MAX_PAGE + 1])
-def test_each_item_is_found_once_in_any_number(number: int) -> None:
-    shards = Shards(recordings_3=number, places_3=5)
-
-    found = sorted(found_in(shards))
-
-    assert shards.read < number + 5 + 2 * MAX_PAGE
-    assert found == sorted([f"recordings_3-{due}" for due in range(number)] + [f"places_3-{n}" for n in range(5)])
+    assert sorted(names) == sorted(2 * [f"{each:02}" for each in range(number)])
 
 
 def test_an_index_that_cannot_be_read_is_reported_with_the_reason(client: DynamoDBClient) -> None:
     client.delete_table(TableName=PLACES)
 
     with pytest.raises(TableUnavailable, match="^Query: ResourceNotFoundException$"):
-        list(waiting(client).find_overdue(sinch.NOW))
+        found(client)
 
 
-class Found:
-    """The watchdog's index: some recordings, or infinitely many without a number."""
-
-    def __init__(self, number: int | None, *, breaks: bool = False) -> None:
-        self.taken = 0
-        self._number, self._breaks = number, breaks
-
-    def find_overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]:
-        for number in count() if self._number is None else range(self._number):
-            self.taken += 1
-            yield CheckRecording(recording_id=f"call-{number}", application_key="app", at=at)
-        if self._breaks:
-            raise TableUnavailable("Query: AccessDeniedException")
+@pytest.fixture
+def items() -> WaitingItems:
+    return WaitingItems({"recordings_0": 3})
 
 
-def test_a_run_sends_a_fact_for_each_due_item_and_counts_them() -> None:
+def test_a_round_sends_a_command_for_each_due_item_and_counts_them(items: WaitingItems) -> None:
     queue, telemetry = Queue(), RecordedTelemetry()
 
-    assert Watchdog(Found(3), queue, telemetry, Clock())() == {"overdue": 3}
+    assert Watchdog(items.new_index(1), queue, telemetry, Clock())() == {"overdue": 3}
 
     sent: list[Any] = list(queue.sent)
-    assert sent == list(Found(3).find_overdue(sinch.NOW))
+    assert sent == [
+        CheckRecording(recording_id=name, application_key="app", at=sinch.NOW) for name in items.names("recordings_0")
+    ]
     assert telemetry.counts == {"RecordingsOverdue": 3, "WatchdogRuns": 1}
-    assert [(line.message, line.fields) for line in telemetry.lines] == [("watchdog", {"overdue": 3})]
+    assert [(line.message, line.fields) for line in telemetry.lines] == [
+        ("watchdog", {"overdue": 3, "failedCalls": None, "goesOn": None})
+    ]
     assert telemetry.flushed == [{}]
 
 
-def test_a_run_reads_and_sends_a_limited_number() -> None:
-    found, queue = Found(None), Queue()
-
-    assert Watchdog(found, queue, RecordedTelemetry(), Clock())() == {"overdue": MAX_COMMANDS}
-    assert len(queue.sent) == found.taken == MAX_COMMANDS
-
-
-def test_a_failed_run_raises_and_is_not_counted() -> None:
+def test_a_failed_round_raises_and_is_not_counted(items: WaitingItems) -> None:
     """The function's Errors rise and WatchdogRuns stops: both have an alarm."""
     queue, telemetry = Queue(), RecordedTelemetry()
+    items.broken = {"places_0"}
     with pytest.raises(TableUnavailable):
-        Watchdog(Found(3, breaks=True), queue, telemetry, Clock())()
-    queue.down = True
+        Watchdog(items.new_index(1), queue, telemetry, Clock())()
+    items.broken, queue.down = set(), True
     with pytest.raises(QueueUnavailable):
-        Watchdog(Found(3), queue, telemetry, Clock())()
+        Watchdog(items.new_index(1), queue, telemetry, Clock())()
 
-    assert "WatchdogRuns" not in telemetry.counts
+    assert telemetry.counts == {"RecordingsOverdue": 3}
+
+
+class Context:
+    """Lambda's context of an invocation with so much time."""
+
+    def __init__(self, milliseconds: int) -> None:
+        self._milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._milliseconds
 
 
 def test_the_function_is_composed_from_its_environment_and_uses_the_clock(
@@ -383,10 +331,12 @@ def test_the_function_is_composed_from_its_environment_and_uses_the_clock(
         monkeypatch.setenv(name, value)
     put(client, requested(at=datetime.now(UTC)))
     watchdog._watchdog.cache_clear()
-    assert watchdog.handler({}, None) == {"overdue": 0}
+    assert watchdog.handler({}, Context(60_000)) == {"overdue": 0}
 
     put(client, stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
-    assert watchdog.compose(environment, clock=lambda: datetime.now(UTC) + timedelta(days=1))() == {"overdue": 2}
+    tomorrow = watchdog.compose(environment, clock=lambda: datetime.now(UTC) + timedelta(days=1))
+    assert tomorrow(Context(0).get_remaining_time_in_millis) == {"overdue": 0}
+    assert tomorrow(Context(60_000).get_remaining_time_in_millis) == {"overdue": 2}
 
     bodies = [message["Body"] for message in queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
     assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue"]

@@ -45,7 +45,7 @@ class RecordingQueue:
         """Send messages, ten per call, and return the number of messages sent.
 
         Raises:
-            QueueUnavailable: the queue refused a message. It may have taken the ones before it.
+            QueueUnavailable: the queue refused a message. It may have taken others.
         """
         remaining, sent = iter(queue_messages), 0
         while chunk := list(islice(remaining, MAX_ENTRIES)):

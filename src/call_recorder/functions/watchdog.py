@@ -1,29 +1,40 @@
 """WatchdogFunction: finds items whose recording or event is overdue, and asks NotifyFunction to check them.
 
 It writes no item itself: it sends commands to the queue, so NotifyFunction stays the only writer and publisher.
+
+A round has no fixed size: it goes on until nothing is overdue or its time is nearly up. It has room for 500 overdue
+items in each second between two rounds, 150,000 in all, which take 16 s of a processor: 9,400 commands a second
+(docs/decisions/0013).
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from itertools import islice
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from pydantic import Field
 
-from call_recorder.adapters import boto_clients
+from call_recorder.adapters import boto_clients, limits
 from call_recorder.adapters.dynamodb_waiting_index import WaitingIndex
-from call_recorder.adapters.sqs import RecordingQueue
-from call_recorder.facts.commands import CheckLocation, CheckRecording
+from call_recorder.adapters.sqs import MAX_ENTRIES, RecordingQueue
+from call_recorder.facts.commands import Command
+from call_recorder.facts.errors import QueueUnavailable, TableUnavailable
 from call_recorder.functions.settings import Settings
 from call_recorder.functions.telemetry import Telemetry
 
-MAX_COMMANDS = 5000
-"""Maximum number of commands that one run sends. The next run follows in five minutes, and the queue must deliver facts
-too."""
+MARGIN_MILLISECONDS: Final = 10_000.0
+"""The remaining time at which a round begins no further call. A call takes up to 7.5 s (``limits.BACKGROUND``), and the
+round must still write its metrics: without them, an alarm reports that the watchdog is silent."""
+
+WORKERS: Final = limits.MAX_PARALLEL_CALLS
+"""Number of threads that call AWS. A client keeps as many connections, so each thread has one."""
 
 
 class WatchdogSettings(Settings):
@@ -35,42 +46,123 @@ class WatchdogSettings(Settings):
     recording_queue_url: Annotated[str, Field(min_length=1)]
 
 
+class _Shard(Protocol):
+    def find_next(self) -> list[Command]: ...
+
+    def confirm(self) -> None: ...
+
+    def refuse(self) -> None: ...
+
+
 class _Waiting(Protocol):
-    def find_overdue(self, at: datetime) -> Iterator[CheckRecording | CheckLocation]: ...
+    def start_round(self, at: datetime, size: int, /) -> Sequence[_Shard]: ...
 
 
 class _Queue(Protocol):
-    def send_all(self, commands: Iterator[CheckRecording | CheckLocation], /) -> int: ...
+    def send_all(self, commands: Sequence[Command], /) -> int: ...
+
+
+@dataclass
+class _Share:
+    """What one thread did in a round: commands that it sent, calls that failed, and the error of the first of these."""
+
+    sent: int = 0
+    failed: int = 0
+    problem: TableUnavailable | QueueUnavailable | None = None
+
+    def note(self, problem: TableUnavailable | QueueUnavailable) -> None:
+        """Note a failed call. Only the first error is kept: there may be one for every ten items."""
+        self.failed += 1
+        self.problem = self.problem or problem
 
 
 class Watchdog:
     """Sends a command for each item that is due for a check.
+
+    The shards of the index take turns: in a turn, ten items of a shard are found and sent. As many shards as there are
+    threads have their turn at the same time. A call that fails costs its own shard's turn and no other.
 
     Args:
         waiting: finds the items.
         queue: takes the commands.
         telemetry: log and metrics.
         clock: the time in UTC.
+        executor: runs the threads. Without it, the calling thread does all the work.
     """
 
-    def __init__(self, waiting: _Waiting, queue: _Queue, telemetry: Telemetry, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        waiting: _Waiting,
+        queue: _Queue,
+        telemetry: Telemetry,
+        clock: Callable[[], datetime],
+        executor: Executor | None = None,
+    ) -> None:
         self._waiting = waiting
         self._queue = queue
         self._telemetry = telemetry
         self._clock = clock
+        self._executor = executor
 
-    def __call__(self) -> dict[str, Any]:
-        """Send the commands, and return the number of overdue items.
+    def __call__(self, remaining_milliseconds: Callable[[], float] = lambda: math.inf) -> dict[str, Any]:
+        """Send the commands, and return the number of items for which one was sent.
+
+        If the time is not sufficient, the next round goes on where this one stopped.
+
+        Args:
+            remaining_milliseconds: returns the time until Lambda ends the function.
 
         Raises:
-            TableUnavailable: the index cannot be read. The next run finds the items again.
-            QueueUnavailable: the queue did not take the commands. The next run finds the items again.
+            TableUnavailable: a part of the index could not be read. The next run finds the items again.
+            QueueUnavailable: the queue did not take some commands. The next run finds the items again.
         """
-        overdue = self._queue.send_all(islice(self._waiting.find_overdue(self._clock()), MAX_COMMANDS))
-        self._telemetry.info("watchdog", overdue=overdue)
+
+        def has_time() -> bool:
+            return remaining_milliseconds() > MARGIN_MILLISECONDS
+
+        turns = deque(self._waiting.start_round(self._clock(), MAX_ENTRIES))
+        shares = [_Share() for _ in range(WORKERS)]
+        run = self._executor.map if self._executor else map
+        list(run(lambda share: self._take_turns(turns, share, has_time), shares))
+        return self._report(shares, goes_on=bool(turns))
+
+    def _take_turns(self, turns: deque[_Shard], share: _Share, has_time: Callable[[], bool]) -> None:
+        """Give shards their turns until all are finished, or other threads have the rest, or the time is nearly up."""
+        while turns and has_time():
+            try:
+                shard = turns.popleft()
+            except IndexError:  # Another thread took the last one.
+                return
+            try:
+                commands = shard.find_next()
+            except TableUnavailable as error:
+                share.note(error)
+                continue
+            if not commands:
+                continue
+            if has_time():
+                self._send(shard, commands, share)
+            turns.append(shard)
+
+    def _send(self, shard: _Shard, commands: list[Command], share: _Share) -> None:
+        try:
+            share.sent += self._queue.send_all(commands)
+        except QueueUnavailable as error:
+            share.note(error)
+            shard.refuse()
+        else:
+            shard.confirm()
+
+    def _report(self, shares: Sequence[_Share], *, goes_on: bool) -> dict[str, Any]:
+        overdue, failed = sum(share.sent for share in shares), sum(share.failed for share in shares)
+        self._telemetry.info("watchdog", overdue=overdue, failedCalls=failed or None, goesOn=goes_on or None)
         self._telemetry.count("RecordingsOverdue", overdue)
-        self._telemetry.count("WatchdogRuns")
+        problem = next((share.problem for share in shares if share.problem), None)
+        if problem is None:
+            self._telemetry.count("WatchdogRuns")
         self._telemetry.flush()
+        if problem is not None:
+            raise problem
         return {"overdue": overdue}
 
 
@@ -89,7 +181,7 @@ def compose(environment: Mapping[str, str], *, clock: Callable[[], datetime] = l
         recordings_index=settings.due_index,
     )
     queue = RecordingQueue(boto_clients.create_sqs(), settings.recording_queue_url)
-    return Watchdog(waiting, queue, Telemetry(), clock)
+    return Watchdog(waiting, queue, Telemetry(), clock, ThreadPoolExecutor(WORKERS))
 
 
 @cache
@@ -97,9 +189,15 @@ def _watchdog() -> Watchdog:
     return compose(os.environ)
 
 
-def handler(_event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+class _Context(Protocol):
+    """What the function uses of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+def handler(_event: Mapping[str, Any], context: _Context) -> dict[str, Any]:
     """Lambda entry point: send a command for each overdue item."""
-    return _watchdog()()
+    return _watchdog()(context.get_remaining_time_in_millis)
 
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:  # In its init phase, Lambda provides a full CPU.
