@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -311,12 +312,14 @@ def test_a_failed_round_raises_and_is_not_counted(items: WaitingItems) -> None:
 
 
 class Context:
-    """Lambda's context of an invocation with so much time."""
+    """Lambda's context of an invocation with so much time. It keeps the threads that ask for it."""
 
     def __init__(self, milliseconds: int) -> None:
         self._milliseconds = milliseconds
+        self.threads: set[threading.Thread] = set()
 
     def get_remaining_time_in_millis(self) -> int:
+        self.threads.add(threading.current_thread())
         return self._milliseconds
 
 
@@ -329,14 +332,14 @@ def test_the_function_is_composed_from_its_environment_and_uses_the_clock(
     environment["RECORDING_QUEUE_URL"] = url
     for name, value in (environment | {"POWERTOOLS_METRICS_NAMESPACE": "CallRecorder"}).items():
         monkeypatch.setenv(name, value)
-    put(client, requested(at=datetime.now(UTC)))
+    put(client, requested(at=datetime.now(UTC)), stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
+    out_of_time, in_time = Context(0), Context(60_000)
     watchdog._watchdog.cache_clear()
-    assert watchdog.handler({}, Context(60_000)) == {"overdue": 0}
 
-    put(client, stored(f"s3://{BUCKET}/recordings/nobodys.mp3"))
-    tomorrow = watchdog.compose(environment, clock=lambda: datetime.now(UTC) + timedelta(days=1))
-    assert tomorrow(Context(0).get_remaining_time_in_millis) == {"overdue": 0}
-    assert tomorrow(Context(60_000).get_remaining_time_in_millis) == {"overdue": 2}
+    assert watchdog.handler({}, out_of_time) == {"overdue": 0}
+    assert watchdog.handler({}, in_time) == {"overdue": 1}
+    assert threading.main_thread() not in out_of_time.threads | in_time.threads
+    assert watchdog.compose(environment, clock=lambda: datetime.now(UTC) + timedelta(days=1))() == {"overdue": 2}
 
     bodies = [message["Body"] for message in queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
-    assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue"]
+    assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue", "place-overdue"]

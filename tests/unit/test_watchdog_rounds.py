@@ -188,6 +188,14 @@ def test_stuck_items_leave_room_for_others_in_every_new_process(time: type[Virtu
         rounds.start_new_process()
 
 
+def test_a_round_that_leaves_nothing_costs_a_query_for_each_shard() -> None:
+    rounds = Rounds(WaitingItems(dict.fromkeys(SHARDS, 30)))
+
+    for number in (1, 2, 3):
+        rounds.run()
+        assert rounds.items.queries == number * len(SHARDS)
+
+
 def test_the_next_round_goes_on_where_time_ran_out_and_wraps_around() -> None:
     items = WaitingItems(dict.fromkeys(SHARDS[:6], 1_500))
     rounds = Rounds(items, shards=3)
@@ -212,7 +220,9 @@ def test_what_becomes_due_later_is_sent_before_a_second_command() -> None:
 
     second = rounds.run_calls(60)
 
+    left = [name for name in items.names("recordings_0") if name not in {*first, *new}]
     assert second[:100] == new
+    assert (second[100], second[200]) == (left[0], left[-1]), "from both ends"
     assert len(second) > 500
     assert set(first).isdisjoint(second)
 
@@ -277,9 +287,10 @@ def test_items_of_one_second_are_sent_once_in_a_cycle_of_rounds() -> None:
 
 
 def test_a_shard_that_cannot_be_read_stops_no_other() -> None:
+    """Here, more shards cannot be read than there are threads."""
     items = WaitingItems(dict.fromkeys(SHARDS, 30))
     rounds = Rounds(items)
-    items.broken = {"recordings_1", "places_2"}
+    items.broken = set(SHARDS[: WORKERS + 1])
 
     with pytest.raises(TableUnavailable, match="^Query: ValidationException$"):
         rounds.run()
@@ -287,8 +298,8 @@ def test_a_shard_that_cannot_be_read_stops_no_other() -> None:
     assert set(rounds.queue.rounds[-1]) == {
         name for shard in SHARDS if shard not in items.broken for name in items.names(shard)
     }
-    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * (len(SHARDS) - 2)}
-    assert [line.fields["failedCalls"] for line in rounds.telemetry.lines] == [2]
+    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * (len(SHARDS) - len(items.broken))}
+    assert [line.fields["failedCalls"] for line in rounds.telemetry.lines] == [len(items.broken)]
     assert rounds.telemetry.flushed == [{}]
 
     items.broken = set()
@@ -318,10 +329,15 @@ def test_a_refused_batch_is_the_first_of_the_next_round() -> None:
     with pytest.raises(QueueUnavailable):
         rounds.run_calls(50)
     assert len(rounds.queue.rounds[-1]) > 200, "the round goes on"
+    later = items.names("recordings_0")[90:100]
+    rounds.queue.refuses = later[:1]
+    with pytest.raises(QueueUnavailable):
+        rounds.run_calls(30)
+    assert rounds.queue.rounds[-1][:10] == refused
 
     rounds.queue.refuses = ()
 
-    assert rounds.run_calls(4)[:10] == refused
+    assert rounds.run_calls(4)[:10] == later
 
 
 def test_commands_that_are_always_refused_keep_no_other_from_a_round() -> None:
