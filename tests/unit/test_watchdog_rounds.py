@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.adapters import dynamodb_waiting_index, limits
-from call_recorder.adapters.dynamodb_items import WAITING_SHARDS, iso_utc
+from call_recorder.adapters.dynamodb_items import SHARDS, iso_utc
 from call_recorder.adapters.dynamodb_waiting_index import FIRST_PAGE
 from call_recorder.adapters.operations import CallFailed
 from call_recorder.adapters.sqs import MAX_ENTRIES, RecordingQueue
@@ -27,7 +27,7 @@ from tests.tables import PLACES, RECORDINGS
 from tests.template.stack import Stack
 from tests.waiting_items import LAST_DUE, VirtualThreads, VirtualTime, WaitingItems
 
-SHARDS: Final = [f"{table}_{shard}" for shard in range(WAITING_SHARDS) for table in (RECORDINGS, PLACES)]
+ALL_SHARDS: Final = [f"{table}_{shard}" for shard in range(SHARDS) for table in (RECORDINGS, PLACES)]
 TIMEOUT: Final = float(Stack().properties("WatchdogFunction")["Timeout"])
 MARGIN: Final = MARGIN_MILLISECONDS / 1000
 SECONDS_BETWEEN_ROUNDS: Final = 300
@@ -80,7 +80,7 @@ class Rounds:
         *,
         seconds: float = 1.0,
         time: type[VirtualTime] = VirtualTime,
-        shards: int = WAITING_SHARDS,
+        shards: int = SHARDS,
     ) -> None:
         self.items, self.queue, self.telemetry, self.clock = items, Queue(), RecordedTelemetry(), Clock()
         self.elapsed = 0.0
@@ -113,7 +113,7 @@ class Rounds:
 def test_a_round_takes_up_500_overdue_recordings_a_second() -> None:
     """Each call takes 0.1 s here, about ten times as long as usual."""
     overdue = 500 * SECONDS_BETWEEN_ROUNDS
-    shards = {f"{RECORDINGS}_{shard}": overdue // WAITING_SHARDS for shard in range(WAITING_SHARDS)}
+    shards = {f"{RECORDINGS}_{shard}": overdue // SHARDS for shard in range(SHARDS)}
     rounds = Rounds(WaitingItems(shards), seconds=0.1, time=VirtualThreads)
 
     assert len(rounds.run()) == overdue == 150_000
@@ -128,7 +128,7 @@ def test_a_round_takes_up_500_overdue_recordings_a_second() -> None:
 @pytest.mark.parametrize("time", [VirtualTime, VirtualThreads])
 def test_a_round_ends_before_lambda_ends_it(time: type[VirtualTime]) -> None:
     slowest = limits.BACKGROUND.max_seconds
-    rounds = Rounds(WaitingItems(dict.fromkeys(SHARDS, 10_000)), seconds=slowest, time=time)
+    rounds = Rounds(WaitingItems(dict.fromkeys(ALL_SHARDS, 10_000)), seconds=slowest, time=time)
 
     sent = rounds.run()
 
@@ -147,24 +147,24 @@ def test_the_timeout_ends_a_round_before_the_next_begins() -> None:
 
 
 def test_real_threads_send_each_command_once() -> None:
-    items = WaitingItems({shard: 10 * number for number, shard in enumerate(SHARDS)})
+    items = WaitingItems({shard: 10 * number for number, shard in enumerate(ALL_SHARDS)})
     queue = Queue()
     queue.rounds.append([])
     with ThreadPoolExecutor(WORKERS) as executor:
-        done = Watchdog(items.new_index(WAITING_SHARDS), queue, RecordedTelemetry(), Clock(), executor)()
+        done = Watchdog(items.new_index(SHARDS), queue, RecordedTelemetry(), Clock(), executor)()
 
-    everything = sorted(name for shard in SHARDS for name in items.names(shard))
+    everything = sorted(name for shard in ALL_SHARDS for name in items.names(shard))
     assert done == {"overdue": len(everything)}
     assert sorted(queue.rounds[-1]) == everything
 
 
 def test_a_call_of_one_second_leaves_time_for_both_ends_of_each_shard() -> None:
-    items = WaitingItems(dict.fromkeys(SHARDS, 10_000))
+    items = WaitingItems(dict.fromkeys(ALL_SHARDS, 10_000))
     rounds = Rounds(items, seconds=1, time=VirtualThreads)
 
     sent = set(rounds.run())
 
-    for shard in SHARDS:
+    for shard in ALL_SHARDS:
         names = items.names(shard)
         assert {*names[:FIRST_PAGE], *names[-FIRST_PAGE:]} <= sent
 
@@ -172,8 +172,8 @@ def test_a_call_of_one_second_leaves_time_for_both_ends_of_each_shard() -> None:
 @pytest.mark.parametrize("stuck_at", ["the earliest end", "the latest end"])
 @pytest.mark.parametrize("time", [VirtualTime, VirtualThreads])
 def test_stuck_items_leave_room_for_others_in_every_new_process(time: type[VirtualTime], stuck_at: str) -> None:
-    items = WaitingItems(dict.fromkeys(SHARDS, 50) | {"recordings_0": 30_000})
-    others = {name for shard in SHARDS[1:] for name in items.names(shard)}
+    items = WaitingItems(dict.fromkeys(ALL_SHARDS, 50) | {"recordings_0": 30_000})
+    others = {name for shard in ALL_SHARDS[1:] for name in items.names(shard)}
     at_the_earliest_end = stuck_at == "the earliest end"
     for each in range(50):
         due = LAST_DUE + timedelta(0 if at_the_earliest_end else -9)
@@ -189,17 +189,17 @@ def test_stuck_items_leave_room_for_others_in_every_new_process(time: type[Virtu
 
 
 def test_a_round_that_leaves_nothing_costs_a_query_for_each_shard() -> None:
-    rounds = Rounds(WaitingItems(dict.fromkeys(SHARDS, 30)))
+    rounds = Rounds(WaitingItems(dict.fromkeys(ALL_SHARDS, 30)))
 
     for number in (1, 2, 3):
         rounds.run()
-        assert rounds.items.queries == number * len(SHARDS)
+        assert rounds.items.queries == number * len(ALL_SHARDS)
 
 
 def test_the_next_round_goes_on_where_time_ran_out_and_wraps_around() -> None:
-    items = WaitingItems(dict.fromkeys(SHARDS[:6], 1_500))
+    items = WaitingItems(dict.fromkeys(ALL_SHARDS[:6], 1_500))
     rounds = Rounds(items, shards=3)
-    everything = {name for shard in SHARDS[:6] for name in items.names(shard)}
+    everything = {name for shard in ALL_SHARDS[:6] for name in items.names(shard)}
 
     sent = [rounds.run_calls(350) for _ in range(3)]
 
@@ -288,37 +288,37 @@ def test_items_of_one_second_are_sent_once_in_a_cycle_of_rounds() -> None:
 
 def test_a_shard_that_cannot_be_read_stops_no_other() -> None:
     """Here, more shards cannot be read than there are threads."""
-    items = WaitingItems(dict.fromkeys(SHARDS, 30))
+    items = WaitingItems(dict.fromkeys(ALL_SHARDS, 30))
     rounds = Rounds(items)
-    items.broken = set(SHARDS[: WORKERS + 1])
+    items.broken = set(ALL_SHARDS[: WORKERS + 1])
 
     with pytest.raises(TableUnavailable, match="^Query: ValidationException$"):
         rounds.run()
 
     assert set(rounds.queue.rounds[-1]) == {
-        name for shard in SHARDS if shard not in items.broken for name in items.names(shard)
+        name for shard in ALL_SHARDS if shard not in items.broken for name in items.names(shard)
     }
-    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * (len(SHARDS) - len(items.broken))}
+    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * (len(ALL_SHARDS) - len(items.broken))}
     assert [line.fields["failedCalls"] for line in rounds.telemetry.lines] == [len(items.broken)]
     assert rounds.telemetry.flushed == [{}]
 
     items.broken = set()
-    assert len(rounds.run()) == 30 * len(SHARDS)
+    assert len(rounds.run()) == 30 * len(ALL_SHARDS)
     assert rounds.telemetry.counts["WatchdogRuns"] == 1
 
 
 @pytest.mark.parametrize("time", [VirtualTime, VirtualThreads])
 def test_a_batch_that_is_refused_stops_no_other(time: type[VirtualTime]) -> None:
-    items = WaitingItems(dict.fromkeys(SHARDS, 30))
+    items = WaitingItems(dict.fromkeys(ALL_SHARDS, 30))
     rounds = Rounds(items, time=time)
     rounds.queue.refuses = {"recordings_0-000005", "places_3-000030"}
 
     with pytest.raises(QueueUnavailable, match="^SendMessageBatch: InternalError$"):
         rounds.run()
 
-    missed = {name for shard in SHARDS for name in items.names(shard)} - set(rounds.queue.rounds[-1])
+    missed = {name for shard in ALL_SHARDS for name in items.names(shard)} - set(rounds.queue.rounds[-1])
     assert missed == {*items.names("recordings_0")[:10], *items.names("places_3")[20:]}
-    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * len(SHARDS) - 20}
+    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * len(ALL_SHARDS) - 20}
 
 
 def test_a_refused_batch_is_the_first_of_the_next_round() -> None:
@@ -386,13 +386,13 @@ def test_a_call_that_fails_for_each_batch_is_kept_once() -> None:
         def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
             raise CallFailed(operation, "AccessDenied")
 
-    telemetry, items = RecordedTelemetry(), WaitingItems(dict.fromkeys(SHARDS, 100))
+    telemetry, items = RecordedTelemetry(), WaitingItems(dict.fromkeys(ALL_SHARDS, 100))
     queue = RecordingQueue(Sqs(), "https://queue.example")
 
     with pytest.raises(QueueUnavailable, match="^SendMessageBatch: AccessDenied$"):
-        Watchdog(items.new_index(WAITING_SHARDS), queue, telemetry, Clock())()
+        Watchdog(items.new_index(SHARDS), queue, telemetry, Clock())()
 
-    assert [line.fields["failedCalls"] for line in telemetry.lines] == [10 * len(SHARDS)]
+    assert [line.fields["failedCalls"] for line in telemetry.lines] == [10 * len(ALL_SHARDS)]
     assert telemetry.counts == {"RecordingsOverdue": 0}
 
 

@@ -102,7 +102,8 @@ class WaitingShard:
 
     A round that runs out of time leaves a part in the middle. The next round in the same process reads what has become
     due since, then this part, and then everything else. So no command is sent again while items wait for their first
-    one. A new process does not know the position, and begins at both ends. Nothing else is lost with the process.
+    one. (Items that are due at the same time as the one at the position may be an exception, if that one is gone.) A
+    new process does not know the position, and begins at both ends. Nothing else is lost with the process.
 
     Args:
         client: DynamoDB.
@@ -112,9 +113,7 @@ class WaitingShard:
         attributes: the attributes of a command. The first is the key of the table.
     """
 
-    def __init__(
-        self, client: DynamoDBClient, table: str, index: str, shard: str, attributes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, index: str, shard: str, attributes: tuple[str, ...]) -> None:
         self._client = client
         self._table = table
         self._index = index
