@@ -92,8 +92,8 @@ def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
         rewritten["Resource"] = "*"
     if statement["Action"] == "events:PutEvents":
         rewritten.pop("Condition", None)
-    if statement["Action"] == "sqs:SendMessage":
-        rewritten["Action"] = ["sqs:SendMessage", "sqs:SendMessageBatch"]
+    if "sqs:SendMessage" in _list_actions(statement):
+        rewritten["Action"] = sorted(_list_actions(statement) | {"sqs:SendMessageBatch"})
     return rewritten
 
 

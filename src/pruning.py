@@ -21,7 +21,7 @@ OPERATIONS: Mapping[str, Collection[str]] = {
     "dynamodb": ("BatchGetItem", "PutItem", "Query"),
     "events": ("DeleteRule", "ListRules", "ListTargetsByRule", "PutEvents", "RemoveTargets"),
     "iam": ("CreateAccessKey", "DeleteAccessKey", "ListAccessKeys", "UpdateAccessKey"),
-    "sqs": ("SendMessage", "SendMessageBatch"),
+    "sqs": ("GetQueueAttributes", "SendMessage", "SendMessageBatch"),
     "ssm": ("DeleteParameters", "DescribeParameters", "GetParameters", "PutParameter"),
 }
 

@@ -162,11 +162,15 @@ class Queue:
     def __init__(self) -> None:
         self.sent: list[Fact] = []
         self.down = False
+        self.waiting = 0
 
     def send(self, fact: QueueMessage, *, urgent: bool = False) -> None:
         if self.down:
             raise QueueUnavailable("SendMessage: ReadTimeoutError")
         self.sent.append(cast("Fact", messages.read_message(messages.write_message(fact))))
+
+    def count_waiting(self) -> int:
+        return self.waiting
 
     def send_all(self, several: Iterable[QueueMessage]) -> int:
         before = len(self.sent)

@@ -217,6 +217,7 @@ OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("WatchdogFunction", "dynamodb:Query", "RecordingsTable.Arn/index/due"): overdue_is_found,
     ("WatchdogFunction", "dynamodb:Query", "PlacesTable.Arn/index/waiting"): overdue_is_found,
     ("WatchdogFunction", "sqs:SendMessage", "RecordingQueue.Arn"): overdue_is_found,
+    ("WatchdogFunction", "sqs:GetQueueAttributes", "RecordingQueue.Arn"): overdue_is_found,
     ("RotationFunction", "iam:ListAccessKeys", "Uploader.Arn"): rotation_runs,
     ("RotationFunction", "iam:CreateAccessKey", "Uploader.Arn"): key_is_replaced,
     ("RotationFunction", "iam:UpdateAccessKey", "Uploader.Arn"): spare_key_is_switched_off,

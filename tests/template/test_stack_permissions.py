@@ -30,7 +30,7 @@ ALLOWED = {
     },
     "WatchdogFunction": {
         "dynamodb:Query": {"RecordingsTable.Arn/index/due", "PlacesTable.Arn/index/waiting"},
-        "sqs:SendMessage": {QUEUE},
+        "sqs:SendMessage sqs:GetQueueAttributes": {QUEUE},
     },
     # It reads no secret of a Sinch application and creates no key for another user.
     "RotationFunction": {

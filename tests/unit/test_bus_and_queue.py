@@ -9,6 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
+from moto import mock_aws
 
 from call_recorder.adapters.eventbridge import MAX_ENTRIES, RecordingsBus
 from call_recorder.adapters.sqs import MAX_ENTRIES as MAX_MESSAGES
@@ -125,3 +126,13 @@ def test_an_error_without_an_answer_is_named_by_its_type() -> None:
 
     with pytest.raises(QueueUnavailable, match="^SendMessage: ConnectTimeoutError$"):
         RecordingQueue(ThroughBoto3(client), URL).send(overdue(1)[0])
+
+
+def test_the_queue_says_how_many_messages_wait() -> None:
+    with mock_aws():
+        client = boto3.client("sqs")
+        url = client.create_queue(QueueName="recordings")["QueueUrl"]
+        queue = RecordingQueue(ThroughBoto3(client), url)
+        assert queue.count_waiting() == 0
+        queue.send_all(overdue(3))
+        assert queue.count_waiting() == 3

@@ -21,7 +21,7 @@ from call_recorder.facts.errors import QueueUnavailable, TableUnavailable
 from call_recorder.facts.facts import Fact, UploaderKeyChangedFact
 from call_recorder.facts.messages import QueueMessage, read_message
 from call_recorder.functions import watchdog
-from call_recorder.functions.watchdog import Watchdog
+from call_recorder.functions.watchdog import MAX_WAITING, Watchdog
 from call_recorder.tracking.fact_processor import CLAIM
 from call_recorder.tracking.outbox_item import ABANDONED
 from call_recorder.tracking.published_events import RecordingMissingEvent
@@ -293,7 +293,7 @@ def test_a_round_sends_a_command_for_each_due_item_and_counts_them(items: Waitin
     ]
     assert telemetry.counts == {"RecordingsOverdue": 3, "WatchdogRuns": 1}
     assert [(line.message, line.fields) for line in telemetry.lines] == [
-        ("watchdog", {"overdue": 3, "failedCalls": None, "goesOn": None})
+        ("watchdog", {"overdue": 3, "failedCalls": None, "goesOn": None, "queued": None})
     ]
     assert telemetry.flushed == [{}]
 
@@ -343,3 +343,19 @@ def test_the_function_is_composed_from_its_environment_and_uses_the_clock(
 
     bodies = [message["Body"] for message in queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]]
     assert sorted(read_message(body).fact for body in bodies) == ["overdue", "place-overdue", "place-overdue"]
+
+
+def test_a_round_sends_nothing_while_the_queue_is_far_behind(client: DynamoDBClient) -> None:
+    """Each round would send every command again, and they would wait in front of the facts."""
+    put(client, requested())
+    queue, telemetry = Queue(), RecordedTelemetry()
+    at = sinch.NOW + TOO_LATE
+    round_ = Watchdog(WaitingIndex(client, recordings=RECORDINGS, places=PLACES), queue, telemetry, lambda: at)
+
+    queue.waiting = MAX_WAITING + 1
+    assert round_() == {"overdue": 0}
+    assert queue.sent == []
+    assert telemetry.lines[-1].fields["queued"] == MAX_WAITING + 1
+    assert telemetry.counts["WatchdogRuns"] == 1
+    queue.waiting = MAX_WAITING
+    assert round_() == {"overdue": 1}

@@ -13,6 +13,8 @@ from call_recorder.facts.errors import QueueUnavailable
 MAX_ENTRIES = 10
 """Maximum number of messages in one SendMessageBatch. Ten of at most 8 KB stay well below its limit of 256 KB."""
 
+_WAITING = "ApproximateNumberOfMessages"
+
 
 class RecordingQueue:
     """Sends facts and commands to the recording queue.
@@ -58,6 +60,15 @@ class RecordingQueue:
                 raise QueueUnavailable(f"SendMessageBatch: {refused[0]['Code']}")
             sent += len(chunk)
         return sent
+
+    def count_waiting(self) -> int:
+        """Return about how many messages wait in the queue.
+
+        Raises:
+            QueueUnavailable: the queue does not say.
+        """
+        answer = self._call("GetQueueAttributes", {"AttributeNames": [_WAITING]}, self._sqs)
+        return int(answer["Attributes"][_WAITING])
 
     def _call(self, operation: str, parameters: Mapping[str, Any], sqs: Operations) -> dict[str, Any]:
         try:

@@ -33,6 +33,10 @@ MARGIN_MILLISECONDS: Final = 10_000.0
 """The remaining time at which a round begins no further call. A call takes up to 7.5 s (``limits.BACKGROUND``), and the
 round must still write its metrics: without them, an alarm reports that the watchdog is silent."""
 
+MAX_WAITING: Final = 150_000
+"""Number of messages in the queue above which a round sends nothing, since NotifyFunction is behind. Every round would
+send a command for each overdue item again, and the messages in the queue may say that its recording is there."""
+
 WORKERS: Final = limits.MAX_PARALLEL_CALLS
 """Number of threads that call AWS. A client keeps as many connections, so each thread has one."""
 
@@ -59,6 +63,8 @@ class _Waiting(Protocol):
 
 
 class _Queue(Protocol):
+    def count_waiting(self) -> int: ...
+
     def send_all(self, commands: Sequence[Command], /) -> int: ...
 
 
@@ -107,7 +113,8 @@ class Watchdog:
     def __call__(self, remaining_milliseconds: Callable[[], float] = lambda: math.inf) -> dict[str, Any]:
         """Send the commands, and return the number of items for which one was sent.
 
-        If the time is not sufficient, the next round goes on where this one stopped.
+        If the time is not sufficient, the next round goes on where this one stopped. If NotifyFunction is far behind,
+        send nothing: the next round finds the items again.
 
         Args:
             remaining_milliseconds: returns the time until Lambda ends the function.
@@ -116,6 +123,8 @@ class Watchdog:
             TableUnavailable: a part of the index could not be read. The next run finds the items again.
             QueueUnavailable: the queue did not take some commands. The next run finds the items again.
         """
+        if (waiting := self._queue.count_waiting()) > MAX_WAITING:
+            return self._report([], goes_on=True, waiting=waiting)
 
         def has_time() -> bool:
             return remaining_milliseconds() > MARGIN_MILLISECONDS
@@ -153,9 +162,11 @@ class Watchdog:
         else:
             shard.confirm()
 
-    def _report(self, shares: Sequence[_Share], *, goes_on: bool) -> dict[str, Any]:
+    def _report(self, shares: Sequence[_Share], *, goes_on: bool, waiting: int | None = None) -> dict[str, Any]:
         overdue, failed = sum(share.sent for share in shares), sum(share.failed for share in shares)
-        self._telemetry.info("watchdog", overdue=overdue, failedCalls=failed or None, goesOn=goes_on or None)
+        self._telemetry.info(
+            "watchdog", overdue=overdue, failedCalls=failed or None, goesOn=goes_on or None, queued=waiting
+        )
         self._telemetry.count("RecordingsOverdue", overdue)
         problem = next((share.problem for share in shares if share.problem), None)
         if problem is None:
