@@ -174,6 +174,13 @@ dynamodb-local-in-short: environments
 dynamodb-local: environments ## The fault matrix and 100,000 hostile inputs on Amazon's DynamoDB Local; needs npm and Java
 	@export FAULTS=full && $(ON_DYNAMODB_LOCAL)
 
+# What a day at internet scale would do, in virtual time: local/scale/__main__.py reads these variables.
+export RATE SAMPLE SHARDS SEED HOURS SLOW DEFAULTS WITH
+
+.PHONY: scale
+scale: $(DEV)/$(INSTALLED) ## Simulate a day of calls against AWS's quotas; RATE=1000 SHARDS=1 SLOW=sqs DEFAULTS=1 SAMPLE=8000
+	@exec $(DEV)/bin/python -m local.scale
+
 .PHONY: bench
 bench: $(BENCH)/$(INSTALLED) $(SAM)/$(INSTALLED) ## Measure the functions beside their twins; ROUNDS=5 for a quick look
 	@exec $(BENCH)/bin/python -m benchmarks $(if $(ROUNDS),--rounds '$(ROUNDS)')
