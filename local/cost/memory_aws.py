@@ -49,6 +49,7 @@ class MemoryAws:
             "DescribeParameters": self._describe_parameters,
             "SendMessage": self._send_message,
             "SendMessageBatch": self._send_message_batch,
+            "GetQueueAttributes": self._get_queue_attributes,
             "BatchGetItem": self._batch_get_item,
             "PutItem": self._put_item,
             "Query": self._query,
@@ -117,6 +118,10 @@ class MemoryAws:
         self.usage.count("facts", len(bodies))
         self.queue.extend(bodies)
         return {"Successful": [{"Id": entry["Id"], "MessageId": "0"} for entry in call["Entries"]]}
+
+    def _get_queue_attributes(self, _call: Mapping[str, Any]) -> dict[str, Any]:
+        self.usage.count("SQS requests")
+        return {"Attributes": {"ApproximateNumberOfMessages": str(len(self.queue))}}
 
     def _batch_get_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
         for table, wanted in call["RequestItems"].items():

@@ -311,7 +311,12 @@ class Queue:
     """SQS: the recording queue. What is sent wakes NotifyFunction."""
 
     def __init__(self, world: World) -> None:
-        self.service = Service(world, "sqs", {"SendMessage": self._send, "SendMessageBatch": self._send_batch})
+        operations = {
+            "SendMessage": self._send,
+            "SendMessageBatch": self._send_batch,
+            "GetQueueAttributes": self._count_visible,
+        }
+        self.service = Service(world, "sqs", operations)
         self.messages: dict[str, Message] = {}
         self.dead: list[Message] = []
         self.wake: Callable[[float], None] = lambda _at: None
@@ -332,6 +337,11 @@ class Queue:
         message.visible = at
         heapq.heappush(self._visible, (at, message.id))
         self.wake(at + figures.POLL_SECONDS)
+
+    def _count_visible(self, _call: Mapping[str, Any]) -> dict[str, Any]:
+        now = self._world.now
+        waiting = sum(message.weight for message in self.messages.values() if message.visible <= now)
+        return {"Attributes": {"ApproximateNumberOfMessages": str(round(waiting))}}
 
     def receive(self, most: int) -> list[Message]:
         """Receive visible messages."""
