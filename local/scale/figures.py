@@ -220,7 +220,7 @@ def recommend(rate: float) -> tuple[Stack, Account]:
         callback_reserved_concurrency=int(10_000 * share),
         callback_provisioned_concurrency=int(230 * share),
         prefetched_application=True,
-        notify_maximum_concurrency=min(1_000, int(100 * share)),
+        notify_maximum_concurrency=min(1_000, int(300 * share)),
     )
     account = Account(
         concurrency=12_000 * share, get_parameters=1_000, warm_writes=25_000 * share, warm_reads=25_000 * share
