@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -371,3 +373,19 @@ def test_a_closed_port_fails_the_call_and_not_the_connect_ahead(service: Service
     endpoint.connect()
     with fails("ConnectionRefusedError"):
         send(endpoint)
+
+
+def test_a_host_in_ascii_is_looked_up_without_a_codec() -> None:
+    # Python imports the codec with its tables at the first text that it looks up, while a caller waits.
+    script = """
+import sys
+from call_recorder.adapters.aws_api.services import Services
+Services({"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": sys.argv[1], "AWS_ACCESS_KEY_ID": "a",
+          "AWS_SECRET_ACCESS_KEY": "s"}).facts.connect()
+print("encodings.idna" in sys.modules)
+"""
+    done = subprocess.run(  # noqa: S603 - the script above
+        [sys.executable, "-c", script, f"http://{LOOPBACK}:{closed_port()}"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "False\n"

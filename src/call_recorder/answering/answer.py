@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from call_recorder.answering.rules import Decision
 from call_recorder.facts.facts import CallDecidedFact
@@ -35,8 +34,7 @@ class Outcome(StrEnum):
     BROKEN = "broken"
 
 
-@dataclass(frozen=True, slots=True)
-class CallAnswer:
+class CallAnswer(NamedTuple):
     """The answer to an ICE, ACE or PIE.
 
     Attributes:

@@ -6,9 +6,8 @@ It sends, stores and logs nothing: ``functions/callback_handler.py`` carries the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from call_recorder.answering.answer import CallAnswer, DegradedAnswer, Outcome
 from call_recorder.answering.application import Application, Recorder
@@ -45,8 +44,7 @@ class CallFinder(Protocol):
         """Return the latest decision on a call. Raises TableUnavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackResult:
+class CallbackResult(NamedTuple):
     """The result of one callback: what to answer, remember, queue, forward, log and count.
 
     Attributes:
@@ -115,8 +113,7 @@ def answer_callback(
     return _report(callback, application, at, body)
 
 
-@dataclass(frozen=True, slots=True)
-class _Backend:
+class _Backend(NamedTuple):
     """The answer of the application's own backend, or the problem with it."""
 
     svaml: UpstreamSvaml | None = None
@@ -124,8 +121,7 @@ class _Backend:
     metrics: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Earlier:
+class _Earlier(NamedTuple):
     """The data of the call from its earlier callbacks, or the problem of the look-up."""
 
     known: KnownCall | None = None
@@ -191,8 +187,8 @@ def _with_withdrawal(
         return answer
     withdrawn = WithdrawnAnswer(at=at, verified=verified)
     if fact:
-        return replace(answer, fact=fact.model_copy(update={"withdrawn": withdrawn}))
-    return replace(answer, fact=CallDecidedFact.of_withdrawal(application_key, call_id, withdrawn))
+        return answer._replace(fact=fact.model_copy(update={"withdrawn": withdrawn}))
+    return answer._replace(fact=CallDecidedFact.of_withdrawal(application_key, call_id, withdrawn))
 
 
 def _ask_backend(recorder: Recorder | None, forward: Callable[[], str]) -> _Backend:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
@@ -20,8 +21,7 @@ RECORDINGS_PREFIX = "recordings/"
 _OWN_PATH = RECORDINGS_PREFIX + "{applicationKey}/{date}/{callId}.{format}"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorder:
+class Recorder(NamedTuple):
     """The profile of an application that can record: its destinations match its credentials.
 
     ``destinations`` has the destination of each rule that records, by the name of the rule.
@@ -56,7 +56,7 @@ class Recorder:
                 check_credentials(destination.scheme, credentials.get_secret_value())
         except DestinationRefused:
             return self
-        return self if credentials == self.credentials else replace(self, credentials=credentials)
+        return self if credentials == self.credentials else self._replace(credentials=credentials)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from call_recorder.answering.application import Application
 from call_recorder.answering.parameter_names import SECRETS
@@ -30,8 +31,7 @@ parameter and put it again, and callbacks must not be refused in between."""
 _GONE = f"{SECRETS}: deleted; put it again within a minute, or callbacks are refused"
 
 
-@dataclass(slots=True)
-class _Cached:
+class _Cached(NamedTuple):
     """A cached application: until when it is fresh, and since when its secrets are deleted."""
 
     application: Application

@@ -5,15 +5,12 @@ only a caller who presses the key. A *header* states that the app has asked. An 
 announcement, since Sinch sends no PIE there.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -102,7 +99,7 @@ class ConsentMenu(Strict):
         """The fingerprint of the prompt and of the key that agrees. It shows whether they have changed."""
         return hashlib.sha256(f"{self.accept}{self.prompt.content}".encode()).hexdigest()[:8]
 
-    def action(self, ticket: MenuTicket) -> RunMenu:
+    def action(self, ticket: "MenuTicket") -> RunMenu:
         """Return the menu for one call. Every key ends it, so the caller presses one key only."""
         options = tuple(MenuOption(dtmf=key, action=f"return({ticket.value(key)})") for key in KEYS)
         prompt = self.prompt.in_menu()
@@ -205,8 +202,7 @@ def _key(result: MenuResult) -> str | None:
     return key if pressed else None
 
 
-@dataclass(frozen=True, slots=True)
-class MenuTicket:
+class MenuTicket(NamedTuple):
     """The data to continue a call after its menu. A PIE names no destination, so each key returns these data.
 
     ``question`` is the fingerprint of the menu that was played. If the profile asks another question by then, the key
@@ -230,7 +226,7 @@ class MenuTicket:
         return len(self.value(KEYS[0])) <= MAX_TEXT
 
     @classmethod
-    def of(cls, result: MenuResult) -> MenuTicket | None:
+    def of(cls, result: MenuResult) -> "MenuTicket | None":
         """Read the ticket from the result of a menu; ``None`` if it has none."""
         name, _, rest = (result.value or "").partition(".")
         packed = rest.partition(".")[2]

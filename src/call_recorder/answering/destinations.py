@@ -8,8 +8,8 @@ work is refused when the profile is read. Otherwise, only missing recordings wou
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from call_recorder.facts.identifiers import escape
 from call_recorder.facts.stores import STORES, Scheme, find_store
@@ -26,8 +26,7 @@ class DestinationRefused(ValueError):
     """A destination or its credentials cannot work. The text says what to write instead, and contains no secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(NamedTuple):
     """The values for the placeholders in a file's name. ``at`` is when the call reached Sinch, in UTC."""
 
     call_id: str
@@ -49,8 +48,7 @@ class Naming:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """A destination URL with placeholders. ``container`` is the bucket, or for Azure ``account/container``."""
 
     scheme: Scheme
@@ -83,8 +81,7 @@ class Destination:
         Raises:
             DestinationRefused: the call's identifiers are too long for an object key of 1024 bytes.
         """
-        values = naming.values()
-        key = _PLACEHOLDER.sub(lambda match: values[match[1]], self.path)
+        key = self.path.format_map(naming.values())  # Its only braces are around placeholders: _check_path.
         if len(key) > _MAX_KEY:
             raise DestinationRefused("the call's identifiers are too long for an object key")
         return f"{self.scheme}://{self.container}/{key}"

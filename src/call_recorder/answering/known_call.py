@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from call_recorder.answering.profile import RecordingProfile, When
 from call_recorder.answering.rules import Decision, decide
@@ -17,8 +16,7 @@ from call_recorder.sinch.callbacks import IceCallback
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCall:
+class KnownCall(NamedTuple):
     """A call: its ICE, its latest menu, and the latest decision to record it from its answer on.
 
     ``decided`` is that decision even if it was withdrawn. ``awaited`` is the same decision if it is still in force.

@@ -5,8 +5,8 @@ It does no input or output. In doubt, a call is connected without recording.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from call_recorder.answering.answer import CallAnswer, Outcome
 from call_recorder.answering.application import Recorder
@@ -57,8 +57,7 @@ from call_recorder.sinch.svaml import (
 _IN_APP = "mxp"
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """A call that a rule records if consent is given. ``connect`` is its answer without recording."""
 
     call_id: str
@@ -127,15 +126,16 @@ class Policy:
         connect = upstream or Svaml(action=action or Hangup())
         if isinstance(connect, UpstreamSvaml) and not connect.connects:
             return CallAnswer(connect, Outcome.NOT_RECORDED)
-        if is_bridge_conference(connect.conference_id):
+        conference_id = connect.conference_id
+        if is_bridge_conference(conference_id):
             # An app user joins a caller who was asked by a menu. The caller's choice counts, and no other rule.
             return CallAnswer(connect, Outcome.NOT_RECORDED)
-        decision = decide(ice, connect.conference_id, self._profile)
+        decision = decide(ice, conference_id, self._profile)
         rule = decision.rule
         if rule is None or not decision.record:
             outcome = Outcome.NOT_SAMPLED if decision.why == "not-sampled" else Outcome.NOT_RECORDED
             return CallAnswer(connect, outcome, rule.name if rule else None, decision=decision)
-        if not is_recordable(ice.call_id) or not is_recordable(connect.conference_id or ice.call_id):
+        if not is_recordable(ice.call_id) or not is_recordable(conference_id or ice.call_id):
             return CallAnswer(connect, Outcome.UNTRACEABLE, rule.name, decision=decision)
         at = ice.timestamp or self._at
         headers = keep_headers(ice, self._profile.header_names)
@@ -220,7 +220,7 @@ class Policy:
             # The key would return without the end of the ticket, so the consent could not be proved.
             return call.answer(Outcome.NO_CONSENT)
         ask = Svaml(instructions=(svaml.Answer(),), action=menu.action(ticket))
-        then = replace(call, connect=Svaml(action=connect_after_menu(find_action(to, self._profile), call.call_id)))
+        then = call._replace(connect=Svaml(action=connect_after_menu(find_action(to, self._profile), call.call_id)))
         asked = AskedConsent(at=self._at, rule=call.rule.name, question=menu.question, headers=call.headers)
         return call.answer(Outcome.CONSENT_ASKED, ask, self._fact(then, asked=asked))
 

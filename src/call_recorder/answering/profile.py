@@ -5,12 +5,10 @@ the correction. Otherwise, Sinch would refuse the answer while a caller waits, o
 the mistake.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -61,8 +59,7 @@ _DIRECT: dict[ToType, type[Connect]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileProblem:
+class ProfileProblem(NamedTuple):
     """A mistake in a profile: its path, as keys and indexes, and the sentence for the operator."""
 
     path: tuple[int | str, ...]
@@ -290,7 +287,7 @@ class RecordingProfile(Strict):
                     yield route
 
     @classmethod
-    def parse(cls, text: str) -> RecordingProfile:
+    def parse(cls, text: str) -> "RecordingProfile":
         """Read a profile from JSON.
 
         Raises:
@@ -304,22 +301,22 @@ class RecordingProfile(Strict):
             first = next((each for each in problems if each.sentence.endswith(_NO_SUCH_FIELD)), problems[0])
             raise ProfileRefused(first.sentence) from None
 
-    @property
+    @cached_property
     def asks_by_menu(self) -> bool:
         """True if any rule asks by a menu, so that a PIE belongs to a menu of a rule."""
         return any(isinstance(rule.consent, ConsentMenu) for rule in self.rules)
 
-    @property
+    @cached_property
     def records_on_answer(self) -> bool:
         """True if any rule starts with the callee's answer, so that an ACE depends on the call's ICE."""
         return any(rule.start == "answer" for rule in self.rules)
 
-    @property
+    @cached_property
     def goes_on_after_ice(self) -> bool:
         """True if a PIE or an ACE may depend on the call's ICE."""
         return self.asks_by_menu or self.records_on_answer
 
-    @property
+    @cached_property
     def header_names(self) -> frozenset[str]:
         """The names of the call headers in conditions."""
         return frozenset(name for rule in self.rules for name in rule.when.call_headers or ())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from call_recorder.answering.patterns import matches
 from call_recorder.answering.profile import RecordingProfile, Rule, When
@@ -13,8 +12,7 @@ from call_recorder.sinch.callbacks import IceCallback
 Why = Literal["matched", "no-rule", "rule-says-no", "not-sampled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The decision whether to record a call, if consent is given, and its reason.
 
     ``passed`` names the rules that were tried before, each with the condition that did not hold.
@@ -51,6 +49,8 @@ def decide(ice: IceCallback, conference_id: str | None, profile: RecordingProfil
 
 def find_mismatch(when: When, ice: IceCallback, conference_id: str | None) -> str | None:
     """Return the name of the first condition that a call does not meet, or ``None`` if it meets all."""
+    if not when.model_fields_set:
+        return None  # A rule without conditions needs no comparisons.
     to = ice.to
     has_headers = all(_has_header(ice, key, pattern) for key, pattern in (when.call_headers or {}).items())
     met = {
@@ -73,6 +73,8 @@ def is_in_sample(identifier: str, share: float) -> bool:
         identifier: the call id or conference id.
         share: the share of calls in the sample, 0 to 1.
     """
+    if share >= 1:
+        return True
     digest = hashlib.sha256(identifier.encode()).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 

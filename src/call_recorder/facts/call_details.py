@@ -1,7 +1,5 @@
 """The parts of a fact: how a call began and ended, its consent, its recording request, and Sinch's complaints."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
@@ -40,7 +38,7 @@ class CallStart(Model):
     custom: Text | None = None
 
     @classmethod
-    def of(cls, ice: IceCallback, at: datetime) -> CallStart:
+    def of(cls, ice: IceCallback, at: datetime) -> "CallStart":
         """Describe the call that an ICE announces."""
         to = ice.to or To()
         return cls.clipped(
@@ -75,7 +73,7 @@ class CallEnd(Model):
     charge_currency: Name | None = None
 
     @classmethod
-    def of(cls, dice: DiceCallback, at: datetime) -> CallEnd:
+    def of(cls, dice: DiceCallback, at: datetime) -> "CallEnd":
         """Describe the end that a DiCE reports.
 
         The end has the DiCE's own timestamp, unless it differs from the signing time ``at`` by a day or more: the
@@ -179,7 +177,7 @@ class AwaitedAnswer(Model):
     headers: KeptHeaders = ()
     contested: bool = False
 
-    def join(self, other: AwaitedAnswer) -> AwaitedAnswer:
+    def join(self, other: "AwaitedAnswer") -> "AwaitedAnswer":
         """Return the later of two decisions. The result does not depend on their order of arrival."""
         if self.at != other.at:
             return max(self, other, key=lambda awaited: awaited.at)

@@ -3,8 +3,6 @@
 Their wire literals are older than their names. Messages with them may be in the queue during a deployment.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

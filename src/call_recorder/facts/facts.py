@@ -4,8 +4,6 @@ A fact is complete on its own, so facts may arrive in any order, more than once,
 No fact holds a credential.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,17 +1,17 @@
 """The base of all stored and queued models, and the types of their fields.
 
 Every text has a maximum, counted in bytes of JSON, so that messages, items and events keep within their limits.
-"""
 
-from __future__ import annotations
+The modules of models in ``facts`` have no ``from __future__ import annotations``: it would turn every annotation
+into a text, and pydantic would evaluate each text at every cold start.
+"""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.alias_generators import to_camel
@@ -100,8 +100,7 @@ def _check_year(at: datetime) -> datetime:
     return at
 
 
-@dataclass(frozen=True, slots=True)
-class MaxBytes:
+class MaxBytes(NamedTuple):
     """The maximum of a text field, in bytes of JSON. A longer text is refused when it is read."""
 
     max_bytes: int

@@ -6,7 +6,6 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from time import monotonic
@@ -150,7 +149,7 @@ class CallbackHandler:
             return self._carry_out(result, received)
         except Exception as error:  # noqa: BLE001 - a caller waits
             # The memory or the queue may be broken, so the second answer uses neither.
-            return replace(self._answer_broken(error, received), fact=None)
+            return self._answer_broken(error, received)._replace(fact=None)
 
     def _answer(self, received: ReceivedCallback) -> CallbackResult:
         """Verify and answer a callback. Raises the errors of ``_STATUS``."""
@@ -209,10 +208,10 @@ class CallbackHandler:
         try:
             self._queue.send(fact, urgent=bool(result.answer))
         except QueueUnavailable as error:
-            result = replace(result, problem=str(error), metrics=(*result.metrics, "FactsNotQueued"))
+            result = result._replace(problem=str(error), metrics=(*result.metrics, "FactsNotQueued"))
             if result.must_queue:
-                return replace(result, outcome=Outcome.REFUSED, refusal=error)
-            return result if result.answer else replace(result, outcome=Outcome.NOT_QUEUED)
+                return result._replace(outcome=Outcome.REFUSED, refusal=error)
+            return result if result.answer else result._replace(outcome=Outcome.NOT_QUEUED)
         return result
 
     def _forward_report(
@@ -223,7 +222,7 @@ class CallbackHandler:
             self._forward(received, application)
         except UpstreamFailed as error:
             metrics = (*result.metrics, "UpstreamFailures")
-            return replace(result, problem=result.problem or f"upstream: {error}", metrics=metrics)
+            return result._replace(problem=result.problem or f"upstream: {error}", metrics=metrics)
         return result
 
     def _forward(self, received: ReceivedCallback, application: Application | None) -> str:

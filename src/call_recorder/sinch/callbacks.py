@@ -3,9 +3,9 @@
 Every field except ``event`` may be missing. A field of an unexpected type counts as missing. The fields have Sinch's
 names (https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks). Sinch sends the call id as ``callid``
 and calls it ``callId`` in older documents, so both are read.
-"""
 
-from __future__ import annotations
+As the modules of strict models (``strict.py``), this one has no ``from __future__ import annotations``.
+"""
 
 import json
 import re
@@ -41,6 +41,8 @@ def is_text(value: Any) -> TypeGuard[str]:
 
 
 def _read_text(value: Any) -> str | None:
+    if type(value) is str and value.isascii():
+        return value[:MAX_TEXT] or None  # Most texts are ASCII, and a caller waits.
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

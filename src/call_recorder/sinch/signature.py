@@ -15,8 +15,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from call_recorder.sinch.timestamps import parse_timestamp
 
@@ -28,8 +28,7 @@ class SignatureError(Exception):
     """The callback is not authentic. The text tells an operator the reason. The sender does not get it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(NamedTuple):
     """The two parts of a well-formed ``Authorization`` header: the application key and the signature."""
 
     application_key: str
@@ -53,8 +52,7 @@ class Authorization:
         return cls(application_key=match[1], signature=match[2])
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRequest:
+class SignedRequest(NamedTuple):
     """The parts of a request that a callback signature covers.
 
     ``path`` is the path of the callback URL in Sinch's dashboard, without a query. ``content_type`` and ``timestamp``
@@ -77,7 +75,11 @@ class SignedRequest:
 
     def sign(self, secret: bytes) -> str:
         """Return the signature in Base64. ``secret`` is the application secret, decoded from Base64."""
-        return base64.b64encode(hmac.digest(secret, self.string_to_sign(), "sha256")).decode()
+        return _sign(secret, self.string_to_sign()).decode()
+
+
+def _sign(secret: bytes, text: bytes) -> bytes:
+    return base64.b64encode(hmac.digest(secret, text, "sha256"))
 
 
 def check_age(timestamp: str, *, now: datetime, window: timedelta) -> datetime:
@@ -103,8 +105,8 @@ def verify(request: SignedRequest, signature: str, secrets: Iterable[bytes]) -> 
     Raises:
         SignatureError: the signature does not match any of the secrets.
     """
-    received = signature.encode("utf-8", "surrogatepass")
-    matches = [hmac.compare_digest(request.sign(secret).encode(), received) for secret in secrets]
+    received, text = signature.encode("utf-8", "surrogatepass"), request.string_to_sign()
+    matches = [hmac.compare_digest(_sign(secret, text), received) for secret in secrets]
     if not any(matches):
         raise SignatureError("signature does not match")
 

@@ -1,11 +1,12 @@
-"""Strict models: for profiles, which operators write, and for SVAML, which this package writes."""
+"""Strict models: for profiles, which operators write, and for SVAML, which this package writes.
 
-from __future__ import annotations
+The modules of strict models have no ``from __future__ import annotations``: it would turn every annotation
+into a text, and pydantic would evaluate each text at every cold start.
+"""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
@@ -27,8 +28,7 @@ class Strict(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FullMatch:
+class FullMatch(NamedTuple):
     """Requires that the whole text matches a pattern. ``correction`` says what to write instead."""
 
     pattern: str
@@ -48,8 +48,7 @@ class FullMatch:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(NamedTuple):
     """Requires that a text is in a list. ``normalize`` returns its spelling in the list, or raises ValueError."""
 
     normalize: Callable[[str], str]

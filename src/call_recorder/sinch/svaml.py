@@ -6,8 +6,6 @@ so they are strict: they refuse unknown fields, and values outside the documente
 Sinch's own, so ``connect_to`` does not check them.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re
@@ -233,7 +231,7 @@ def connect_to(to_type: str | None, endpoint: str) -> Connect | None:
         case "username" if len(endpoint) <= 256:
             return ConnectMxp(destination=UsernameDestination(endpoint=endpoint))
         case "number" if len(endpoint) <= 64:
-            return ConnectPstn.model_construct(number=endpoint)
+            return _PSTN.model_copy(update={"number": endpoint})
         case "sip" if len(endpoint) <= 256:
             return ConnectSip.model_construct(destination=SipDestination.model_construct(endpoint=endpoint))
         case "conference" if len(endpoint) <= MAX_CONFERENCE_ID:
@@ -241,6 +239,9 @@ def connect_to(to_type: str | None, endpoint: str) -> Connect | None:
         case _:
             return None
 
+
+# model_construct sets twelve defaults one by one, and a caller waits.
+_PSTN: Final = ConnectPstn.model_construct(number="")
 
 Action = Connect | RunMenu | Hangup | Continue
 
@@ -293,7 +294,7 @@ class Svaml(Strict):
         action = self.action
         if options is not None and isinstance(action, _Recordable):
             action = action.with_recording(options)
-        return self.model_copy(update={"instructions": (*self.instructions, *instructions), "action": action})
+        return type(self)(instructions=(*self.instructions, *instructions), action=action)
 
     def to_json(self) -> str:
         """Return the answer for Sinch, with the storage credentials."""
@@ -346,7 +347,7 @@ class UpstreamSvaml:
         is_named = is_text(conference_id) and conference_id
         return conference_id if is_named and self._action_name == _CONFERENCE else None
 
-    def with_additions(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> UpstreamSvaml:
+    def with_additions(self, instructions: tuple[Instruction, ...], options: RecordingOptions | None) -> Self:
         """Return the answer with more instructions before its action and, with options, with its action recorded."""
         return replace(self, instructions=(*self.instructions, *instructions), options=options or self.options)
 

@@ -18,6 +18,7 @@ from functools import cache
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from io import BufferedReader, RawIOBase
+from operator import sub
 from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ from call_recorder.adapters.limits import MAX_IDLE_SECONDS, Limits
 from call_recorder.adapters.operations import CallFailed
 
 Clock = Callable[[], float]
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 IDLE_CLOCKS: tuple[Clock, ...] = (time.monotonic, time.time)
 """The clocks that measure how long a connection was idle, in seconds. The larger measurement counts: Lambda freezes an
@@ -85,9 +88,9 @@ class ServiceClient:
         self.url = url
         self.limits = limits
         self._secure = parts.scheme == "https"
-        self._host = parts.hostname or ""
+        self._host = _encode_host(parts.hostname or "")
         self._port = parts.port or (443 if self._secure else 80)
-        self._authority = parts.netloc
+        self._headers = {"content-type": f"application/x-amz-json-{service.json}", "host": parts.netloc}
         self._path = parts.path or "/"
         self._region = region
         self._credentials = credentials
@@ -100,7 +103,7 @@ class ServiceClient:
         Raises:
             CallFailed: AWS refused the call, or did not answer within the limits.
         """
-        body = json.dumps(parameters, separators=(",", ":")).encode()
+        body = _encode(parameters).encode()
         if self._secure:
             self._tls()  # This takes processor time, so it is done before the time limits begin.
         overall = TimeLimit(self.limits.overall)
@@ -162,13 +165,8 @@ class ServiceClient:
         return self._exchange(self._connect(deadline), request, deadline)
 
     def _build_request(self, operation: str, body: bytes) -> bytes:
-        headers = {
-            "content-type": f"application/x-amz-json-{self.service.json}",
-            "host": self._authority,
-            "x-amz-target": f"{self.service.target}.{operation}",
-        }
         headers = sign_request(
-            headers,
+            {**self._headers, "x-amz-target": f"{self.service.target}.{operation}"},
             body,
             path=self._path,
             credentials=self._credentials(),
@@ -193,6 +191,8 @@ class ServiceClient:
                 self._idle.keep(connection)
             else:
                 connection.close()
+        if answer.status == HTTPStatus.OK:
+            return answer.status, "", content
         error_type = answer.getheader("x-amzn-query-error") or answer.getheader("x-amzn-errortype") or ""
         return answer.status, error_type, content
 
@@ -295,10 +295,11 @@ class _IdleConnections:
         self._connections.append((connection, self._now()))
 
     def _is_fresh(self, since: tuple[float, ...]) -> bool:
-        return all(now - then < MAX_IDLE_SECONDS for now, then in zip(self._now(), since, strict=True))
+        idle: float = max(map(sub, self._now(), since))
+        return idle < MAX_IDLE_SECONDS
 
     def _now(self) -> tuple[float, ...]:
-        return tuple(clock() for clock in self._clocks)
+        return tuple([clock() for clock in self._clocks])
 
 
 def ssl_context(bundle: str | None) -> Callable[[], ssl.SSLContext]:
@@ -306,7 +307,12 @@ def ssl_context(bundle: str | None) -> Callable[[], ssl.SSLContext]:
     return cache(lambda: ssl.create_default_context(cafile=bundle))
 
 
-def _open_connection(host: str, port: int, deadline: TimeLimit) -> socket.socket:
+def _encode_host(host: str) -> str | bytes:
+    """Encode the name of a host as the socket needs it: Python would import its codec for foreign alphabets first."""
+    return host.encode() if host.isascii() else host
+
+
+def _open_connection(host: str | bytes, port: int, deadline: TimeLimit) -> socket.socket:
     """Open a connection to the first address of a host that accepts one. All attempts share the deadline."""
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, address in _look_up(host, port, deadline):
@@ -323,7 +329,7 @@ def _open_connection(host: str, port: int, deadline: TimeLimit) -> socket.socket
     raise failure
 
 
-def _look_up(host: str, port: int, deadline: TimeLimit) -> list[Any]:
+def _look_up(host: str | bytes, port: int, deadline: TimeLimit) -> list[Any]:
     """Return the addresses of a host. A thread looks them up, since ``getaddrinfo`` has no timeout."""
     addresses: list[Any] = []
     errors: list[OSError] = []
@@ -370,7 +376,7 @@ def _is_open(connection: socket.socket) -> bool:
 def _parse_object(content: bytes) -> dict[str, Any] | None:
     """Return the JSON object of an answer, or ``None`` if it is not one."""
     try:
-        answer = json.loads(content)
+        answer = json.loads(content.decode())
     except ValueError:
         return None
     return answer if isinstance(answer, dict) else None

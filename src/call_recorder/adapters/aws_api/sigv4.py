@@ -93,31 +93,23 @@ def sign_request(
         service: the name of the service in signatures, such as ``sqs``.
         at: the time in UTC. AWS accepts a difference of five minutes.
     """
-    time = f"{at:%Y%m%dT%H%M%SZ}"
-    day = time[:8]
+    # Several times faster than strftime, and a caller waits.
+    day = f"{at.year:04}{at.month:02}{at.day:02}"
+    time = f"{day}T{at.hour:02}{at.minute:02}{at.second:02}Z"
     headers = {**headers, "x-amz-date": time}
     if credentials.token:
         headers["x-amz-security-token"] = credentials.token
     names = sorted(headers)
+    lines = "".join([f"{name}:{headers[name]}\n" for name in names])
     signed_headers = ";".join(names)
-    canonical = "\n".join(
-        (
-            "POST",
-            path,
-            "",
-            *(f"{name}:{headers[name]}" for name in names),
-            "",
-            signed_headers,
-            hashlib.sha256(body).hexdigest(),
-        )
-    )
+    canonical = f"POST\n{path}\n\n{lines}\n{signed_headers}\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{day}/{region}/{service}/aws4_request"
-    to_sign = "\n".join((_ALGORITHM, time, scope, hashlib.sha256(canonical.encode()).hexdigest()))
+    to_sign = f"{_ALGORITHM}\n{time}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = _derive_key(credentials.secret_key, day, region, service)
     signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
-    credential = f"{credentials.access_key}/{scope}"
     headers["authorization"] = (
-        f"{_ALGORITHM} Credential={credential}, SignedHeaders={signed_headers}, Signature={signature}"
+        f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed_headers}, "
+        f"Signature={signature}"
     )
     return headers
 
