@@ -278,7 +278,12 @@ class RecordedTelemetry(Telemetry):
     def exception(self, message: str, **fields: Any) -> None:
         self.lines.append(Line("exception", message, fields))
 
-    def flush(self, **dimensions: str) -> None:
+    def flush(self) -> None:
+        self.flushed.append({})
+
+    def summarize(self, message: str, total: str, dimensions: Mapping[str, str], *, warns: bool, **fields: Any) -> None:
+        self.count(total)
+        (self.warning if warns else self.info)(message, **dimensions, **fields)
         self.flushed.append(dimensions)
 
 

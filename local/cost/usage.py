@@ -18,8 +18,8 @@ API_CHUNK_BYTES: Final = 512 * 1024
 LOG_ENTRY_BYTES: Final = 26
 """What CloudWatch Logs adds to each entry (PutLogEvents in its API reference)."""
 
-_MEASURED = re.compile(r"\d+\.\d{3,}")
-_TYPICAL = "23.418722999862434"
+_MEASURED = re.compile(r"\d+\.\d+(?=\])")  # a value of a metric
+_TYPICAL = "23.419"
 
 Index = tuple[str, str | None]
 """A table, and one of its indexes or ``None`` for the table itself."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,9 +28,19 @@ def written(capsys: pytest.CaptureFixture[str]) -> Written:
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def values(metrics: dict[str, Any]) -> dict[str, float]:
-    names = [metric["Name"] for metric in metrics["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
-    return {name: sum(metrics[name]) for name in names}
+def read_metrics(line: dict[str, Any]) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Return the sum of each metric of a line, by its name and its dimensions."""
+    return {
+        (metric["Name"], tuple(dimensions)): sum(line[metric["Name"]])
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+        for dimensions in directive["Dimensions"]
+    }
+
+
+SERVICE = ("service",)
+BOTH = ("service", "event", "outcome")
+RECORDED = {"event": "ice", "outcome": "recorded"}
 
 
 def test_log_lines_have_their_level_and_the_fields_that_are_known(written: Written) -> None:
@@ -49,25 +60,82 @@ def test_log_lines_have_their_level_and_the_fields_that_are_known(written: Writt
     assert "ZeroDivisionError" in exception["exception"]
 
 
-def test_each_invocation_has_its_metrics_by_service_and_by_dimension(written: Written) -> None:
+def test_each_invocation_writes_its_own_metrics_by_service(written: Written) -> None:
     telemetry = Telemetry()
-    telemetry.count("Callbacks")
-    telemetry.count("Callbacks", 2)
-    telemetry.measure("IceMilliseconds", 0.25)
-    telemetry.flush(event="ice", outcome="recorded")
+    telemetry.count("FactsTaken")
+    telemetry.count("FactsTaken", 2)
+    telemetry.measure("IceMilliseconds", 0.2501239)
+    telemetry.flush()
     telemetry.count("FactsTaken", 4)
+    telemetry.flush()
     telemetry.flush()
 
     first, second = written()
     [directive] = first["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "CallRecorder"
     assert directive["Metrics"][1] == {"Name": "IceMilliseconds", "Unit": "Milliseconds"}
-    assert values(first) == {"Callbacks": 3, "IceMilliseconds": 250}
-    assert sorted(map(sorted, directive["Dimensions"])) == [["event", "outcome", "service"], ["service"]]
-    assert (first["event"], first["outcome"]) == ("ice", "recorded")
-    assert values(second) == {"FactsTaken": 4}
-    assert second["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
-    assert "outcome" not in second
+    assert read_metrics(first) == {("FactsTaken", SERVICE): 3, ("IceMilliseconds", SERVICE): 250.124}
+    assert read_metrics(second) == {("FactsTaken", SERVICE): 4}
+
+
+def test_one_line_has_the_log_and_the_metrics(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-6b04678c-3fc73f22;Parent=53995c3f42cd8ad8;Sampled=1")
+    telemetry = Telemetry()
+    telemetry.info("callback", **RECORDED)
+    telemetry.measure("IceMilliseconds", 0.25)
+    telemetry.summarize("callback", "Callbacks", RECORDED, warns=False, rule="all", problem=None)
+
+    by_powertools, line = written()
+    assert {name: line[name] for name in ("level", "message", "event", "outcome", "rule")} == {
+        "level": "INFO",
+        "message": "callback",
+        "event": "ice",
+        "outcome": "recorded",
+        "rule": "all",
+    }
+    assert "problem" not in line
+    # Powertools writes the other lines, and one query reads them all.
+    assert by_powertools.keys() - line.keys() == {"timestamp"}
+    assert (line["service"], line["xray_trace_id"]) == (by_powertools["service"], by_powertools["xray_trace_id"])
+    assert abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 60
+
+
+def test_only_the_total_has_further_dimensions(written: Written) -> None:
+    telemetry = Telemetry()
+    telemetry.count("DegradedAnswers")
+    telemetry.summarize("callback", "Callbacks", RECORDED, warns=False)
+    telemetry.summarize("callback", "Callbacks", RECORDED, warns=False)
+
+    first, second = written()
+    total = {("Callbacks", SERVICE): 1, ("Callbacks", BOTH): 1}
+    assert read_metrics(first) == total | {("DegradedAnswers", SERVICE): 1}
+    assert read_metrics(second) == total
+
+
+@pytest.mark.parametrize(
+    ("log_level", "warns", "level"),
+    [("INFO", False, "INFO"), ("WARNING", True, "WARNING"), ("WARNING", False, None), ("ERROR", True, None)],
+)
+def test_the_log_level_leaves_out_the_log_and_no_metric(
+    written: Written, monkeypatch: pytest.MonkeyPatch, log_level: str, warns: bool, level: str | None
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", log_level)
+    Telemetry().summarize("callback", "Callbacks", RECORDED, warns=warns, rule="all")
+
+    [line] = written()
+    assert line.get("level") == level
+    assert ("rule" in line, "message" in line) == (bool(level), bool(level))
+    assert (line["event"], line["outcome"]) == ("ice", "recorded")
+    assert read_metrics(line) == {("Callbacks", SERVICE): 1, ("Callbacks", BOTH): 1}
+
+
+@pytest.mark.parametrize("trace", ["", "Root=1-6b04678c-3fc73f22;Parent=53995c3f42cd8ad8;Sampled=0"])
+def test_a_line_names_no_trace_that_is_not_kept(written: Written, monkeypatch: pytest.MonkeyPatch, trace: str) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+    Telemetry().summarize("callback", "Callbacks", RECORDED, warns=False)
+
+    [line] = written()
+    assert "xray_trace_id" not in line
 
 
 @pytest.mark.parametrize("name", ["boto3", "botocore.auth", "urllib3.connectionpool"])
@@ -150,7 +218,9 @@ def test_no_field_of_a_log_line_shows_a_whole_phone_number(written: Written, fie
     telemetry = Telemetry()
     telemetry.info("callback", **{field: "the route to +46700000001 is not 65536"})
     telemetry.warning("callback", **{field: f"{UUID} and 0700-00 00 01"})
+    telemetry.summarize("callback", "Callbacks", RECORDED, warns=True, **{field: f"{UUID} and 0700-00 00 01"})
 
-    info, warning = written()
+    info, warning, summary = written()
     assert info[field] == "the route to +*********01 is not 65536"
     assert warning[field] == f"{UUID} and ****-** ** 01"
+    assert summary[field] == warning[field]

@@ -248,15 +248,15 @@ class CallbackHandler:
 
     def _report(self, result: CallbackResult, received: ReceivedCallback) -> None:
         event = _event_name(result.callback)
-        for metric in ("Callbacks", *result.metrics):
+        for metric in result.metrics:
             self._telemetry.count(metric)
         if event == "ice":
             self._telemetry.measure("IceMilliseconds", monotonic() - received.started)
-        write = self._telemetry.warning if result.problem or result.calling_error else self._telemetry.info
-        write(
+        self._telemetry.summarize(
             "callback",
-            event=event,
-            outcome=str(result.outcome),
+            "Callbacks",
+            {"event": event, "outcome": str(result.outcome)},
+            warns=bool(result.problem or result.calling_error),
             applicationKey=received.application_key,
             recordingId=masked_id(result.recording_id),
             rule=result.rule,
@@ -264,7 +264,6 @@ class CallbackHandler:
             problem=result.problem,
             callingError=result.calling_error,
         )
-        self._telemetry.flush(event=event, outcome=str(result.outcome))
 
 
 def _refuse(error: Exception, received: ReceivedCallback) -> CallbackResult:
