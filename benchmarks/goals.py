@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.contenders import FLOOR, OURS, PACKAGED, USUAL
+from benchmarks.contenders import COMPILED, FLOOR, OURS, PACKAGED, USUAL
 from benchmarks.results import COLD_CALLS, MEGABYTE, WARM_CALLS, ZIPPED, ZIPPED_SOURCE, Measure, Results
 
 
@@ -51,10 +51,13 @@ def _size(kind: str) -> Callable[[Results], float]:
 
 GOALS = (
     Goal("cold ICE ÷ usual", 0.33, _ratio(Measure.COLD_ICE, USUAL)),
+    Goal("cold ICE ÷ usual, compiled", 0.45, _ratio(Measure.COLD_ICE, COMPILED)),
     Goal("cold ICE ÷ usual, same packaging", 0.85, _ratio(Measure.COLD_ICE, PACKAGED)),
     Goal("cold ICE in the runtime interface emulator ÷ usual", 0.62, _ratio(Measure.EMULATED_ICE, USUAL)),
     Goal("warm ICE, p50 ÷ floor", 2.0, _ratio(Measure.WARM_ICE, FLOOR)),
+    Goal("warm ICE, processor time ÷ floor", 2.0, _ratio(Measure.WARM_ICE_USED, FLOOR)),
     Goal("warm batch of 10 ÷ usual", 0.30, _ratio(Measure.WARM_BATCH, USUAL)),
+    Goal("warm batch of 10, processor time ÷ usual", 0.30, _ratio(Measure.WARM_BATCH_USED, USUAL)),
     Goal("peak memory ÷ usual, callback", 0.72, _ratio(Measure.CALLBACK_MEMORY, USUAL)),
     Goal("peak memory ÷ usual, notify", 0.72, _ratio(Measure.NOTIFY_MEMORY, USUAL)),
     Goal("SSM calls per cold start", 1, _calls(COLD_CALLS, "GetParameters"), exact=True),

@@ -116,6 +116,7 @@ class Measuring:
         found.calls.setdefault(WARM_CALLS, {})[contender.name] = calls
         found.add(Measure.WARM_ICE, contender.name, median(warm.took))
         found.add(Measure.WARM_ICE_99, contender.name, quantiles(warm.took, n=100)[98])
+        found.add(Measure.WARM_ICE_USED, contender.name, median(warm.used))
         found.add(Measure.CALLBACK_MEMORY, contender.name, warm.peak_bytes / MEGABYTE)
 
     def _slow_parameters(self, contender: Contender, found: Results) -> None:
@@ -132,6 +133,7 @@ class Measuring:
             warm = [process.run([batch]) for batch in batches]
         found.add(Measure.COLD_BATCH, contender.name, cold.took[0])
         found.add(Measure.WARM_BATCH, contender.name, median(each.took[0] for each in warm))
+        found.add(Measure.WARM_BATCH_USED, contender.name, median(each.used[0] for each in warm))
         found.add(Measure.NOTIFY_MEMORY, contender.name, warm[-1].peak_bytes / MEGABYTE)
 
     def _emulated(self, contender: Contender, found: Results) -> None:

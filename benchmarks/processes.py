@@ -52,12 +52,14 @@ class Run:
 
     Attributes:
         took: the milliseconds of each; the first of a process begins before the import of the function's module.
+        used: the milliseconds of processor time that the process used in each, with all its threads and in the kernel.
         imported: the milliseconds of that import, if it was part of this run.
         answer: the last answer.
         peak_bytes: the peak memory of the process so far.
     """
 
     took: tuple[float, ...]
+    used: tuple[float, ...]
     imported: float | None
     answer: dict[str, Any]
     peak_bytes: int
@@ -90,7 +92,8 @@ class Function:
         report = json.loads(line)
         if report["failed"]:
             raise Broken(f"{report['failed']} invocations failed; the last answer is {report['answer']}", self.log)
-        return Run(tuple(report["took"]), report["imported"], report["answer"], report["peak"])
+        took, used = tuple(report["took"]), tuple(report["used"])
+        return Run(took, used, report["imported"], report["answer"], report["peak"])
 
 
 @contextmanager

@@ -23,8 +23,10 @@ class Measure(StrEnum):
     EMULATED_WARM_BATCH = "warm batch of 10 there"
     WARM_ICE = "warm ICE, p50"
     WARM_ICE_99 = "warm ICE, p99"
+    WARM_ICE_USED = "warm ICE, processor time"
     COLD_BATCH = "cold batch of 10"
     WARM_BATCH = "warm batch of 10"
+    WARM_BATCH_USED = "warm batch of 10, processor time"
     CALLBACK_MEMORY = "peak memory, callback"
     NOTIFY_MEMORY = "peak memory, notify"
 
