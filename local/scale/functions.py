@@ -69,7 +69,12 @@ class Counted(Telemetry):
         """Fail: nothing unexpected may happen in a function."""
         raise AssertionError(f"{message}: {fields}")
 
-    def flush(self, **dimensions: str) -> None:
+    def summarize(self, message: str, total: str, dimensions: Mapping[str, str], *, warns: bool, **fields: Any) -> None:
+        """Count a metric, and keep the fields."""
+        self.count(total)
+        self.last = fields | dimensions | {"message": message}
+
+    def flush(self) -> None:
         """Do nothing."""
 
 
