@@ -72,7 +72,7 @@ class Counted(Telemetry):
     def summarize(self, message: str, total: str, dimensions: Mapping[str, str], *, warns: bool, **fields: Any) -> None:
         """Count a metric, and keep the fields."""
         self.count(total)
-        self.last = fields | dimensions | {"message": message}
+        (self.warning if warns else self.info)(message, **dimensions, **fields)
 
     def flush(self) -> None:
         """Do nothing."""
