@@ -37,6 +37,12 @@ IDLE_CLOCKS: tuple[Clock, ...] = (time.monotonic, time.time)
 environment between two invocations, and does not document whether the monotonic clock stops too."""
 
 
+MAX_IDLE_CONNECTIONS = 2
+"""Maximum number of connections to a service that are kept. A caller's thread makes one call at a time, and a second
+connection may open ahead of it. After a failure, the second attempt opens a new one beside the kept ones, so without a
+maximum each repeated call would leave one more."""
+
+
 class Service(NamedTuple):
     """A service of AWS.
 
@@ -291,8 +297,11 @@ class _IdleConnections:
             connection.close()
 
     def keep(self, connection: socket.socket) -> None:
-        """Keep a connection for the next call."""
+        """Keep a connection for the next call. If there are too many, close the one that was not used for longest."""
         self._connections.append((connection, self._now()))
+        while len(self._connections) > MAX_IDLE_CONNECTIONS:
+            with suppress(IndexError):  # Another thread took the last one.
+                self._connections.pop(0)[0].close()
 
     def _is_fresh(self, since: tuple[float, ...]) -> bool:
         idle: float = max(map(sub, self._now(), since))
