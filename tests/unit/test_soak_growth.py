@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from socket import socket
 from typing import cast
 
 from call_recorder.adapters.aws_api.client import MAX_IDLE_CONNECTIONS, _IdleConnections
+from call_recorder.answering import patterns
 
 
 class Connection:
@@ -26,3 +28,15 @@ def test_only_so_many_idle_connections_are_kept() -> None:
     kept = [connection for connection in connections if connection.open]
     assert kept == connections[-MAX_IDLE_CONNECTIONS:]
     assert cast("Connection", idle.take()) is connections[-1]
+
+
+def test_comparing_patterns_leaves_no_memory_behind() -> None:
+    def compare(first: int) -> int:
+        for number in range(first, first + 2_000):
+            patterns.matches(f"+1202{number:07}*", f"+1202{number:07}99")
+            patterns.overlap(f"*{number:07}", f"+{number:07}*")
+        return sys.getallocatedblocks()
+
+    before = compare(0)
+
+    assert compare(2_000) - before < 500

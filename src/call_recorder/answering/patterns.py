@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Annotated
 
@@ -15,17 +13,42 @@ Pattern = Annotated[str, Field(min_length=1, max_length=128)]
 
 def matches(pattern: str, text: str) -> bool:
     """Tell whether a whole text matches a pattern."""
-    escaped = re.sub(r"([\[?])", r"[\1]", _normalize(pattern))  # In fnmatch, ? and [ are special too.
-    return fnmatchcase(_normalize(text), escaped)
+    return _matches(_normalize(pattern), _normalize(text))
 
 
 def overlap(one: str, other: str) -> bool:
     """Tell whether a text can match both patterns."""
-    return _overlap(_normalize(one), _normalize(other))
+    one, other = _normalize(one), _normalize(other)
+    if "*" not in other:
+        return _matches(one, other)
+    if "*" not in one:
+        return _matches(other, one)
+    try:
+        return _overlap(one, other)
+    finally:
+        _overlap.cache_clear()  # It serves one question. There may be any number of patterns in all profiles together.
 
 
 def _normalize(text: str) -> str:
     return text.removeprefix("+").lower()
+
+
+def _matches(pattern: str, text: str) -> bool:
+    # fnmatch would keep 32,768 patterns that it has compiled, of 1 KB each.
+    start, *parts = pattern.split("*")
+    if not parts:
+        return text == start
+    *middle, end = parts
+    last = len(text) - len(end)
+    position = len(start)
+    if position > last or not (text.startswith(start) and text.endswith(end)):
+        return False
+    for part in middle:
+        found = text.find(part, position, last)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True
 
 
 @cache
