@@ -7,8 +7,15 @@ import time
 from socket import socket
 from typing import cast
 
+import pytest
+
 from call_recorder.adapters.aws_api.client import MAX_IDLE_CONNECTIONS, _IdleConnections
 from call_recorder.answering import patterns
+from call_recorder.answering.parameter_names import SECRETS
+from call_recorder.answering.registered_applications import FAILURES_SECONDS, Page, RegisteredApplications
+from call_recorder.facts.errors import ParametersUnavailable, UnknownApplication
+
+KEYS = [f"app-{number}" for number in range(500)]
 
 
 class Connection:
@@ -28,6 +35,42 @@ def test_only_so_many_idle_connections_are_kept() -> None:
     kept = [connection for connection in connections if connection.open]
     assert kept == connections[-MAX_IDLE_CONNECTIONS:]
     assert cast("Connection", idle.take()) is connections[-1]
+
+
+class Store:
+    """SSM with 500 applications, which fails for some of them."""
+
+    def __init__(self) -> None:
+        self.broken: set[str] = set()
+
+    def read(self, key: str) -> dict[str, str]:
+        if key in self.broken:
+            raise ParametersUnavailable("GetParameters: InternalServerError")
+        return {SECRETS: "c2VjcmV0"} if key in KEYS else {}
+
+    def list_applications(self, _after: str | None) -> Page:
+        return Page(KEYS, None)
+
+
+def test_failures_of_applications_are_kept_only_while_they_count() -> None:
+    store, now = Store(), 0.0
+    registered = RegisteredApplications(store, expected="", report_stale=lambda _: None, clock=lambda: now)
+    for stranger in range(10):
+        with pytest.raises(UnknownApplication):
+            registered.read(f"made-up-{stranger}")
+
+    for key in KEYS:
+        registered.read(key)
+
+    assert registered._failures == {}
+
+    store.broken = set(KEYS)
+    for key in KEYS:
+        now += FAILURES_SECONDS / 4
+        with pytest.raises(ParametersUnavailable):
+            registered.read(key)
+
+    assert list(registered._failures) == KEYS[-4:]
 
 
 def test_comparing_patterns_leaves_no_memory_behind() -> None:

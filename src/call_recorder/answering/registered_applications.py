@@ -132,7 +132,12 @@ class RegisteredApplications:
 
     def note_failure(self, key: str) -> None:
         """Count a look-up that failed, or whose result cannot be used."""
-        self._find_budget(key).spend(self._clock())
+        now, budget = self._clock(), self._find_budget(key)
+        budget.spend(now)
+        if budget is not self._misses:
+            # Only those that still count are kept: most applications never fail, and there may be thousands.
+            counting = {each: failures for each, failures in self._failures.items() if failures.counts(now)}
+            self._failures = counting | {key: budget}
 
     def _is_listed(self, key: str) -> bool:
         known = (self._listed or (), self._listing.keys if self._listing else ())
@@ -144,7 +149,7 @@ class RegisteredApplications:
 
     def _find_budget(self, key: str) -> _Budget:
         if self._is_listed(key):
-            return self._failures.setdefault(key, _Budget(MAX_FAILURES, FAILURES_SECONDS))
+            return self._failures.get(key) or _Budget(MAX_FAILURES, FAILURES_SECONDS)
         return self._misses
 
     def _check_listed(self, key: str) -> None:
@@ -216,6 +221,10 @@ class _Budget:
     def has_room(self, now: float) -> bool:
         """Tell whether it is allowed once more."""
         return len(self._times) < self._limit or now - self._times[0] >= self._seconds
+
+    def counts(self, now: float) -> bool:
+        """Tell whether it happened within the last ``seconds``."""
+        return bool(self._times) and now - self._times[-1] < self._seconds
 
     def spend(self, now: float) -> None:
         """Note that it happened."""
