@@ -193,6 +193,11 @@ export CALLBACK_CPU_MS FACT_CPU_MS AWS_CALL_MS INSTANCES WRITE
 cost: $(DEV)/$(INSTALLED) ## Price a month of calls by what the code uses; CALLS=1000000 MINUTES=3. WRITE=1 writes the page
 	@exec $(DEV)/bin/python -m local.cost
 
+.PHONY: soak
+soak: $(DEV)/$(INSTALLED) ## Pass a million facts and 100,000 callbacks through the functions: nothing may grow; SHORT=1
+	@exec $(DEV)/bin/python -m local.soak $(if $(SHORT),--short) $(if $(FACTS),--facts '$(FACTS)') \
+		$(if $(CALLBACKS),--callbacks '$(CALLBACKS)')
+
 fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
 	@$(DEV)/bin/python -m ruff check --fix-only --quiet
 	@$(DEV)/bin/python -m ruff format

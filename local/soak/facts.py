@@ -1,0 +1,263 @@
+"""The first part of the soak: facts pass through NotifyFunction, as ``functions/notify.py`` composes it.
+
+Run as ``python -m local.soak.facts 1000000``. It prints a line of JSON for each tenth, and one with what happened. The
+tables and the bus are in this process, since a million facts make two million calls. They are empty whenever the
+process is measured. Every tenth call goes through boto3's client, whose requests end just before they are sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from datetime import datetime, timedelta
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from unittest import mock
+
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+
+from call_recorder.adapters import boto_clients
+from call_recorder.adapters.operations import CallFailed, Operations
+from call_recorder.functions import notify
+from local.fake_tables import Refused, Tables
+from local.soak.measuring import (
+    MIN_COMPARED,
+    Stopwatch,
+    Tolerance,
+    fill_string_cache,
+    measure,
+    play_on_demand,
+    stay_on_one_processor,
+)
+from local.soak.messages import BEGUN, BUCKET, Message, Waves, day_of
+
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "AWS_REGION": "eu-west-1",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "AKIDSOAK",
+    "AWS_SECRET_ACCESS_KEY": "a secret that opens nothing",
+    "POWERTOOLS_SERVICE_NAME": "soak",
+    "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
+    "RECORDINGS_TABLE": "recordings",
+    "PLACES_TABLE": "places",
+    "RECORDINGS_BUS": "recordings",
+    "RECORDINGS_BUCKET": BUCKET,
+    "RETENTION_DAYS": "365",
+    "GRACE_SECONDS": "1800",
+    "LONGEST_CALL_SECONDS": "14400",
+}
+
+TOLERANCE: Final = Tolerance(blocks=2_000, objects=500, threads=0, files=2)
+"""In a million facts, it allows an object for every 450 facts, and 2.3 bytes of memory a fact."""
+
+_BATCH: Final = 10
+_MAX_RECEIVES: Final = 5
+_VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
+_THROUGH_BOTO3: Final = 10
+_OPERATIONS: Final = {
+    "BatchGetItem": "batch_get_item",
+    "GetItem": "get_item",
+    "PutItem": "put_item",
+    "UpdateItem": "update_item",
+    "TransactWriteItems": "transact_write_items",
+}
+
+# What goes wrong, by operation: how often, in calls, and what. The periods have no common factor with each other or
+# with the number of calls of a wave, so that in time each meets every kind of call.
+_FAULTS: Final[Mapping[str, Mapping[int, str]]] = {
+    "BatchGetItem": {211: "throttled", 331: "not answered", 173: "incomplete"},
+    "PutItem": {199: "throttled", 293: "answer lost", 103: "repeated", 61: "conflict"},
+    "PutEvents": {113: "not answered", 97: "entry refused"},
+}
+_REASONS: Final = {
+    "throttled": "ProvisionedThroughputExceededException",
+    "not answered": "ReadTimeoutError",
+    "answer lost": "ReadTimeoutError",
+}
+
+
+class MessagesLost(Exception):
+    """A message that can be taken was not taken in all its deliveries, so the soak does not test what it should."""
+
+
+class _Tables(Tables):
+    """The tables, in which another instance writes now and then."""
+
+    def write_meanwhile(self, call: Mapping[str, Any]) -> bool:
+        """Raise the revision of the item that a call is about to write. Tell whether there is one."""
+        stored = self._stored(call["TableName"], call["Item"])
+        if stored is None:
+            return False
+        revision = int(stored["revision"]["N"]) + 1
+        self._put(call["TableName"], stored | {"revision": {"N": str(revision)}})
+        return True
+
+
+class Services(Operations):
+    """DynamoDB and EventBridge, whose calls fail now and then.
+
+    Attributes:
+        happened: how often each operation, fault and kind of event came.
+    """
+
+    def __init__(self) -> None:
+        self.happened: Counter[str] = Counter()
+        self._tables = _Tables({"recordings": "recordingId", "places": "place"})
+        self._lock = Lock()
+        self._numbers = {operation: count(1) for operation in (*_OPERATIONS, "PutEvents")}
+        self._calls = count(1)
+        boto_clients.get_session().register("before-send", self._answer_boto3)
+        self._boto3 = {
+            "PutEvents": boto_clients.create_eventbridge(),
+            **dict.fromkeys(_OPERATIONS, boto_clients.create_dynamodb()),
+        }
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation, as both clients of boto3 do. Raises CallFailed."""
+        number = next(self._numbers[operation])
+        for period, fault in _FAULTS.get(operation, {}).items():
+            if number % period == 0:
+                self.happened[fault] += 1
+                return self._fail(fault, operation, parameters)
+        return self._pass(operation, parameters)
+
+    def empty(self) -> None:
+        """Forget all items: their calls are over."""
+        self._tables.restore({})
+
+    def _fail(self, fault: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        match fault:
+            case "incomplete":
+                return {"Responses": {}, "UnprocessedKeys": parameters["RequestItems"]}
+            case "conflict":
+                with self._lock:
+                    self.happened["conflict on a stored item"] += self._tables.write_meanwhile(parameters)
+                return self._pass(operation, parameters)
+            case "entry refused":
+                answer = self._pass(operation, parameters)
+                refused = {"ErrorCode": "InternalFailure", "ErrorMessage": "try again"}
+                return {"FailedEntryCount": 1, "Entries": [refused, *answer["Entries"][1:]]}
+            case "repeated":  # The first attempt was carried out, and its answer was lost.
+                self._pass(operation, parameters)
+                return self._pass(operation, parameters)
+            case "answer lost":
+                self._pass(operation, parameters)
+        raise CallFailed(operation, _REASONS[fault])
+
+    def _pass(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        if next(self._calls) % _THROUGH_BOTO3 == 0:
+            self.happened["calls through boto3"] += 1
+            return self._boto3[operation].call(operation, parameters)
+        try:
+            return self._answer(operation, parameters)
+        except Refused as refused:
+            raise CallFailed(operation, refused.code, refused.details) from None
+
+    def _answer(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            self.happened[operation] += 1
+            if operation == "PutEvents":
+                self.happened.update(entry["DetailType"] for entry in parameters["Entries"])
+                return {"FailedEntryCount": 0, "Entries": [{"EventId": "an-id"} for _ in parameters["Entries"]]}
+            answer: dict[str, Any] = getattr(self._tables, _OPERATIONS[operation])(parameters)
+            return answer
+
+    def _answer_boto3(self, request: AWSRequest, **_context: Any) -> AWSResponse:
+        """Answer a request of boto3 in the place of its HTTP session."""
+        target = request.headers["X-Amz-Target"]
+        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
+        try:
+            status, answer = 200, self._answer(operation, json.loads(request.body))
+        except Refused as refused:
+            status, answer = 400, {"__type": refused.code, "message": str(refused), **refused.details}
+        headers = HTTPHeaders.from_dict({"content-type": "application/x-amz-json-1.0"})
+        return AWSResponse(str(request.url), status, headers, _Body(json.dumps(answer).encode()))
+
+
+class _Body(BytesIO):
+    """The body of an answer, as urllib3 gives it to botocore."""
+
+    def stream(self, **_options: Any) -> Any:
+        """Yield the whole body."""
+        yield self.read()
+
+
+class Facts:
+    """Delivers waves of messages to NotifyFunction, as SQS does.
+
+    Attributes:
+        services: what is behind the function.
+        happened: how many messages were delivered again, and how many ended in the dead-letter queue.
+    """
+
+    def __init__(self) -> None:
+        self.services = Services()
+        self.happened: Counter[str] = Counter()
+        self._waves = Waves()
+        self._wave = 0
+        self._now = BEGUN
+        with mock.patch.multiple(boto_clients, create_dynamodb=self._services, create_eventbridge=self._services):
+            self._handler = notify.compose(ENVIRONMENT, clock=self._clock)
+
+    def play(self, watch: Stopwatch) -> int:
+        """Deliver the messages of a wave until all are taken or given up. Return how many there were."""
+        self._now = BEGUN + timedelta(minutes=2) + day_of(self._wave)
+        messages = self._waves.make(self._wave)
+        waiting = [(f"{self._wave}-{number}", message) for number, message in enumerate(messages)]
+        for _ in range(_MAX_RECEIVES):
+            failed = set()
+            for start in range(0, len(waiting), _BATCH):
+                failed |= self._deliver(waiting[start : start + _BATCH], watch)
+            waiting = [each for each in waiting if each[0] in failed]
+            self.happened["delivered again"] += len(waiting)
+            self._now += _VISIBILITY_TIMEOUT
+        self._give_up(message for _, message in waiting)
+        self.services.empty()
+        self._wave += 1
+        return len(messages)
+
+    def _services(self) -> Services:
+        return self.services
+
+    def _clock(self) -> datetime:
+        return self._now
+
+    def _deliver(self, batch: Sequence[tuple[str, Message]], watch: Stopwatch) -> set[str]:
+        event = {"Records": [{"messageId": message_id, "body": message.body} for message_id, message in batch]}
+        answer = watch.run(lambda: self._handler(event), len(batch))
+        return {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+
+    def _give_up(self, messages: Any) -> None:
+        for message in messages:
+            self.happened["given up"] += 1
+            if not message.broken:
+                raise MessagesLost(message.body)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Deliver as many facts as the arguments say; or be the fresh process that delivers a wave for each line."""
+    rows, total = sys.stdout, int(arguments[0])
+    os.environ.update(ENVIRONMENT)
+    stay_on_one_processor(0)
+    with Path(os.devnull).open("w") as sink, redirect_stdout(sink):  # The log and the metrics go to the sink.
+        facts = Facts()
+        fill_string_cache()
+        if total == 0:
+            play_on_demand(facts.play, rows)
+            return
+        fresh = [sys.executable, "-m", "local.soak.facts", "0"] if total >= MIN_COMPARED else []
+        for tenth in measure(facts.play, total, fresh):
+            print(tenth.to_json(), file=rows, flush=True)
+    print(json.dumps(dict(sorted((facts.happened + facts.services.happened).items()))), file=rows, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
