@@ -127,7 +127,7 @@ def test_every_function_runs_with_the_package_alone(packages: Mapping[str, Path]
     found, files = json.loads(process.stdout)
     assert json.loads(found["CallbackFunction"]["body"])["action"]["destination"]["endpoint"] == "alice"
     assert len(found["NotifyFunction"]["batchItemFailures"]) == len(events["NotifyFunction"]["Records"])
-    assert found["WatchdogFunction"] == "TableUnavailable: Query: EndpointConnectionError"
+    assert found["WatchdogFunction"] == "QueueUnavailable: GetQueueAttributes: EndpointConnectionError"
     assert found["RotationFunction"] == "AccessKeysUnavailable: ListAccessKeys: EndpointConnectionError"
     assert found["CleanupFunction"].startswith("URLError"), "it could not answer CloudFormation"
     allowed = (str(host), str(Path(json.__file__).parents[1]))
