@@ -10,6 +10,8 @@ from typing import cast
 import pytest
 
 from call_recorder.adapters.aws_api.client import MAX_IDLE_CONNECTIONS, _IdleConnections
+from call_recorder.adapters.aws_api.services import Services
+from call_recorder.adapters.operations import CallFailed
 from call_recorder.answering import patterns
 from call_recorder.answering.parameter_names import SECRETS
 from call_recorder.answering.registered_applications import FAILURES_SECONDS, Page, RegisteredApplications
@@ -25,6 +27,12 @@ class Connection:
     def close(self) -> None:
         self.open = False
 
+    def settimeout(self, _seconds: float) -> None:
+        pass
+
+    def recv(self, _bytes: int) -> bytes:
+        raise BlockingIOError
+
 
 def test_only_so_many_idle_connections_are_kept() -> None:
     idle, connections = _IdleConnections((time.monotonic,)), [Connection() for _ in range(20)]
@@ -35,6 +43,28 @@ def test_only_so_many_idle_connections_are_kept() -> None:
     kept = [connection for connection in connections if connection.open]
     assert kept == connections[-MAX_IDLE_CONNECTIONS:]
     assert cast("Connection", idle.take()) is connections[-1]
+
+
+def test_second_attempts_leave_no_connections_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Connection] = []
+    client = Services({"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}).facts
+
+    def connect(_deadline: object) -> Connection:
+        made.append(Connection())
+        return made[-1]
+
+    def exchange(connection: socket, _request: bytes, _deadline: object) -> tuple[int, str, bytes]:
+        client._idle.keep(connection)
+        return 503, "", b"{}"
+
+    monkeypatch.setattr(client, "_connect", connect)
+    monkeypatch.setattr(client, "_exchange", exchange)
+    for _ in range(5):
+        with pytest.raises(CallFailed):
+            client.call("SendMessage", {})
+
+    assert len(made) == 1 + 5
+    assert [connection.open for connection in made] == [False] * 5 + [True]
 
 
 class Store:

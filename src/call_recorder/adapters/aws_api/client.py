@@ -37,10 +37,9 @@ IDLE_CLOCKS: tuple[Clock, ...] = (time.monotonic, time.time)
 environment between two invocations, and does not document whether the monotonic clock stops too."""
 
 
-MAX_IDLE_CONNECTIONS = 2
-"""Maximum number of connections to a service that are kept. A caller's thread makes one call at a time, and a second
-connection may open ahead of it. After a failure, the second attempt opens a new one beside the kept ones, so without a
-maximum each repeated call would leave one more."""
+MAX_IDLE_CONNECTIONS = 8
+"""Maximum number of connections to a service that are kept: more than there are threads that make calls. A connection
+that is opened ahead after a pause comes on top of older ones, which are not used again."""
 
 
 class Service(NamedTuple):
@@ -160,6 +159,8 @@ class ServiceClient:
         attempt uses no kept connection.
         """
         request = self._build_request(operation, body)
+        if fresh and (replaced := self._idle.take()):
+            replaced.close()  # Otherwise each second attempt would leave one more connection.
         while not fresh and (connection := self._idle.take()):
             if not _is_open(connection):
                 connection.close()
