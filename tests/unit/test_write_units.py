@@ -1,4 +1,4 @@
-"""A recorded call costs at most 30 write units, and no partition of an index takes more than a third of its limit."""
+"""A recorded call costs at most 30 write units, and each partition of an index stays below half of its limit."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from call_recorder.tracking.recording import Recording
 
 SHARDS = 16
 """Number of parts of each key of an index. One partition of DynamoDB takes 1,000 write units a second, and a recorded
-call writes up to 5 units to one index: so 1,000 calls a second of one application to one number stay at a third of it
-(docs/decisions/0028)."""
+call writes at most 6 units to one index, so 1,000 calls a second use at most 375 units a second in a partition, even if
+they all belong to one application and go to one number (docs/decisions/0028)."""
 
 DUE_TIMES_IN_GRACE = 30
 """Number of different due times within one grace period. The end of a call and the end of its recording are a second
