@@ -87,7 +87,7 @@ test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack an
 	@exec $(DEV)/bin/python -m tools.play_call --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
 		$(if $(TO),--to "$$TO") $(if $(FROM),--from "$$FROM")
 
-recordings: $(DEV)/$(INSTALLED) ## List the recordings of an application; APP=key, and DAY=2026-11-23, FROM=... or TO=...
+recordings: $(DEV)/$(INSTALLED) ## List recordings; APP=key, and DAY=2026-11-23, FROM=... or TO=...; STATUS=missing JSON=1
 	@test -n "$$APP" || { echo "Name the key of a Sinch application: make recordings APP=your-sinch-application-key" \
 		"DAY=2026-11-23." >&2; exit 2; }
 	@exec $(DEV)/bin/python -m tools.recordings --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
@@ -100,7 +100,7 @@ dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave 
 put-back: $(DEV)/$(INSTALLED) ## Put them back into the queue; STACK=call-recorder
 	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack "$$STACK")
 
-upgrade-indexes: $(DEV)/$(INSTALLED) ## Give a stack of the version before its new indexes: docs/upgrade.md; STACK=name
+upgrade-indexes: $(DEV)/$(INSTALLED) ## Upgrade the indexes of a deployed stack, as docs/upgrade.md says; STACK=name
 	@exec $(DEV)/bin/python -m tools.upgrade_indexes $(if $(STACK),--stack "$$STACK")
 
 # What `make test` runs, in this order, two at a time on two processors: those that take longest begin first.
@@ -174,7 +174,7 @@ dynamodb-local-in-short: environments
 dynamodb-local: environments ## The fault matrix and 100,000 hostile inputs on Amazon's DynamoDB Local; needs npm and Java
 	@export FAULTS=full && $(ON_DYNAMODB_LOCAL)
 
-# What a day at internet scale would do, in virtual time: local/scale/__main__.py reads these variables.
+# A day at internet scale in virtual time: local/scale/__main__.py reads these variables.
 export RATE SAMPLE SHARDS SEED HOURS SLOW DEFAULTS WITH
 
 .PHONY: scale
@@ -190,7 +190,7 @@ export CALLS MINUTES KIND RECORDED ANSWERED TRANSCRIPTION WINDOW XRAY MEMORY RET
 export CALLBACK_CPU_MS FACT_CPU_MS AWS_CALL_MS INSTANCES WRITE
 
 .PHONY: cost
-cost: $(DEV)/$(INSTALLED) ## Price a month of calls by what the code uses; CALLS=1000000 MINUTES=3. WRITE=1 writes the page
+cost: $(DEV)/$(INSTALLED) ## Compute what a month of calls costs; CALLS=1000000 MINUTES=3, WRITE=1 for docs/scaling.md
 	@exec $(DEV)/bin/python -m local.cost
 
 .PHONY: soak

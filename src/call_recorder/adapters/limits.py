@@ -9,7 +9,7 @@ tests/unit/test_limits.py checks these rules:
 - An ACE or PIE is answered within 4 s, even if its backend answers late and neither the table nor the queue answers.
 - A call with boto3 ends before NotifyFunction's timeout of 10 s. If two calls take their maximum, Lambda ends the
   function, and SQS delivers the batch again. The timeout is shorter than a claim (30 s), and a claim is shorter than
-  the visibility timeout of the queue (60 s), so the claims of the first delivery have ended by then.
+  the visibility timeout of the queue (60 s or more), so the claims of the first delivery have ended by then.
 """
 
 from __future__ import annotations

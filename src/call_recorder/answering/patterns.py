@@ -26,7 +26,7 @@ def overlap(one: str, other: str) -> bool:
     try:
         return _overlap(one, other)
     finally:
-        _overlap.cache_clear()  # It serves one question. There may be any number of patterns in all profiles together.
+        _overlap.cache_clear()  # It serves one comparison. All profiles together may have any number of patterns.
 
 
 def _normalize(text: str) -> str:
@@ -34,7 +34,7 @@ def _normalize(text: str) -> str:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    # fnmatch would keep 32,768 patterns that it has compiled, of 1 KB each.
+    # fnmatch is not used: it would keep up to 32,768 compiled patterns, of 1 KB each.
     start, *parts = pattern.split("*")
     if not parts:
         return text == start

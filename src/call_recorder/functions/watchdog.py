@@ -70,7 +70,7 @@ class _Queue(Protocol):
 
 @dataclass
 class _Share:
-    """What one thread did in a round: commands that it sent, calls that failed, and the error of the first of these."""
+    """The work of one thread in a round: commands that it sent, calls that failed, and the first error of these."""
 
     sent: int = 0
     failed: int = 0
@@ -201,7 +201,7 @@ def _watchdog() -> Watchdog:
 
 
 class _Context(Protocol):
-    """What the function uses of Lambda's context."""
+    """The part of Lambda's context that the function uses."""
 
     def get_remaining_time_in_millis(self) -> int: ...
 

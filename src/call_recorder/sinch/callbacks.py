@@ -4,7 +4,7 @@ Every field except ``event`` may be missing. A field of an unexpected type count
 names (https://developers.sinch.com/docs/voice/api-reference/voice/tag/Callbacks). Sinch sends the call id as ``callid``
 and calls it ``callId`` in older documents, so both are read.
 
-As the modules of strict models (``strict.py``), this one has no ``from __future__ import annotations``.
+Like the modules of strict models (``strict.py``), this one has no ``from __future__ import annotations``.
 """
 
 import json

@@ -38,8 +38,8 @@ environment between two invocations, and does not document whether the monotonic
 
 
 MAX_IDLE_CONNECTIONS = 8
-"""Maximum number of connections to a service that are kept: more than there are threads that make calls. A connection
-that is opened ahead after a pause comes on top of older ones, which are not used again."""
+"""Maximum number of idle connections that are kept to a service. It is larger than the number of threads that make
+calls: after a pause, a connection is opened in advance beside older ones, which are not used again."""
 
 
 class Service(NamedTuple):
