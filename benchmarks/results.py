@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Measure(StrEnum):
-    """What is measured in every round, in the order of the table."""
+    """The measurements of every round, in the order of the table."""
 
     COLD_ICE = "cold ICE"
     COLD_IMPORT = "of which the import"

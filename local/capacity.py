@@ -23,12 +23,12 @@ Item = Mapping[str, Mapping[str, Any]]
 WRITE_UNIT_BYTES: Final = 1024
 READ_UNIT_BYTES: Final = 4096
 INDEX_ENTRY_BYTES: Final = 100
-"""What DynamoDB adds to an item, and to each index entry, to store it. It does not count for units."""
+"""The bytes that DynamoDB adds to each stored item and index entry. They count for storage and not for units."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """What a write uses in one partition key: of an index, or of the table itself if ``index`` is ``None``."""
+    """The units that a write uses in one partition key: of an index, or of the table if ``index`` is ``None``."""
 
     index: str | None
     partition: str

@@ -55,8 +55,8 @@ class Month:
         mb_a_minute: the size of a minute of mp3. Assumed: 32 kbit/s.
         callback_cpu_ms: the processor time of a callback: a warm ICE in the runtime interface emulator, with all that
             the runtime adds. Measured on a whole processor: benchmarks/results/python3.13.md.
-        fact_cpu_ms: the processor time of a fact in NotifyFunction: a tenth of a warm batch of ten, less the waits.
-            Measured likewise.
+        fact_cpu_ms: the processor time of a fact in NotifyFunction: a tenth of the processor time of a warm batch of
+            ten. Measured likewise.
         aws_call_ms: the wait for one call to AWS. Assumed. Calls are taken to follow one another, although
             NotifyFunction makes some of them at the same time.
         round_seconds: the duration of a round of WatchdogFunction or RotationFunction. Assumed.
@@ -114,7 +114,7 @@ class Price:
 
     @property
     def is_checked(self) -> bool:
-        """Whether a second source has the same price."""
+        """True if a second source has the same price."""
         return len(self.sources) > 1
 
     @property
@@ -154,12 +154,12 @@ class Bill:
 
     @property
     def processing(self) -> float:
-        """What processing costs."""
+        """The cost of processing."""
         return sum(line.dollars for line in self.process)
 
     @property
     def storing(self) -> float:
-        """What storing costs a month."""
+        """The cost of storing for a month."""
         return sum(line.dollars for line in self.store)
 
 

@@ -27,14 +27,14 @@ _NEW_TABLE_UNITS: Final = 4000
 """Write units a second of a new table or index on demand."""
 
 _PLANNED_SECONDS: Final = 0.03
-"""How long a callback takes in plans of capacity: twice what the bill takes it for."""
+"""The time of a callback in plans of capacity: twice the time in the bill."""
 
 _SLOW_SECONDS: Final = 2
-"""How long a callback takes while SSM or SQS is slow: see adapters/limits.py."""
+"""The time of a callback while SSM or SQS is slow: see adapters/limits.py."""
 
 _FULL_BATCH: Final = 10
 _FULL_BATCH_SECONDS: Final = 0.1
-"""How long a full batch takes. Assumed: benchmarks/results/python3.13.md has 46 ms on a whole processor."""
+"""The time of a full batch. Assumed: benchmarks/results/python3.13.md has 50 ms on a whole processor."""
 
 _UNANSWERED: Final = 5
 """One call in so many is taken to be unanswered."""
@@ -43,7 +43,7 @@ _WINDOW: Final = 5
 """Any batching window: the tables only tell whether there is one."""
 
 _LIST_SECONDS: Final = 20
-"""How often an environment lists the applications at most, while unknown application keys arrive."""
+"""The shortest time between two lists of the applications by one environment, while unknown application keys arrive."""
 
 
 class MarkMissing(Exception):
@@ -140,7 +140,7 @@ def _make_kind_table() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Growth:
-    """A row of the table of limits: what grows, how much of it a call a second makes, and the limit."""
+    """A row of the table of limits: the load, its size for one call a second, and the limit."""
 
     what: str
     per_call: float
@@ -197,7 +197,7 @@ def _list_growth() -> tuple[_Growth, ...]:
         *_list_table_growth(call),
         _Growth(
             "calls without a file, a second (one in five unanswered)", 1 / _UNANSWERED, math.inf,
-            "none: a round of the watchdog has no fixed size",
+            "at least 500: a round of the watchdog has no fixed size",
         ),
         _Growth(
             "PutEvents a second, at most", events, 10_000,

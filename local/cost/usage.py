@@ -1,4 +1,4 @@
-"""What is counted while calls are played: the quantities that AWS bills, and nothing that depends on the machine."""
+"""The counts of played calls: the quantities that AWS bills, and nothing that depends on the machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Metric = tuple[str, tuple[tuple[str, str], ...]]
 
 @dataclass
 class Usage:
-    """What some work uses.
+    """The use of AWS by some work.
 
     Attributes:
         counts: numbers of requests, events, files and bytes.

@@ -1,4 +1,4 @@
-"""The story of the day: how many calls come when, what goes wrong when, and what Sinch sends about each call."""
+"""The story of the day: the calls over time, the disturbances, and the callbacks of each call."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _AFTER_SECONDS = 43_200.0  # in which what waits must be done
 
 @dataclass
 class Call:
-    """A sampled call, what is to be seen of it in the end, and what happened to it.
+    """A sampled call, its expected results, and its failure.
 
     Attributes:
         made: the call as Sinch has it.
@@ -84,7 +84,7 @@ class Call:
         expects: the kinds of events that must be published.
         url: the destination of its recording, if Sinch records it.
         due: when its recording counts as missing, if it does.
-        failure: what the caller or the recording lost, if anything.
+        failure: the loss of the caller or of the recording, if there was one.
     """
 
     made: IncomingCall
@@ -97,7 +97,7 @@ class Call:
 
 
 class Curve:
-    """The calls a second over the day: two humps, three bursts, and where the sample is denser.
+    """The calls a second over the day: two humps, three bursts, and the minutes with a denser sample.
 
     Args:
         scenario: the rate and the sample.

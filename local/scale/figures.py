@@ -1,4 +1,4 @@
-"""The figures of the model, each with its source: AWS's quotas, the times of things, the parameters of the stack.
+"""The figures of the model, each with its source: AWS's quotas, durations, the parameters of the stack.
 
 The quotas are those of us-east-1. AWS's pages were read in November 2026, in copies of different age.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 Cost = Literal["callers", "recordings", "delay"]
-"""What a quota costs when it gives way: calls fail, calls are not recorded, or the table and the events are late."""
+"""The effect of an exceeded quota: calls fail, calls are not recorded, or the table and the events are late."""
 
 
 class Quota(NamedTuple):
@@ -17,8 +17,8 @@ class Quota(NamedTuple):
 
     Attributes:
         name: its name in the report.
-        limit: how much it allows at once or in a second.
-        costs: what it costs when it gives way.
+        limit: the maximum at once or in a second.
+        costs: the effect if it is exceeded.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Quota(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the account allows. The defaults are those of a region with the largest quotas.
+    """The quotas of the account. The defaults are those of a region with the largest quotas.
 
     Attributes:
         api_rate: requests a second of all HTTP APIs.
@@ -105,7 +105,7 @@ S3_PUTS: Final = 3_500
 """PUTs a second under one prefix. https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html"""
 
 SINCH_SECONDS: Final = 5.0
-"""Sinch gives up a call whose callback is not answered by then (docs/performance.md)."""
+"""Sinch gives up a call whose callback is not answered by then (adapters/limits.py)."""
 
 VISIBILITY_SECONDS, MAX_RECEIVES, BATCH, NOTIFY_TIMEOUT = 60.0, 90, 10, 10.0
 """RecordingQueue and NotifyFunction in template.yaml."""
@@ -129,36 +129,36 @@ LATENCIES: Final = {
 }
 
 NETWORK_SECONDS: Final = 0.060
-"""From Sinch to the function and back, with TLS and the HTTP API. Assumed: Sinch is on the same continent."""
+"""Time from Sinch to the function and back, with TLS and the HTTP API. Assumed: Sinch is on the same continent."""
 
 CALLBACK_SECONDS: Final = 0.004
-"""Time of a warm callback without its calls to AWS: 0.47 ms on a whole processor (benchmarks/results), and 512 MB have
-29 % of one, so 1.6 ms; doubled, since Lambda's processors are slower than that machine's."""
+"""Time of a warm callback without its calls to AWS. Assumed: 512 MB have 29 % of a processor. The callback alone takes
+0.36 ms on a whole processor (benchmarks/results), so 1.2 ms, and 1.54 ms with Lambda's runtime, so 5.3 ms."""
 
 START_SECONDS: Final = 0.70
 """A cold start before the first callback: 0.16 s in AWS's runtime emulator (benchmarks/results), doubled, and 0.38 s to
 fetch the package and start the sandbox. Assumed: AWS documents "from under 100 ms to over 1 second"."""
 
 BATCH_SECONDS, FACT_SECONDS = 0.010, 0.008
-"""Processor time of a batch and of each of its facts: 45.7 ms for ten (benchmarks/results), less 20 ms of waiting for
-AWS, is 2.5 ms a fact on a whole processor, and 512 MB have 29 % of one."""
+"""Processor time of a batch and of each of its facts: 26 ms for ten on a whole processor (benchmarks/results), and
+512 MB have 29 % of one, so 90 ms. A ninth of it is assumed to be the same for any number of facts."""
 
 COMMAND_SECONDS: Final = 0.00028
 """Time of one command of WatchdogFunction: 12 s of a whole processor for 150,000, and 512 MB have 29 % of one
 (docs/decisions/0013). Its ten threads wait for SQS for less."""
 
 POLL_SECONDS: Final = 0.05
-"""From a message in the queue to its batch in NotifyFunction. Assumed: Lambda polls the queue all the time."""
+"""Time from a message in the queue to its batch in NotifyFunction. Assumed: Lambda polls the queue all the time."""
 
 BUCKET_SECONDS: Final = 1.0
-"""From a stored file to the bucket's event in the queue, by EventBridge. Assumed."""
+"""Time from a stored file to the bucket's event in the queue, by EventBridge. Assumed."""
 
 IDLE_SECONDS: Final = 600.0
 """Time after which Lambda ends an environment without callbacks. Assumed: AWS does not document it."""
 
 
 class Slowness(NamedTuple):
-    """An hour in which a service is slow: how many times slower it answers, and the shares of errors and of throttles.
+    """An hour in which a service is slow: the factor of its latency, and the shares of errors and of throttles.
 
     The two are chosen, not measured. SQS fails less often than the others, since a fact that SQS refuses twice within
     0.8 s is lost by design (docs/guarantees.md), and a sample of calls cannot show what happens to one in 100,000.
@@ -179,11 +179,11 @@ SLOW_HOURS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is simulated.
+    """A day to simulate.
 
     Attributes:
         rate: calls a second at the peak of the day.
-        sample: number of calls of the day that are played, not counting the denser minutes.
+        sample: number of calls of the day that are played, without the additional ones of the denser minutes.
         shards: parts of each key of an index.
         stack: the parameters of the stack.
         account: the quotas of the account.

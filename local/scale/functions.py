@@ -128,7 +128,7 @@ class Callbacks:
         stack, account = scenario.stack, scenario.account
         self.telemetry = Counted()
         self.refused_twice = 0.0
-        """How many facts SQS is expected to refuse twice, which is too seldom for the sample to show."""
+        """The expected number of facts that SQS refuses twice. They are too rare for the sample to show."""
         self._world = world
         self._stack = stack
         self._parameters = parameters
@@ -225,7 +225,7 @@ class Callbacks:
         return choice[self._next % len(choice)] if choice else None
 
     def _grow(self, need: float) -> float:
-        """Start environments for what is needed at once, and return what cannot be started."""
+        """Start the environments that are needed, and return the number that cannot be started."""
         now = self._world.now
         self._concurrency.note(now, need, self._most)
         while need > self._size + self._group / 2 or not self._environments:

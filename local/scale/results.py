@@ -1,4 +1,4 @@
-"""What became of the calls of a day, and what gave way."""
+"""The results of a day: the end of each call, and the quotas that were exceeded."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from local.scale.services import RECORDINGS
 from local.scale.world import Use
 
 LOST, UNANNOUNCED, WRONG = "lost", "unannounced", "announced as missing although stored"
-"""What must not become of a call, besides its failures: its item is missing or has the wrong status at the end of the
-day; an event is missing; or its recording was announced as missing and arrived."""
+"""The bad ends of a call, besides its failures: its item is missing or has the wrong status at the end of the day; an
+event is missing; or its recording was announced as missing and arrived."""
 
 FINE = ("recorded and available", "recorded, and rightly missing", "not to be recorded")
 
@@ -32,7 +32,7 @@ class Results:
     calls: dict[str, float] = field(default_factory=dict)
     twice: float = 0.0
     late: list[tuple[float, float]] = field(default_factory=list)
-    """How late each missing recording was announced, after its due time, with its weight."""
+    """The seconds from the due time of each missing recording to its announcement, with its weight."""
 
     def __post_init__(self) -> None:
         for call in self.day.calls:
@@ -40,7 +40,7 @@ class Results:
             self.calls[judgement] = self.calls.get(judgement, 0.0) + call.weight
 
     def _judge(self, call: Call) -> str:
-        """Return what became of a call, and note the times of its events."""
+        """Return how a call ended, and note the times of its events."""
         events = self.day.bus.events.get(call.made.call_id, [])
         kinds = Counter(kind for _, kind, _ in events)
         self.twice += call.weight * (len(events) - len({event_id for event_id, _, _ in events}))
@@ -61,7 +61,7 @@ class Results:
 
     @property
     def problems(self) -> list[str]:
-        """What costs a caller or a recording, as sentences. Without any, the day was a good one."""
+        """The failures that harm a caller or lose a recording, as sentences. Without any, the day was a good one."""
         bad = {name: number for name, number in self.calls.items() if name not in FINE and number > 0}
         found = [f"{_number(number)} calls: {name}." for name, number in sorted(bad.items())]
         if self.slowest > figures.SINCH_SECONDS:

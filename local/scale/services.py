@@ -34,7 +34,7 @@ _SPREAD_EVENLY = frozenset({"listByCaller"})
 
 
 class Service:
-    """A service of AWS: how long it takes, and when it fails. ``operations`` carry its calls out."""
+    """A service of AWS: its latency and its failures. ``operations`` carry its calls out."""
 
     def __init__(self, world: World, name: str, operations: Mapping[str, Callable[[Mapping[str, Any]], Any]]) -> None:
         self.world = world
@@ -157,7 +157,7 @@ class ParameterStore:
 
 
 class _OnDemand(Limited):
-    """A table or an index on demand: what it takes follows the highest load of more than half an hour ago."""
+    """A table or an index on demand: its limit follows the highest load of more than half an hour ago."""
 
     def __init__(self, use: Use, warm: float) -> None:
         super().__init__(use)
@@ -176,7 +176,7 @@ class _OnDemand(Limited):
 
 
 class _Key(Limited):
-    """All partitions that one key of an index is divided into. Its calls are taken to spread over them evenly."""
+    """All partitions that one key of an index is divided into. The model assumes that calls spread over them evenly."""
 
     def __init__(self, use: Use) -> None:
         super().__init__(use)
@@ -228,7 +228,7 @@ class Database(Tables):
         return super().batch_get_item(call)
 
     def query(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a query of the index ``waiting``: the items of a shard that are due between two times, in order."""
+        """Answer a query of the watchdog's index: the items of a shard that are due between two times, in order."""
         table, values, forward = call["TableName"], call["ExpressionAttributeValues"], call["ScanIndexForward"]
         if call["KeyConditionExpression"] != "waitingShard = :shard AND dueAt BETWEEN :low AND :high":
             raise Refused("ValidationException", "this condition is not understood here")

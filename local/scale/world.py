@@ -1,4 +1,4 @@
-"""The virtual clock, the loop of events, and the quotas at work."""
+"""The virtual clock, the loop of events, and the loads under the quotas."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Level:
 
 @dataclass
 class Use:
-    """How a quota was used: its peak, the limit at that time, and when it refused how much.
+    """The use of a quota: its peak, the limit at that time, and the refusals with their times.
 
     Attributes:
         quota: the quota.
-        refused: what it refused, in things of the day, not of the sample.
+        refused: the amount that it refused, of the whole day and not of the sample.
         minutes: the minutes of the day in which it refused something.
     """
 
@@ -64,12 +64,12 @@ class Use:
     minutes: set[int] = field(default_factory=set)
 
     def note(self, at: float, use: float, limit: float) -> None:
-        """Keep the highest share of the limit."""
+        """Note a use, if it is the highest share of the limit so far."""
         if use * (self.limit or 1.0) > self.peak * limit or not self.limit:
             self.peak, self.limit, self.peak_at = use, limit, at
 
     def refuse(self, at: float, amount: float) -> None:
-        """Note what was refused."""
+        """Note a refused amount."""
         self.refused += amount
         self.minutes.add(int(at // 60))
 
@@ -115,11 +115,11 @@ class Limited:
 
 
 class World:
-    """The virtual time, in seconds from the begin of the day, and what is going to happen.
+    """The virtual time, in seconds from the start of the day, and the events to come.
 
     Args:
         seed: makes a run repeatable.
-        begin: the begin of the day.
+        begin: the start of the day.
     """
 
     def __init__(self, seed: int, begin: datetime = datetime(2026, 11, 23, tzinfo=UTC)) -> None:
@@ -141,11 +141,11 @@ class World:
         return self.weights.get(found[0], 1.0) if found else 1.0
 
     def at(self, when: float, event: Callable[[], None]) -> None:
-        """Let something happen at a time."""
+        """Schedule an event."""
         heapq.heappush(self._events, (when, next(self._numbers), event))
 
     def run(self, until: float) -> None:
-        """Let everything happen that is due by then."""
+        """Run all events that are due by then."""
         while self._events and self._events[0][0] <= until:
             self.now, _, event = heapq.heappop(self._events)
             event()
@@ -163,7 +163,7 @@ class World:
         return self._begin + timedelta(seconds=self.now)
 
     def seconds(self, at: datetime) -> float:
-        """Return the seconds from the begin of the day to a time."""
+        """Return the seconds from the start of the day to a time."""
         return (at - self._begin).total_seconds()
 
     def monotonic(self) -> float:
@@ -175,7 +175,7 @@ class World:
         return self.uses.setdefault(quota.name, Use(quota))
 
     def spread(self, weight: float, smoothing: int = SMOOTHING) -> float:
-        """Return the seconds over which the things that a sampled one stands for are spread.
+        """Return the seconds over which the load of a sampled call is spread.
 
         Calls begin at even distances, so their first callbacks need no ``smoothing``.
         """

@@ -29,12 +29,12 @@ class Part:
     """The result of one part of the soak.
 
     Attributes:
-        unit: what passes through the function.
-        tolerance: by how much a later tenth may exceed the first.
-        tenths: what its process had at the end of each tenth.
-        happened: how often what happened on the way.
+        unit: the kind of the messages that pass through the function.
+        tolerance: the amounts by which a later tenth may exceed the first.
+        tenths: the measurements of its process at the end of each tenth.
+        happened: the counts of the events on the way.
         status: the exit status of its process.
-        seconds: how long it took.
+        seconds: its duration.
     """
 
     unit: str

@@ -26,12 +26,12 @@ _HOST: Final = "127.0.0.1"
 _PAGE: Final = 50
 _PERIOD: Final = 997
 _SPELL: Final = 3
-"""So many requests in a row fail in each period. One alone would be repaired by the second attempt."""
+"""The number of requests in a row that fail in each period. A second attempt would repair a single failure."""
 
 _LATE_PERIOD: Final = 20_011
 _LATE_SECONDS: Final = 0.7
 _STORED_SHARE: Final = 3
-"""The table has the items of one call in so many."""
+"""The table has the items of one call in this number of calls."""
 
 _Answer = tuple[int, dict[str, Any]]
 

@@ -54,9 +54,9 @@ EXPECTED: Final[Mapping[str, int]] = {
 """The status that almost all callbacks of a kind of application or sender get. The others come while AWS fails."""
 
 TOLERANCE: Final = Tolerance(blocks=7_000, objects=1_500, threads=4, files=6)
-"""In 100,000 callbacks, it allows an object for every 13 callbacks, and 23 bytes of memory a callback. What varies is
-bounded: while the list of the 5,000 applications is renewed, there are two, and the kinds of the 256 applications in
-memory change. UpstreamClient has up to four threads, and each of three services up to two idle connections."""
+"""In 100,000 callbacks, it allows a block for every 13 callbacks, and 23 bytes of memory a callback. These variations
+are bounded: while the list of the 5,000 applications is renewed, there are two lists, and the kinds of the 256
+applications in memory change. UpstreamClient has up to four threads, and each of three services a few connections."""
 
 CHUNK: Final = 10
 """The number of callbacks that are timed together."""

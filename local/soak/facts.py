@@ -56,7 +56,7 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 }
 
 TOLERANCE: Final = Tolerance(blocks=2_000, objects=500, threads=0, files=2)
-"""In a million facts, it allows an object for every 450 facts, and 2.3 bytes of memory a fact."""
+"""In a million facts, it allows a block for every 450 facts, and 2.3 bytes of memory a fact."""
 
 _BATCH: Final = 10
 _MAX_RECEIVES: Final = 5

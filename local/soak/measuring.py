@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """By how much a later tenth may exceed the first.
+    """The amounts by which a later tenth may exceed the first.
 
     Attributes:
         blocks: blocks that Python's allocator has given out. Each small object is one.
@@ -67,7 +67,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Tenth:
-    """What a process had at the end of a tenth of its work.
+    """The measurements of a process at the end of a tenth of its work.
 
     Attributes:
         done: the number of units of work so far.
