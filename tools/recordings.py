@@ -73,7 +73,9 @@ class RecordingLists:
             found = executor.map(lambda partition: list(self._query(recordings, partition)), partitions)
             merged = heapq.merge(*found, key=lambda row: (row["requestedAt"], row["recordingId"]))
         rows = (row for row in merged if recordings.shows is None or row.get(recordings.shows) == value)
-        while chunk := [row["recordingId"] for row in islice(rows, _MAX_KEYS)]:
+        # A recording that is written meanwhile may change its partition or place, and be found at both.
+        recording_ids = iter(dict.fromkeys(row["recordingId"] for row in rows))
+        while chunk := list(islice(recording_ids, _MAX_KEYS)):
             items = self._read_items(chunk)
             yield from (items[recording_id] for recording_id in chunk if recording_id in items)
 

@@ -79,6 +79,28 @@ def test_a_list_has_the_recordings_of_the_version_before(dynamodb: DynamoDBServi
         assert listed(dynamodb, *wanted) == ["former", "new"]
 
 
+def test_a_recording_that_is_found_in_two_partitions_is_listed_once(
+    dynamodb: DynamoDBServiceResource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write meanwhile moves it from its former key to its shard. DynamoDB refuses to read an item twice in a call."""
+    record("former", "new")
+    table, query = dynamodb.Table(RECORDINGS), RecordingLists._query
+    written = table.get_item(Key={"recordingId": "former"})["Item"]
+    table.put_item(Item=written | {"applicationDay": str(written["applicationDay"]).rpartition("#")[0]})
+    lists = RecordingLists(dynamodb, RECORDINGS)
+
+    def write_meanwhile(self: RecordingLists, wanted: Any, partition: str) -> Iterator[Any]:
+        found = list(query(self, wanted, partition))
+        if found and "#" not in partition.removeprefix(f"{APP}#"):
+            table.put_item(Item=written)
+        yield from found
+
+    monkeypatch.setattr(RecordingLists, "_query", write_meanwhile)
+    monkeypatch.setattr(command, "ThreadPoolExecutor", lambda _workers: InTurn())
+
+    assert [str(row["recordingId"]) for row in lists.read(DAY, APP, "2026-11-23")] == ["former", "new"]
+
+
 def test_a_caller_whose_name_looks_like_a_shard_is_another_caller(dynamodb: DynamoDBServiceResource) -> None:
     calls = [f"call-{number}" for number in range(CALLS)]
     record(*calls)
