@@ -269,8 +269,6 @@ class Day:
             return
         self.latencies.append((response.seconds, one := self._part(call, environment, response)))
         self.latencies.append((response.seconds - response.reading, call.weight - one))
-        if response.outcome == "degraded":
-            call.failure = "connected without recording"
         self._follow(call, response, after_menu=False)
 
     def _part(self, call: Call, environment: Environment | None, response: Response) -> float:
@@ -286,6 +284,9 @@ class Day:
         if not after_menu and '"runMenu"' in response.text:
             world.at(world.now + random.uniform(4, 12), partial(self._ask_pie, call, response.text))
             return
+        declined = after_menu and call.made.keys != ("1",)  # Every other call matches a rule that records.
+        if not call.url and not declined:
+            call.failure = "connected without recording"
         if not call.made.answered:
             self._end(call, random.uniform(15, 40), 0)
             return
@@ -301,8 +302,6 @@ class Day:
         if response is None or response.status != 200 or response.seconds > figures.SINCH_SECONDS:
             call.failure = "not answered after the menu"
         else:
-            if call.made.keys == ("1",) and not _DESTINATION.search(response.text):
-                call.failure = "connected without recording"
             self._follow(call, response, after_menu=True)
 
     def _end(self, call: Call, ringing: float, talk: float) -> None:

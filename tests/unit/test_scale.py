@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -11,9 +12,11 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from call_recorder.adapters.operations import CallFailed
+from call_recorder.answering.parameter_names import PROFILE
 from local.capacity import read_tables
 from local.emulator import ROOT
 from local.fake_tables import Refused
+from local.scale import day as story
 from local.scale import figures
 from local.scale.__main__ import Refused as VariableRefused
 from local.scale.__main__ import main, read_scenario, simulate
@@ -81,6 +84,15 @@ def test_a_standard_ssm_fails_at_a_deployment_of_many_environments() -> None:
     settings = "callback_provisioned_concurrency=60 get_parameters=20"
     results = simulate(read_scenario(SHORT | {"WITH": settings}))
     assert results.calls["connected without recording"] > 0
+    assert results.problems
+
+
+@pytest.mark.parametrize("rules", [[], [{"name": "nothing", "record": False}]])
+def test_a_day_on_which_no_rule_records_fails(rules: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = json.loads(story._PARAMETERS[PROFILE]) | {"rules": rules}
+    monkeypatch.setitem(story._PARAMETERS, PROFILE, json.dumps(profile))
+    results = simulate(read_scenario(SHORT))
+    assert results.calls == {"connected without recording": pytest.approx(results.day.arrived)}
     assert results.problems
 
 
