@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -144,8 +145,8 @@ def _value_bytes(attribute: Mapping[str, Any]) -> int:
         case "S":
             return len(str(value).encode())
         case "N":
-            digits = len(value.lstrip("-0").replace(".", "").rstrip("0"))
-            return math.ceil(digits / 2) + 1 + int(value.startswith("-"))
+            digits = "".join(map(str, Decimal(value).as_tuple().digits)).strip("0")
+            return math.ceil(len(digits) / 2) + 1 + int(value.startswith("-"))
         case "BOOL" | "NULL":
             return 1
         case "L":
