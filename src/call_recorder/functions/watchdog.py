@@ -114,7 +114,8 @@ class Watchdog:
         """Send the commands, and return the number of items for which one was sent.
 
         If the time is not sufficient, the next round goes on where this one stopped. If NotifyFunction is far behind,
-        send nothing: the next round finds the items again.
+        send nothing: the next round finds the items again. Such a round does not count in ``WatchdogRuns``, so an alarm
+        tells if no round looks for 15 minutes.
 
         Args:
             remaining_milliseconds: returns the time until Lambda ends the function.
@@ -169,7 +170,7 @@ class Watchdog:
         )
         self._telemetry.count("RecordingsOverdue", overdue)
         problem = next((share.problem for share in shares if share.problem), None)
-        if problem is None:
+        if problem is None and waiting is None:
             self._telemetry.count("WatchdogRuns")
         self._telemetry.flush()
         if problem is not None:
