@@ -324,6 +324,30 @@ def test_a_batch_that_is_refused_stops_no_other(time: type[VirtualTime]) -> None
     assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * len(ALL_SHARDS) - 20}
 
 
+@pytest.mark.parametrize("time", [VirtualTime, VirtualThreads])
+def test_an_unexpected_error_is_raised_when_all_other_threads_are_done(time: type[VirtualTime]) -> None:
+    """Otherwise Lambda would freeze them, and the next round would read the same shards beside them."""
+    items = WaitingItems(dict.fromkeys(ALL_SHARDS, 30))
+    rounds = Rounds(items, time=time)
+    send_all = rounds.queue.send_all
+
+    def break_at_one(commands: Sequence[Command]) -> int:
+        if "recordings_0-000005" in names_of(commands):
+            raise ZeroDivisionError
+        return send_all(commands)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds.queue, "send_all", break_at_one)
+        with pytest.raises(ZeroDivisionError):
+            rounds.run()
+
+    assert set(rounds.queue.rounds[-1]) == {
+        name for shard in ALL_SHARDS if shard != "recordings_0" for name in items.names(shard)
+    }
+    assert rounds.telemetry.counts == {"RecordingsOverdue": 30 * (len(ALL_SHARDS) - 1)}
+    assert len(rounds.run()) == 30 * len(ALL_SHARDS)
+
+
 def test_a_refused_batch_is_the_first_of_the_next_round() -> None:
     items = WaitingItems({"recordings_0": 1_000})
     rounds = Rounds(items, shards=1)

@@ -74,9 +74,9 @@ class _Share:
 
     sent: int = 0
     failed: int = 0
-    problem: TableUnavailable | QueueUnavailable | None = None
+    problem: Exception | None = None
 
-    def note(self, problem: TableUnavailable | QueueUnavailable) -> None:
+    def note(self, problem: Exception) -> None:
         """Note a failed call. Only the first error is kept: there may be one for every ten items."""
         self.failed += 1
         self.problem = self.problem or problem
@@ -131,9 +131,15 @@ class Watchdog:
             return remaining_milliseconds() > MARGIN_MILLISECONDS
 
         turns = deque(self._waiting.start_round(self._clock(), MAX_ENTRIES))
+
+        def work(share: _Share) -> None:
+            try:
+                self._take_turns(turns, share, has_time)
+            except Exception as error:  # noqa: BLE001 - Raised when no thread works any more. Lambda would freeze them.
+                share.note(error)
+
         shares = [_Share() for _ in range(WORKERS)]
-        run = self._executor.map if self._executor else map
-        list(run(lambda share: self._take_turns(turns, share, has_time), shares))
+        list((self._executor.map if self._executor else map)(work, shares))
         return self._report(shares, goes_on=bool(turns))
 
     def _take_turns(self, turns: deque[_Shard], share: _Share, has_time: Callable[[], bool]) -> None:
