@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from itertools import product
 from typing import Any
 
@@ -159,6 +160,17 @@ def test_overlap_agrees_with_trying_every_short_text() -> None:
     ]
 
     assert wrong == []
+
+
+def test_the_longest_patterns_of_a_profile_are_compared_at_once() -> None:
+    """A caller may wait while the profile is read. Trying each pair of positions would take half a minute."""
+    began = time.process_time()
+
+    pairs = product(range(40), repeat=2)
+    overlaps = [overlap(f"{'*a' * 60}*{one:04}", f"{'*b' * 60}*{other:04}") for one, other in pairs]
+
+    assert sum(overlaps) == 40
+    assert time.process_time() - began < 1
 
 
 ANY_PATTERN = st.text(st.sampled_from("abAİ1*+?[].^$\\n"), min_size=1, max_size=8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated
 
 from pydantic import Field
@@ -23,10 +22,10 @@ def overlap(one: str, other: str) -> bool:
         return _matches(one, other)
     if "*" not in one:
         return _matches(other, one)
-    try:
-        return _overlap(one, other)
-    finally:
-        _overlap.cache_clear()  # It serves one comparison. All profiles together may have any number of patterns.
+    # Between their fixed starts and ends, a text may have all other parts of both patterns, one after the other.
+    starts = sorted((one.partition("*")[0], other.partition("*")[0]), key=len)
+    ends = sorted((one.rpartition("*")[2], other.rpartition("*")[2]), key=len)
+    return starts[1].startswith(starts[0]) and ends[1].endswith(ends[0])
 
 
 def _normalize(text: str) -> str:
@@ -49,14 +48,3 @@ def _matches(pattern: str, text: str) -> bool:
             return False
         position = found + len(part)
     return True
-
-
-@cache
-def _overlap(one: str, other: str) -> bool:
-    if not one or not other:
-        return not (one + other).strip("*")
-    if one[0] == "*":
-        return _overlap(one[1:], other) or _overlap(one, other[1:])
-    if other[0] == "*":
-        return _overlap(other, one)
-    return one[0] == other[0] and _overlap(one[1:], other[1:])
