@@ -40,6 +40,17 @@ def test_one_failing_fact_does_not_set_off_the_age_alarm(window: int) -> None:
 
 
 @pytest.mark.parametrize("window", [0, 60])
+def test_one_fact_that_always_fails_counts_in_each_period_of_its_alarm(window: int) -> None:
+    """Periods without a failure would end the alarm before it begins."""
+    stack = Stack(NotifyBatchingWindowSeconds=window)
+    alarm, queue = map(stack.properties, ("CallFactsFailAlarm", "RecordingQueue"))
+    periods = [metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric]
+
+    assert periods == [queue["VisibilityTimeout"]] * 2
+    assert (alarm["EvaluationPeriods"], "DatapointsToAlarm" in alarm) == (3, False)
+
+
+@pytest.mark.parametrize("window", [0, 60])
 def test_a_fact_survives_an_outage_and_waits_for_an_operator(window: int) -> None:
     """A message keeps its age when it becomes a dead letter."""
     stack = Stack(NotifyBatchingWindowSeconds=window)
