@@ -31,6 +31,7 @@ NAMED_OTHERWISE = {
     "RECORDINGS_BUCKET": another("RecordingsBucketName"),
     "UPLOADER_USER_NAME": "Uploader",
     "DUE_INDEX": "waiting",
+    "INDEX_SHARDS": "8",
 }
 """What variables hold that are not named after a parameter or a resource."""
 

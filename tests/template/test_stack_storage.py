@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from call_recorder.adapters.dynamodb_items import SHARDS
 from tests.template.stack import Stack
 
 WAITING = ["waitingShard", "dueAt"]
@@ -91,6 +92,15 @@ def test_the_watchdog_reads_an_index_before_and_after_each_step() -> None:
     for now, later in zip(read, there[1:], strict=False):
         assert now in later
     assert read[-1] == "due"
+
+
+def test_the_first_step_writes_only_shards_that_the_version_before_reads() -> None:
+    """So a stack can go back to that version, and its watchdog finds every item."""
+    stacks = [Stack(TableIndexes=step) for step in UPDATES]
+
+    written = [stack.properties("NotifyFunction")["Environment"]["Variables"]["INDEX_SHARDS"] for stack in stacks]
+
+    assert written == ["8", *[str(SHARDS)] * (len(UPDATES) - 1)]
 
 
 TABLES = ("RecordingsTable", "PlacesTable")

@@ -227,6 +227,7 @@ def test_the_function_is_composed_from_its_environment(monkeypatch: pytest.Monke
         "RETENTION_DAYS": "30",
         "GRACE_SECONDS": "60",
         "LONGEST_CALL_SECONDS": "600",
+        "INDEX_SHARDS": "1",
         "AWS_REGION": "eu-west-1",
     }
     owned = URL.replace("one", "third")
@@ -247,4 +248,6 @@ def test_the_function_is_composed_from_its_environment(monkeypatch: pytest.Monke
     }
     assert locations[LOCATION]["dueAt"] == {"S": "2026-11-23T09:31:00Z"}
     assert recording["dueAt"] == {"S": "2026-11-23T09:41:00Z"}
+    assert {item["waitingShard"]["S"] for item in (recording, locations[LOCATION])} == {"0"}
+    assert recording["applicationDay"]["S"].endswith("#2026-11-23#0")
     assert recording["expiresAt"] == {"N": str(int((sinch.NOW + timedelta(days=30)).timestamp()))}

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from call_recorder.adapters import boto_clients, limits
+from call_recorder.adapters.dynamodb_items import SHARDS
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
 from call_recorder.adapters.eventbridge import RecordingsBus
 from call_recorder.adapters.s3_events import read_s3_event
@@ -52,6 +53,7 @@ class NotifySettings(Settings):
     retention_days: Annotated[int, Field(ge=1, le=36_500)]
     grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
     longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    index_shards: Annotated[int, Field(ge=1, le=SHARDS)] = SHARDS
 
     @property
     def retention(self) -> timedelta:
@@ -167,6 +169,7 @@ def compose(
         places=settings.places_table,
         retention=settings.retention,
         deadlines=settings.deadlines,
+        shards=settings.index_shards,
     )
     processor = FactProcessor(
         tables=tables,
