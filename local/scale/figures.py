@@ -143,8 +143,8 @@ BATCH_SECONDS, FACT_SECONDS = 0.010, 0.008
 """Processor time of a batch and of each of its facts: 26 ms for ten on a whole processor (benchmarks/results), and
 512 MB have 29 % of one, so 90 ms. A ninth of it is assumed to be the same for any number of facts."""
 
-COMMAND_SECONDS: Final = 0.00028
-"""Time of one command of WatchdogFunction: 12 s of a whole processor for 150,000, and 512 MB have 29 % of one
+COMMAND_SECONDS: Final = 0.00037
+"""Time of one command of WatchdogFunction: 16 s of a whole processor for 150,000, and 512 MB have 29 % of one
 (docs/decisions/0013). Its ten threads wait for SQS for less."""
 
 POLL_SECONDS: Final = 0.05
