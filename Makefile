@@ -186,17 +186,18 @@ bench: $(BENCH)/$(INSTALLED) $(SAM)/$(INSTALLED) ## Measure the functions beside
 	@exec $(BENCH)/bin/python -m benchmarks $(if $(ROUNDS),--rounds '$(ROUNDS)')
 
 # What the variables mean, and their defaults: docs/scaling.md.
-export CALLS MINUTES KIND RECORDED ANSWERED TRANSCRIPTION WINDOW XRAY MEMORY RETENTION REGION
+export CALLS MINUTES KIND RECORDED ANSWERED TRANSCRIPTION WINDOW XRAY MEMORY RETENTION
 export CALLBACK_CPU_MS FACT_CPU_MS AWS_CALL_MS INSTANCES WRITE
 
 .PHONY: cost
 cost: $(DEV)/$(INSTALLED) ## Compute what a month of calls costs; CALLS=1000000 MINUTES=3, WRITE=1 for docs/scaling.md
 	@exec $(DEV)/bin/python -m local.cost
 
+export SHORT FACTS CALLBACKS
+
 .PHONY: soak
 soak: $(DEV)/$(INSTALLED) ## Pass a million facts and 100,000 callbacks through the functions: nothing may grow; SHORT=1
-	@exec $(DEV)/bin/python -m local.soak $(if $(SHORT),--short) $(if $(FACTS),--facts '$(FACTS)') \
-		$(if $(CALLBACKS),--callbacks '$(CALLBACKS)')
+	@exec $(DEV)/bin/python -m local.soak
 
 fmt: $(DEV)/$(INSTALLED) ## Format, and mend what ruff can mend
 	@$(DEV)/bin/python -m ruff check --fix-only --quiet

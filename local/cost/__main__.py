@@ -5,16 +5,15 @@ It ends with status 1 if a goal is missed or the tables are stale, and with stat
 
 from __future__ import annotations
 
-import math
-import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from local.cost.bill import Bill, Line, Month, make_bill, read_region
 from local.cost.page import PAGE, is_stale, list_units, write
 from local.cost.play import KINDS, ORDERS
+from local.text_table import format_table
+from local.variables import Variables, read_number, read_whole_number, read_word, run
 
 GOAL_DOLLARS: Final = 55.0
 """The maximum cost of processing a million recorded calls of three minutes, with the defaults of the template."""
@@ -27,108 +26,62 @@ BEFORE: Final = 114.63
 docs/scaling.md of that version."""
 
 
-class Refused(Exception):
-    """A value has the wrong form; the text is one sentence that says what to write."""
+def read_month(variables: Variables) -> Month:
+    """Return the month that the variables describe. Raises VariableRefused."""
+    month = Month.of_template()
 
+    def share(name: str, default: float) -> float:
+        return read_number(variables, name, default, 0, 1)
 
-@dataclass(frozen=True)
-class _Option:
-    """A variable of `make cost`.
+    def milliseconds(name: str, default: float) -> float:
+        return read_number(variables, name, default, 0, 1000)
 
-    Attributes:
-        field: the field of ``Month`` that it sets.
-        read: reads its text. Raises ValueError.
-        wanted: what to write, with an example.
-    """
-
-    field: str
-    read: Callable[[str], Any]
-    wanted: str
-
-
-def _number(least: float, most: float, *, whole: bool = False) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = int(text) if whole else float(text)
-        if not (math.isfinite(value) and least <= value <= most):
-            raise ValueError(text)
-        return value
-
-    return read
-
-
-def _word(**values: Any) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        if text not in values:
-            raise ValueError(text)
-        return values[text]
-
-    return read
-
-
-_SHARE = "a share from 0 to 1, for example {name}=0.5"
-
-OPTIONS: Final[Mapping[str, _Option]] = {
-    "CALLS": _Option("calls", _number(1, 10**10, whole=True), "a whole number from 1, for example CALLS=1000000"),
-    "MINUTES": _Option("minutes", _number(0, 240), "minutes from 0 to 240, for example MINUTES=3"),
-    "KIND": _Option(
-        "kind", _word(**{name: name for name in KINDS}), f"one of {', '.join(KINDS)}, for example KIND=menu"
-    ),
-    "RECORDED": _Option("recorded", _number(0, 1), _SHARE),
-    "ANSWERED": _Option("answered", _number(0, 1), _SHARE),
-    "TRANSCRIPTION": _Option("transcription", _number(0, 1), _SHARE),
-    "WINDOW": _Option("window", _number(0, 60, whole=True), "whole seconds from 0 to 60, for example WINDOW=5"),
-    "XRAY": _Option("xray", _word(on=True, off=False), "on or off, for example XRAY=on"),
-    "MEMORY": _Option("memory", _number(128, 10240, whole=True), "MB from 128 to 10240, for example MEMORY=1024"),
-    "RETENTION": _Option("retention", _number(0, 120), "months from 0 to 120, for example RETENTION=12"),
-    "CALLBACK_CPU_MS": _Option("callback_cpu_ms", _number(0, 1000), "milliseconds, for example CALLBACK_CPU_MS=1.5"),
-    "FACT_CPU_MS": _Option("fact_cpu_ms", _number(0, 1000), "milliseconds, for example FACT_CPU_MS=2.6"),
-    "AWS_CALL_MS": _Option("aws_call_ms", _number(0, 1000), "milliseconds, for example AWS_CALL_MS=10"),
-    "INSTANCES": _Option("environments", _number(0, 10**5, whole=True), "a whole number, for example INSTANCES=3"),
-}
-
-
-def read_month(environment: Mapping[str, str]) -> Month:
-    """Return the month that the variables describe. Variables that are not set have their defaults.
-
-    Raises:
-        Refused: a variable has the wrong form.
-    """
-    region = environment.get("REGION") or read_region()
-    if region != read_region():
-        raise Refused(f"REGION is {region!r}: the list of prices has {read_region()} only.")
-    changes: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
-        if text := environment.get(name):
-            try:
-                changes[option.field] = option.read(text)
-            except ValueError:
-                raise Refused(f"{name} is {text!r}: write {option.wanted.format(name=name)}.") from None
-    return replace(Month.of_template(), **changes)
+    return replace(
+        month,
+        calls=read_whole_number(variables, "CALLS", month.calls, 1, 10**10),
+        minutes=read_number(variables, "MINUTES", month.minutes, 0, 240),
+        kind=read_word(variables, "KIND", month.kind, KINDS),
+        recorded=share("RECORDED", month.recorded),
+        answered=share("ANSWERED", month.answered),
+        transcription=share("TRANSCRIPTION", month.transcription),
+        window=read_whole_number(variables, "WINDOW", month.window, 0, 60),
+        xray=read_word(variables, "XRAY", "on" if month.xray else "off", ("on", "off")) == "on",
+        memory=read_whole_number(variables, "MEMORY", month.memory, 128, 10240),
+        retention=read_number(variables, "RETENTION", month.retention, 0, 120),
+        callback_cpu_ms=milliseconds("CALLBACK_CPU_MS", month.callback_cpu_ms),
+        fact_cpu_ms=milliseconds("FACT_CPU_MS", month.fact_cpu_ms),
+        aws_call_ms=milliseconds("AWS_CALL_MS", month.aws_call_ms),
+        environments=read_whole_number(variables, "INSTANCES", month.environments, 0, 10**5),
+    )
 
 
 def show(month: Month, bill: Bill) -> list[str]:
     """Return the bill as lines of text."""
-    row = "{:<32} {:<32} {:>11} {:<10} {:<25} {:>8}"
-    lines = [
+    kept = f"kept for {month.retention:g} months: {bill.storing * month.retention:,.2f}"
+    processed = [
+        ("what", "of what", "how many", "", "price", "dollars"),
+        *map(_describe, bill.process),
+        ("TO PROCESS THEM", "", "", "", "", f"{bill.processing:,.2f}"),
+    ]
+    stored = [*map(_describe, bill.store), ("TO STORE THEM, A MONTH", kept, "", "", "", f"{bill.storing:,.2f}")]
+    lines = format_table([*processed, *stored], "<<><<>")
+    return [
         f"{month.calls:,} calls in a month, {read_region()}, list prices without free tiers, in US dollars",
         "",
-        row.format("what", "of what", "how many", "", "price", "dollars"),
+        *lines[: len(processed)],
+        "",
+        *lines[len(processed) :],
+        "",
+        "* This price was found in one source only: local/cost/prices.toml.",
+        "",
     ]
 
-    def add(line: Line) -> None:
-        mark = "" if line.price.is_checked else " *"
-        quantity = f"{line.quantity:,.{0 if line.quantity >= 1000 else 2}f}"
-        price = f"{line.price.describe()}{mark}"
-        lines.append(row.format(line.name, line.how, quantity, line.price.unit, price, f"{line.dollars:,.2f}"))
 
-    for line in bill.process:
-        add(line)
-    lines += [row.format("TO PROCESS THEM", "", "", "", "", f"{bill.processing:,.2f}"), ""]
-    for line in bill.store:
-        add(line)
-    kept = f"kept for {month.retention:g} months: {bill.storing * month.retention:,.2f}"
-    lines += [row.format("TO STORE THEM, A MONTH", kept, "", "", "", f"{bill.storing:,.2f}"), ""]
-    return [*lines, "* This price was found in one source only: local/cost/prices.toml.", ""]
+def _describe(line: Line) -> tuple[str, ...]:
+    mark = "" if line.price.is_checked else " *"
+    quantity = f"{line.quantity:,.{0 if line.quantity >= 1000 else 2}f}"
+    price = f"{line.price.describe()}{mark}"
+    return line.name, line.how, quantity, line.price.unit, price, f"{line.dollars:,.2f}"
 
 
 def compare(month: Month) -> list[str]:
@@ -159,16 +112,12 @@ def judge() -> tuple[list[str], bool]:
     return lines, bill.processing <= GOAL_DOLLARS and units <= GOAL_WRITE_UNITS
 
 
-def main(environment: Mapping[str, str]) -> int:
-    """Print the bill of a month and return the exit status."""
-    try:
-        month = read_month(environment)
-    except Refused as refused:
-        print(refused, file=sys.stderr)
-        return 2
+def main(variables: Variables) -> int:
+    """Print the bill of a month and return the exit status. Raises VariableRefused."""
+    month = read_month(variables)
     goals, met = judge()
     print("\n".join([*show(month, make_bill(month)), *compare(month), *goals]))
-    if environment.get("WRITE"):
+    if variables.get("WRITE"):
         write()
         print(f"The tables of {PAGE.name} are written.")
     elif is_stale():
@@ -178,4 +127,4 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(run(main))

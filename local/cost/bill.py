@@ -63,7 +63,7 @@ class Month:
         environments: the number of environments of CallbackFunction that run all the time. Assumed.
     """
 
-    calls: float = 1_000_000
+    calls: int = 1_000_000
     minutes: float = 3.0
     kind: str = "phone"
     recorded: float = 1.0

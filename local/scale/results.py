@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from local.scale import figures
 from local.scale.day import Call, Day
 from local.scale.services import RECORDINGS
 from local.scale.world import Use
+from local.text_table import format_table
 
 LOST, UNANNOUNCED, WRONG = "lost", "unannounced", "announced as missing although stored"
 """The bad ends of a call, besides its failures: its item is missing or has the wrong status at the end of the day; an
@@ -87,13 +89,11 @@ class Results:
         day = self.day
         yield from self._describe()
         yield ""
-        yield f"{'quota':61} {'limit':>9} {'peak use':>9} {'at':>6}  gave way"
-        for use in sorted(day.world.uses.values(), key=lambda use: use.limit and -use.peak / use.limit):
-            if use.limit:
-                yield (
-                    f"{use.quota.name:61} {_number(use.limit):>9} {_number(use.peak):>9} {_time(use.peak_at):>6}  "
-                    f"{_gave_way(use)}"
-                )
+        uses = sorted(filter(attrgetter("limit"), day.world.uses.values()), key=lambda use: -use.peak / use.limit)
+        rows = [
+            (use.quota.name, _number(use.limit), _number(use.peak), _time(use.peak_at), _gave_way(use)) for use in uses
+        ]
+        yield from format_table([("quota", "limit", "peak use", "at", "gave way"), *rows], "<>>><")
         yield ""
         for name, number in sorted(self.calls.items(), key=lambda item: -item[1]):
             yield f"{_number(number):>12} calls {name} ({number / day.arrived:.2%})"

@@ -1,8 +1,10 @@
-"""Runs both parts of the soak side by side, prints their tables, and fails if anything grew: ``make soak``."""
+"""Runs both parts of the soak side by side, prints their tables, and fails if anything grew: `make soak`.
+
+`SHORT=1` makes it shorter; FACTS and CALLBACKS choose how many pass.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -10,18 +12,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from local.emulator import ROOT
 from local.soak import callbacks, facts
-from local.soak.measuring import TENTHS, Tenth, Tolerance, find_growth, format_table
+from local.soak.measuring import TENTHS, Tenth, Tolerance, find_growth, show
+from local.variables import Variables, read_whole_number, run
 
 FACTS: Final = 1_000_000
 CALLBACKS: Final = 100_000
 SHORT_FACTS: Final = 100_000
 SHORT_CALLBACKS: Final = 50_000
-
-_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def run_part(unit: str, total: int, tolerance: Tolerance) -> Part:
     started, tenths = time.monotonic(), []
     happened: dict[str, int] = {}
     command = [sys.executable, "-m", f"local.soak.{unit}s", str(total)]
-    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             row: dict[str, Any] = json.loads(line)
             if "rss" in row:
@@ -68,23 +69,19 @@ def run_part(unit: str, total: int, tolerance: Tolerance) -> Part:
     return Part(unit, tolerance, tenths, happened, process.returncode, time.monotonic() - started)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the soak; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--facts", type=int, help=f"how many facts, {FACTS:,} by default")
-    parser.add_argument("--callbacks", type=int, help=f"how many callbacks, {CALLBACKS:,} by default")
-    parser.add_argument("--short", action="store_true", help=f"{SHORT_FACTS:,} facts and {SHORT_CALLBACKS:,} callbacks")
-    options = parser.parse_args(arguments)
+def main(variables: Variables) -> int:
+    """Run the soak; return the exit status. Raises VariableRefused."""
+    defaults = (SHORT_FACTS, SHORT_CALLBACKS) if variables.get("SHORT") else (FACTS, CALLBACKS)
     totals = (
-        options.facts or (SHORT_FACTS if options.short else FACTS),
-        options.callbacks or (SHORT_CALLBACKS if options.short else CALLBACKS),
+        read_whole_number(variables, "FACTS", defaults[0], TENTHS, 10**9),
+        read_whole_number(variables, "CALLBACKS", defaults[1], TENTHS, 10**9),
     )
     with ThreadPoolExecutor() as both:
         parts = list(both.map(run_part, ("fact", "callback"), totals, (facts.TOLERANCE, callbacks.TOLERANCE)))
     for function, part in zip(("NotifyFunction", "CallbackFunction"), parts, strict=True):
         print(f"\n{function} at each tenth of its {part.unit}s, {part.seconds:.0f} s in all")
         if part.tenths:
-            print(format_table(part.unit, part.tenths))
+            print("\n".join(show(part.unit, part.tenths)))
         print(f"On the way: {', '.join(f'{what} {number:,}' for what, number in part.happened.items())}.")
         print(f"A later tenth may exceed the first by {part.tolerance}.")
         print("\n".join(f"GREW: {problem}" for problem in part.problems) or "Nothing grew.")
@@ -92,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

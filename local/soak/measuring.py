@@ -20,6 +20,8 @@ from typing import Final, TextIO, TypeVar, cast
 
 from pydantic_core import from_json
 
+from local.text_table import format_table
+
 TENTHS: Final = 10
 
 MIN_COMPARED: Final = 20_000
@@ -183,8 +185,8 @@ def find_growth(tenths: Sequence[Tenth], tolerance: Tolerance) -> list[str]:
     return found
 
 
-def format_table(unit: str, tenths: Sequence[Tenth]) -> str:
-    """Return a table of tenths as text."""
+def show(unit: str, tenths: Sequence[Tenth]) -> list[str]:
+    """Return a table of tenths as lines of text."""
     head = (f"{unit}s", "RSS MB", "blocks", "objects", "threads", "files", f"ms/{unit}", "beside")
     rows = [
         (
@@ -199,10 +201,7 @@ def format_table(unit: str, tenths: Sequence[Tenth]) -> str:
         )
         for each in tenths
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)
-    )
+    return format_table([head, *rows], ">" * len(head))
 
 
 def stay_on_one_processor(number: int) -> None:

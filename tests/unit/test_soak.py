@@ -19,7 +19,7 @@ import pytest
 from local.soak import __main__ as soak
 from local.soak import callbacks, facts
 from local.soak.callbacks import EXPECTED
-from local.soak.measuring import TENTHS, Stopwatch, Tenth, Tolerance, find_growth, format_table, measure, play_on_demand
+from local.soak.measuring import TENTHS, Stopwatch, Tenth, Tolerance, find_growth, measure, play_on_demand, show
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STEPS: Final = 1_000
@@ -141,7 +141,7 @@ def test_a_process_that_works_on_demand_answers_with_its_time(monkeypatch: pytes
 
 
 def test_the_table_has_a_row_for_each_tenth() -> None:
-    table = format_table("fact", [tenth()] * TENTHS).splitlines()
+    table = show("fact", [tenth()] * TENTHS)
 
     assert table[0].split() == ["facts", "RSS", "MB", "blocks", "objects", "threads", "files", "ms/fact", "beside"]
     assert len(table) == 1 + TENTHS
@@ -194,7 +194,7 @@ def test_the_command_fails_if_anything_grew(
 
     monkeypatch.setattr(soak, "run_part", run_part)
 
-    assert soak.main(["--facts", "70"]) == exit_status
+    assert soak.main({"FACTS": "70"}) == exit_status
 
     lines = capsys.readouterr().out.splitlines()
     assert "On the way: calls 70." in lines
