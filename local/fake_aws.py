@@ -21,21 +21,18 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from local.fake_tables import Refused, Tables
-
-REGION = "eu-west-1"
-ACCOUNT = "123456789012"
+from local.fake_services import ACCOUNT, REGION, Bus, Parameters, Queue
+from local.fake_tables import Answer, Refused, Tables
 
 _HOST = "127.0.0.1"
 _KEY, _SECRET, _TOKEN = "AKIDBENCHMARKS", "a secret that opens nothing", "a-session-token"
-_TABLES = {"recordings": "recordingId", "places": "place"}
 _STOP_SECONDS = 5.0
 
 
@@ -141,8 +138,6 @@ def serving(*, parameters: Mapping[str, str]) -> Iterator[Endpoint]:
 
 # The server's own process begins here.
 
-Answer = dict[str, Any]
-
 _SERVICES = {"AmazonSSM": "ssm", "AmazonSQS": "sqs", "DynamoDB_20120810": "dynamodb", "AWSEvents": "events"}
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/((\d{8})/([^/]+)/([^/]+)/aws4_request), ?"
@@ -163,28 +158,18 @@ class _Aws:
 
     def __init__(self, parameters: Mapping[str, str]) -> None:
         self.delays: Mapping[str, float] = {}
-        self.tables = Tables(_TABLES)
-        self.reset()
-        self._parameters = parameters
+        self.tables = Tables()
+        self._parameters = Parameters(parameters, page=2)
         self._signing_keys: dict[str, bytes] = {}
-        self._operations: Mapping[str, Callable[[dict[str, Any]], Answer]] = {
-            "GetParameters": self._get_parameters,
-            "DescribeParameters": self._describe_parameters,
-            "SendMessage": self._send_message,
-            "PutEvents": self._put_events,
-            "GetItem": self.tables.get_item,
-            "PutItem": self.tables.put_item,
-            "UpdateItem": self.tables.update_item,
-            "BatchGetItem": self.tables.batch_get_item,
-            "TransactWriteItems": self.tables.transact_write_items,
-        }
+        self.reset()
 
     def reset(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.messages: list[str] = []
-        self.events: list[dict[str, Any]] = []
         self.traces = 0
         self.tables.restore({})
+        self.queue, self.bus = Queue(), Bus()
+        services = (self._parameters, self.queue, self.tables, self.bus)
+        self._operations = {name: carry_out for each in services for name, carry_out in each.operations.items()}
 
     def answer(self, request: _Request) -> tuple[int, Answer, float]:
         """Return status, answer, and the seconds after which to send it."""
@@ -198,7 +183,7 @@ class _Aws:
         try:
             return 200, self._operations[operation](json.loads(request.body)), delay
         except Refused as refused:
-            return 400, {"__type": refused.code, "message": str(refused), **refused.details}, delay
+            return 400, refused.answer, delay
 
     def control(self, command: str, value: Any) -> Any:
         """Carry out a command of the process that started this one."""
@@ -208,7 +193,11 @@ class _Aws:
             case "traces":
                 return self.traces
             case "kept":
-                return {"messages": self.messages, "events": self.events, "items": self.tables.items()}
+                return {
+                    "messages": list(self.queue.messages),
+                    "events": self.bus.events,
+                    "items": self.tables.items(),
+                }
             case "reset":
                 self.reset()
             case "restore":
@@ -250,46 +239,6 @@ class _Aws:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._signing_keys[scope] = key
         return self._signing_keys[scope]
-
-    def _get_parameters(self, call: dict[str, Any]) -> Answer:
-        found = [name for name in call["Names"] if name in self._parameters]
-        return {
-            "Parameters": [
-                {
-                    "Name": name,
-                    "Type": "SecureString",
-                    "Value": self._parameters[name],
-                    "Version": 1,
-                    "LastModifiedDate": 1795426200.0,
-                    "ARN": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{name}",
-                    "DataType": "text",
-                }
-                for name in found
-            ],
-            "InvalidParameters": [name for name in call["Names"] if name not in found],
-        }
-
-    def _describe_parameters(self, call: dict[str, Any]) -> Answer:
-        """Return the parameters below a path, two on each page."""
-        [path] = call["ParameterFilters"]
-        if (path["Key"], path["Option"]) != ("Path", "Recursive"):
-            raise Refused("InvalidFilterOption", "only a recursive path is understood")
-        names = [name for name in sorted(self._parameters) if name.startswith(f"{path['Values'][0]}/")]
-        first = int(call.get("NextToken", 0))
-        page = {"Parameters": [{"Name": name, "Type": "SecureString"} for name in names[first : first + 2]]}
-        return page | ({"NextToken": str(first + 2)} if first + 2 < len(names) else {})
-
-    def _send_message(self, call: dict[str, Any]) -> Answer:
-        body: str = call["MessageBody"]
-        self.messages.append(body)
-        digest = hashlib.md5(body.encode(), usedforsecurity=False).hexdigest()
-        return {"MD5OfMessageBody": digest, "MessageId": str(uuid.uuid4())}
-
-    def _put_events(self, call: dict[str, Any]) -> Answer:
-        if not 1 <= len(call["Entries"]) <= 10:
-            raise Refused("ValidationException", "1 to 10 entries")
-        self.events += call["Entries"]
-        return {"FailedEntryCount": 0, "Entries": [{"EventId": str(uuid.uuid4())} for _ in call["Entries"]]}
 
 
 class _Connection(asyncio.Protocol):

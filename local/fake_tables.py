@@ -6,8 +6,22 @@ An expression that is not understood is refused, never ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+Call = Mapping[str, Any]
+"""The parameters of an operation."""
+
+Answer = dict[str, Any]
+"""The answer of an operation."""
+
+Operations = Mapping[str, Callable[[Call], Answer]]
+"""Operations by name. Each raises Refused."""
+
+RECORDINGS, PLACES = "recordings", "places"
+"""The names of the tables in this process."""
+
+KEYS = {RECORDINGS: "recordingId", PLACES: "place"}
 
 Item = dict[str, dict[str, Any]]
 """Attributes by name, in DynamoDB's JSON such as ``{"S": "text"}``."""
@@ -23,36 +37,60 @@ class Refused(Exception):
         self.code = code
         self.details = details
 
+    @property
+    def answer(self) -> Answer:
+        """What AWS answers."""
+        return {"__type": self.code, "message": str(self), **self.details}
+
 
 def _invalid(problem: str) -> Refused:
     return Refused("ValidationException", problem)
 
 
 class Tables:
-    """Tables with a partition key and no sort key.
+    """Tables with a partition key and no sort key, and the index of each for the items that wait for a check.
 
     Args:
         keys: the key attribute of each table.
+
+    Attributes:
+        waiting: the due times of the items that wait, by their keys, for each table and shard.
     """
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
+    def __init__(self, keys: Mapping[str, str] = KEYS) -> None:
         self._keys = keys
+        self.operations: Operations = {
+            "GetItem": self.get_item,
+            "BatchGetItem": self.batch_get_item,
+            "PutItem": self.put_item,
+            "UpdateItem": self.update_item,
+            "TransactWriteItems": self.transact_write_items,
+            "Query": self.query,
+        }
         self.restore({})
 
     def restore(self, items: Mapping[str, Iterable[Item]]) -> None:
         """Replace all items by these, given by table."""
-        self._items = {table: {self._key(table, item): item for item in items.get(table, ())} for table in self._keys}
+        self.waiting: dict[tuple[str, str], dict[str, str]] = {}
+        self._items: dict[str, dict[str, Item]] = {table: {} for table in self._keys}
+        for table, some in items.items():
+            for item in some:
+                self._put(table, item)
 
     def items(self) -> dict[str, list[Item]]:
         """Return all items by table."""
         return {table: list(items.values()) for table, items in self._items.items()}
 
-    def get_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def find(self, table: str, key: str) -> Item | None:
+        """Return an item by its key."""
+        return self._items[table].get(key)
+
+    def get_item(self, call: Call) -> Answer:
         """Answer GetItem."""
         item = self._stored(call["TableName"], call["Key"])
         return {"Item": item} if item else {}
 
-    def batch_get_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def batch_get_item(self, call: Call) -> Answer:
         """Answer BatchGetItem."""
         responses = {
             table: [item for key in wanted["Keys"] if (item := self._stored(table, key))]
@@ -60,13 +98,13 @@ class Tables:
         }
         return {"Responses": responses, "UnprocessedKeys": {}}
 
-    def put_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def put_item(self, call: Call) -> Answer:
         """Answer PutItem."""
         self._check_condition(call, call["Item"])
         self._put(call["TableName"], call["Item"])
         return {}
 
-    def update_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def update_item(self, call: Call) -> Answer:
         """Answer UpdateItem."""
         self._check_condition(call, call["Key"])
         item = dict(self._stored(call["TableName"], call["Key"]) or call["Key"])
@@ -74,7 +112,7 @@ class Tables:
         self._put(call["TableName"], item)
         return {"Attributes": item} if call.get("ReturnValues") == "ALL_NEW" else {}
 
-    def transact_write_items(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def transact_write_items(self, call: Call) -> Answer:
         """Answer TransactWriteItems: put all items or none."""
         if any(set(step) != {"Put"} for step in call["TransactItems"]):
             raise _invalid("a transaction may only put items here")
@@ -88,7 +126,24 @@ class Tables:
             self._put(put["TableName"], put["Item"])
         return {}
 
-    def _check_condition(self, call: Mapping[str, Any], key: Item) -> None:
+    def query(self, call: Call) -> Answer:
+        """Answer a Query of the items of a shard that are due between two times, in order. It returns whole items."""
+        if call["KeyConditionExpression"] != "waitingShard = :shard AND dueAt BETWEEN :low AND :high":
+            raise _invalid("this query is not understood here")
+        table, values, forward = call["TableName"], call["ExpressionAttributeValues"], call["ScanIndexForward"]
+        shard, low, high = (values[name]["S"] for name in (":shard", ":low", ":high"))
+        waiting = self.waiting.get((table, shard), {})
+        due = sorted(((at, key) for key, at in waiting.items() if low <= at <= high), reverse=not forward)
+        key = self._keys[table]
+        if start := call.get("ExclusiveStartKey"):
+            last = (start["dueAt"]["S"], start[key]["S"])
+            due = [each for each in due if (each > last if forward else each < last)]
+        page = [self._items[table][name] for _, name in due[: call["Limit"]]]
+        if len(page) < call["Limit"]:
+            return {"Items": page}
+        return {"Items": page, "LastEvaluatedKey": {name: page[-1][name] for name in ("waitingShard", "dueAt", key)}}
+
+    def _check_condition(self, call: Call, key: Item) -> None:
         stored = self._stored(call["TableName"], key)
         text = call.get("ConditionExpression")
         if text is None or _Expression(text, call, stored or {}).holds():
@@ -102,7 +157,12 @@ class Tables:
         return self._items[table].get(name)
 
     def _put(self, table: str, item: Item) -> None:
-        self._items[table][self._key(table, item)] = item
+        key = self._key(table, item)
+        before, self._items[table][key] = self._items[table].get(key), item
+        if before and "waitingShard" in before:
+            del self.waiting[table, before["waitingShard"]["S"]][key]
+        if "waitingShard" in item:
+            self.waiting.setdefault((table, item["waitingShard"]["S"]), {})[key] = item["dueAt"]["S"]
 
     def _key(self, table: str, item: Item) -> str:
         if table not in self._keys:
@@ -122,7 +182,7 @@ class _Expression:
         item: the item.
     """
 
-    def __init__(self, text: str, call: Mapping[str, Any], item: Item) -> None:
+    def __init__(self, text: str, call: Call, item: Item) -> None:
         self._text = text
         self._tokens: list[str] = _TOKEN.findall(text)[::-1]
         self._names = call.get("ExpressionAttributeNames") or {}

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
-from call_recorder.adapters.operations import CallFailed, Operations
+from call_recorder.adapters.operations import Operations
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.tracking.fact_processor import FactProcessor
 from local.capacity import Table, read_tables
-from local.fake_tables import Refused, Tables
+from local.fake_clients import FakeClient
+from local.fake_tables import Tables
 from tests.fakes import DEADLINES, RETENTION, Bus, Clock
 from tests.recorded_call import BUCKET
 from tests.unit.processor_under_test import InTurn, messages
@@ -20,19 +21,12 @@ Used = Counter[tuple[str, str | None]]
 """Write units by table and index. The index of the table itself is ``None``."""
 
 
-class InMemoryDynamoDb:
+class InMemoryDynamoDb(FakeClient):
     """Two tables in this process."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
-        tables = Tables(keys)
-        self._operations = {"PutItem": tables.put_item, "BatchGetItem": tables.batch_get_item}
-
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Call an operation. Raises CallFailed."""
-        try:
-            return self._operations[operation](parameters)
-        except Refused as refused:
-            raise CallFailed(operation, refused.code, refused.details) from refused
+        operations = Tables(keys).operations
+        super().__init__(lambda operation, call: operations[operation](call))
 
 
 class Metered:
