@@ -11,15 +11,19 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
+from functools import cache
 from typing import Any, Final, Self
 
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from local.emulator import ROOT
+from local.fake_tables import PLACES, RECORDINGS
 
 Item = Mapping[str, Mapping[str, Any]]
 """Attributes by name, in DynamoDB's JSON such as ``{"S": "text"}``."""
+
+LOGICAL_NAMES: Final = {"RecordingsTable": RECORDINGS, "PlacesTable": PLACES}
+"""The names of the tables in memory, by those in the template."""
 
 WRITE_UNIT_BYTES: Final = 1024
 READ_UNIT_BYTES: Final = 4096
@@ -107,20 +111,24 @@ class Table:
         return sum(item_bytes(each) + INDEX_ENTRY_BYTES for each in (item, *entries))
 
 
-def read_tables(template: Path = ROOT / "template.yaml", **parameters: str) -> dict[str, Table]:
-    """Return the tables of a template by their logical names.
+@cache
+def read_template() -> dict[str, Any]:
+    """Return the template as it is written."""
+    template: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text("utf-8"))
+    return template
+
+
+def read_tables(names: Mapping[str, str] = LOGICAL_NAMES) -> dict[str, Table]:
+    """Return the tables of the template, with the defaults of its parameters.
 
     Args:
-        template: the template.
-        parameters: values of its parameters; others have their defaults.
+        names: the name of each table in the answer, by its logical name in the template.
     """
-    declared = yaml_parse(template.read_text("utf-8"))
-    values = {name: str(each.get("Default", "")) for name, each in declared["Parameters"].items()} | parameters
-    conditions = declared["Conditions"]
+    template = read_template()
+    values = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
     return {
-        name: Table.declared(_resolve(resource["Properties"], values, conditions))
-        for name, resource in declared["Resources"].items()
-        if resource["Type"] == "AWS::DynamoDB::Table"
+        name: Table.declared(_resolve(template["Resources"][logical]["Properties"], values, template["Conditions"]))
+        for logical, name in names.items()
     }
 
 

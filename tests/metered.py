@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
 from call_recorder.adapters.operations import Operations
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.tracking.fact_processor import FactProcessor
-from local.capacity import Table, read_tables
+from local.capacity import read_tables
 from local.fake_clients import FakeClient
 from local.fake_tables import Tables
 from tests.fakes import DEADLINES, RETENTION, Bus, Clock
@@ -38,8 +38,7 @@ class Metered:
     """
 
     def __init__(self, dynamodb: Operations, names: Mapping[str, str]) -> None:
-        declared = read_tables()
-        self._tables: Final[Mapping[str, Table]] = {names[logical]: table for logical, table in declared.items()}
+        self._tables = read_tables(names)
         self._items: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._dynamodb = dynamodb
         self.used: Used = Counter()

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
-from local.cost.play import ORDERS, Order, Scenario, play, play_refresh, play_rotation, play_watchdog, read_template
+from local.capacity import read_template
+from local.cost.play import ORDERS, Order, Scenario, play, play_refresh, play_rotation, play_watchdog
 from local.cost.usage import Usage
 
 PRICES: Final = Path(__file__).with_name("prices.toml")
@@ -86,9 +87,9 @@ class Month:
         """Return the month with the defaults of the template."""
         parameters = read_template()["Parameters"]
         return cls(
-            window=int(parameters.get("NotifyBatchingWindowSeconds", {"Default": 0})["Default"]),
-            xray=parameters.get("XRayTracing", {"Default": "on"})["Default"] == "on",
-            memory=int(read_default("CallbackMemorySize")),
+            window=parameters["NotifyBatchingWindowSeconds"]["Default"],
+            xray=parameters["XRayTracing"]["Default"] == "on",
+            memory=parameters["CallbackMemorySize"]["Default"],
             retention=round(read_default("RetentionDays") * 12 / 365, 1),
         )
 

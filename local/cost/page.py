@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from call_recorder.adapters.dynamodb_items import SHARDS
+from call_recorder.adapters.dynamodb_waiting_index import RECORDINGS_INDEX
 from local.cost.bill import Line, Month, make_bill, play_call, read_default
-from local.cost.memory_aws import PLACES, RECORDINGS
-from local.cost.play import KINDS, ORDERS, Scenario, find_due_index
+from local.cost.play import KINDS, ORDERS, Scenario
 from local.cost.usage import Index, Usage
 from local.emulator import ROOT
+from local.fake_tables import PLACES, RECORDINGS
 
 PAGE: Final = ROOT / "docs" / "scaling.md"
 
@@ -214,7 +215,7 @@ def _list_growth() -> tuple[_Growth, ...]:
 
 def _list_table_growth(call: Usage) -> Iterator[_Growth]:
     """Yield the rows of the tables and of the partitions of their indexes."""
-    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, find_due_index()))
+    own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, RECORDINGS_INDEX))
     for each in own:
         yield _Growth(
             f"{_name(each)}, write units a second", call.writes[each], _NEW_TABLE_UNITS,

@@ -16,7 +16,6 @@ from unittest.mock import patch
 from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import SecretStr
-from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from call_recorder.adapters import boto_clients
 from call_recorder.adapters.prefetch import CallbackServices
@@ -25,10 +24,11 @@ from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRET
 from call_recorder.functions import callback, notify, rotation, watchdog
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.uploader_key.rotation import Rotation, RotationReport
-from local.capacity import read_tables
-from local.cost.memory_aws import PLACES, RECORDINGS, MemoryAws, format_object_created
+from local.capacity import read_tables, read_template
+from local.cost.metered_aws import MeteredAws
 from local.cost.usage import API_CHUNK_BYTES, Usage, count_chunks
-from local.emulator import ROOT
+from local.fake_clients import FakeClient
+from local.invocations import PATH, format_object_created, make_callback_event, make_environment
 from local.simulator import (
     Application,
     Disturbance,
@@ -41,8 +41,6 @@ from local.simulator import (
 )
 from local.simulator.calls import Body, End
 
-TEMPLATE: Final = ROOT / "template.yaml"
-
 Order = Literal["bucket first", "Sinch first"]
 """Which witness of a stored file the queue delivers first: the bucket's event or Sinch's notification."""
 
@@ -51,7 +49,7 @@ ORDERS: Final[tuple[Order, ...]] = ("bucket first", "Sinch first")
 _ANNOUNCED: Final = ("recording_available", "transcription_available")
 _BATCH_SIZE: Final = 10
 _STACK: Final = "cost-recorder"
-"""As long as the usual name, call-recorder. Powertools keeps a logger for each name, and nothing else uses this one."""
+"""As long as the usual name, call-recorder."""
 
 _START: Final = datetime(2026, 11, 23, 9, 30, 7, tzinfo=UTC)
 _CALL_SECONDS: Final = 180
@@ -60,7 +58,7 @@ _SECONDS: Final = {"ace": 6, "pie": 9, "dice": _CALL_SECONDS}
 """How long a callback comes after the one before it; a notification comes a second after."""
 
 _NUMBER, _CALLEE, _UNRULED = "+12017777701", "+46700000001", "+12017777706"
-_BUCKET: Final = "call-recorder-recordingsbucket-1a2b3c4d5e6f"
+_ETAG: Final = "b1946ac92492d2347c6235b4d2611184"
 _SECRET: Final = base64.b64encode(b"nothing to keep secret").decode()
 _PROMPT: Final = {"text": "This call is recorded. Hang up if you do not agree.", "locale": "en-US"}
 _QUESTION: Final = {"text": "May we record this call? Press 1 for yes.", "locale": "en-US"}
@@ -180,25 +178,12 @@ class Scenario:
         return _TimedCall(**values | {"call_id": call_id, "answered": self.answered, "keys": ("1",)})
 
 
-@cache
-def read_template() -> dict[str, Any]:
-    """Return the template as it is written."""
-    template: dict[str, Any] = yaml_parse(TEMPLATE.read_text("utf-8"))
-    return template
-
-
 class _TimedCall(IncomingCall):
     """A call that ends when its DiCE says so. The simulator makes the DiCE before the call's time has passed."""
 
     def dice(self, application_key: str, at: datetime, end: End, _seconds: int) -> Body:
         """Return the DiCE at the end of the call."""
         return super().dice(application_key, at + timedelta(seconds=_CALL_SECONDS), end, _CALL_SECONDS)
-
-
-def find_due_index() -> str:
-    """Return the name of the index of the recordings that WatchdogFunction reads."""
-    [name] = [index.name for index in read_tables()[RECORDINGS].indexes if "waitingShard" in index.keys]
-    return name
 
 
 class NotPlayed(Exception):
@@ -246,14 +231,11 @@ class _Stage:
     """
 
     def __init__(self) -> None:
-        template = read_template()
-        defaults = {name: str(each["Default"]) for name, each in template["Parameters"].items()}
         scenarios = [Scenario(kind, transcribed) for kind in KINDS for transcribed in (False, True)]
-        self.aws = MemoryAws(read_tables(), dict(_parameters(scenarios)))
+        self.aws = MeteredAws(read_tables(), dict(_parameters(scenarios)))
         self._now = _START
-        self._grace = timedelta(seconds=int(defaults["GraceSeconds"]))
-        self._access_log = _make_access_log_line(template)
-        self._environment = _make_environment(defaults)
+        self._access_log = _make_access_log_line()
+        self._environment = make_environment(_STACK)
         self._written = io.StringIO()
         self._scenario = Scenario()
         self._stored: list[str] = []
@@ -263,16 +245,13 @@ class _Stage:
         self.refresh = refreshes[Scenario()]
 
     def _compose(self) -> None:
-        environment = self._environment
+        client = FakeClient(self.aws.answer)
         boto_clients.get_session.cache_clear()
-        session = boto_clients.get_session()
-        session.set_credentials("AKIDCOST", "a secret that opens nothing")
-        session.set_config_variable("region", "us-east-1")
-        session.register("before-send", self.aws.answer_request)
+        boto_clients.get_session().register("before-send", client.answer_request)
         with patch.object(callback, "UpstreamClient", _Backend):
-            self._callback = callback.compose(environment, services=_Services(self.aws), clock=self._clock)
-        self._notify = notify.compose(environment, clock=self._clock)
-        self._watchdog = watchdog.compose(environment, clock=self._clock)
+            self._callback = callback.compose(self._environment, services=_Services(client), clock=self._clock)
+        self._notify = notify.compose(self._environment, clock=self._clock)
+        self._watchdog = watchdog.compose(self._environment, clock=self._clock)
         self._rotation = rotation.RotationHandler(cast("Rotation", _NothingToRotate()), Telemetry())
         boto_clients.get_session.cache_clear()
 
@@ -284,7 +263,7 @@ class _Stage:
             raise NotPlayed("; ".join(played.failures))
         self._process_queue(batched=scenario.batched)
         if not scenario.answered:
-            self._now += self._grace + _WATCHDOG_INTERVAL
+            self._now += timedelta(seconds=int(self._environment["GRACE_SECONDS"])) + _WATCHDOG_INTERVAL
             self.run_watchdog()
             if not self.aws.queue:
                 raise NotPlayed("WatchdogFunction did not find the call that nobody answered")
@@ -317,7 +296,7 @@ class _Stage:
         self._now += timedelta(seconds=_SECONDS.get(sent["event"], 1))
         if stored and self._scenario.order == "bucket first":
             self._deliver(stored)
-        event = _make_event(headers, body)
+        event = make_callback_event(headers, body)
         answer = self._invoke("callback", lambda: self._callback(event))
         content = (answer["body"] or "").encode()
         usage = self.aws.usage
@@ -336,7 +315,7 @@ class _Stage:
         usage = self.aws.usage
         usage.count("files")
         usage.count("bucket events")
-        self._stored.append(format_object_created(url, len(body), self._now))
+        self._stored.append(format_object_created(url, self._now, size=len(body), etag=_ETAG))
         return StoredFile(url, len(body))
 
     def _deliver(self, message: str) -> None:
@@ -386,16 +365,16 @@ class _Stage:
         return self._now
 
     def _simulator(self, scenario: Scenario) -> Simulator:
-        url = "https://call-recorder.example/callbacks"
+        url = f"https://call-recorder.example{PATH}"
         return Simulator(url, scenario.application, transport=self, store=self, clock=self._clock, wait=lambda _: None)
 
 
 class _Services(CallbackServices):
     """The AWS services of CallbackFunction, in memory."""
 
-    def __init__(self, aws: MemoryAws) -> None:
-        self.parameters = ParameterStore(aws, _STACK, listing=aws)
-        self.facts = self.notifications = self.calls = cast("Any", aws)
+    def __init__(self, client: FakeClient) -> None:
+        self.parameters = ParameterStore(client, _STACK, listing=client)
+        self.facts = self.notifications = self.calls = cast("Any", client)
 
 
 class _Backend:
@@ -414,31 +393,6 @@ class _NothingToRotate:
         return RotationReport(days_overdue=0)
 
 
-def _make_environment(defaults: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of all functions, with the template's defaults."""
-    return {
-        "CALLBACK_PATH": defaults["CallbackPath"],
-        "SIGNATURE_WINDOW_SECONDS": defaults["SignatureWindowSeconds"],
-        "PARAMETER_PREFIX": _STACK,
-        "PARAMETERS_TTL_SECONDS": defaults["ParametersTtlSeconds"],
-        "RECORDING_QUEUE_URL": f"https://sqs.us-east-1.amazonaws.com/123456789012/{_STACK}-call-facts",
-        "RECORDINGS_BUCKET": _BUCKET,
-        "RECORDINGS_TABLE": RECORDINGS,
-        "PLACES_TABLE": PLACES,
-        "DUE_INDEX": find_due_index(),
-        "RECORDINGS_BUS": f"{_STACK}-recordings",
-        "RETENTION_DAYS": defaults["RetentionDays"],
-        "GRACE_SECONDS": defaults["GraceSeconds"],
-        "LONGEST_CALL_SECONDS": defaults["LongestCallSeconds"],
-        "POWERTOOLS_SERVICE_NAME": _STACK,
-        "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
-        "POWERTOOLS_LOG_LEVEL": defaults["LogLevel"],
-        "AWS_REGION": "us-east-1",
-        # Lambda sets it for every invocation, and Powertools logs the trace, whether it is recorded or not.
-        "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0",
-    }
-
-
 def _parameters(scenarios: Iterable[Scenario]) -> Iterator[tuple[str, str]]:
     """Yield the parameters of every application, each with its full name."""
     for scenario in scenarios:
@@ -448,20 +402,9 @@ def _parameters(scenarios: Iterable[Scenario]) -> Iterator[tuple[str, str]]:
         yield f"{folder}/{PROFILE}", json.dumps(scenario.profile())
 
 
-def _make_event(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
-    """Return the event of API Gateway for a request."""
-    return {
-        "version": "2.0",
-        "routeKey": "POST /callbacks",
-        "headers": {name.lower(): value for name, value in headers.items()},
-        "body": body.decode(),
-        "isBase64Encoded": False,
-    }
-
-
-def _make_access_log_line(template: Mapping[str, Any]) -> str:
+def _make_access_log_line() -> str:
     """Return a line of the API's access log, in the template's format."""
-    line: str = template["Resources"]["CallbackApi"]["Properties"]["AccessLogSettings"]["Format"]["Fn::Sub"]
+    line: str = read_template()["Resources"]["CallbackApi"]["Properties"]["AccessLogSettings"]["Format"]["Fn::Sub"]
     for name, value in _CONTEXT.items():
         line = line.replace(f'$context.{name}"', f'{value}"')
     if "$context." in line:

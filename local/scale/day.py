@@ -20,7 +20,7 @@ from local.capacity import read_tables
 from local.scale import figures
 from local.scale.figures import Quota, Scenario
 from local.scale.functions import PATH, PREFIX, Callbacks, Environment, Notify, Queue, Response, Watch
-from local.scale.services import PLACES, RECORDINGS, Announced, Database, ParameterStore
+from local.scale.services import Announced, Database, ParameterStore
 from local.scale.world import Limited, World
 from local.simulator.calls import Application, End, IncomingCall, app_to_phone, encode_body, phone_to_number
 from local.simulator.menu import play_menus
@@ -164,9 +164,7 @@ class Day:
         names = {f"/{PREFIX}/{APPLICATION.key}/{name}": value for name, value in _PARAMETERS.items()}
         declared = read_tables()
         self.parameters = ParameterStore(world, account, names)
-        self.database = Database(
-            world, account, {RECORDINGS: declared["RecordingsTable"], PLACES: declared["PlacesTable"]}
-        )
+        self.database = Database(world, account, declared)
         self.bus = Announced(world, account)
         self.queue = Queue(world)
         self.front = Callbacks(

@@ -149,7 +149,7 @@ def test_a_quota_refuses_what_exceeds_it() -> None:
 
 def new_database(account: Account) -> tuple[World, Database]:
     world, declared = World(1), read_tables()
-    names = {RECORDINGS: declared["RecordingsTable"]}
+    names = {RECORDINGS: declared[RECORDINGS]}
     world.rate = lambda _at: 30.0  # so that a load of weight 1 lasts for a second
     return world, Database(world, account, names)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from local.capacity import read_template
 from local.cost import __main__ as command
 from local.cost import bill, page
 from local.cost.bill import Month, make_bill, read_prices
-from local.cost.play import KINDS, ORDERS, Scenario, play, play_refresh, play_rotation, play_watchdog, read_template
+from local.cost.play import KINDS, ORDERS, Scenario, play, play_refresh, play_rotation, play_watchdog
 from local.cost.usage import Usage
 from local.variables import run
 from tests.recorded_call import MAX_WRITE_UNITS
