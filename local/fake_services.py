@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -115,7 +115,7 @@ class Bus:
         self.events: list[dict[str, Any]] = []
         self.operations: Operations = {"PutEvents": self.put_events}
 
-    def publish(self, entries: Iterable[dict[str, Any]]) -> None:
+    def publish(self, entries: Sequence[dict[str, Any]]) -> None:
         """Keep events."""
         self.events += entries
 

@@ -17,10 +17,11 @@ from pydantic import SecretStr
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.tracking.outbox_item import Deadlines
 from local.capacity import read_tables
+from local.invocations import format_object_created, sign_callback
 from local.scale import figures
 from local.scale.figures import Quota, Scenario
-from local.scale.functions import PATH, PREFIX, Callbacks, Environment, Notify, Queue, Response, Watch
-from local.scale.services import Announced, Database, ParameterStore
+from local.scale.functions import PREFIX, CallbackFunction, Environment, NotifyFunction, Response, WatchdogFunction
+from local.scale.services import DynamoDb, EventBridge, Sqs, Ssm
 from local.scale.world import Limited, World
 from local.simulator.calls import Application, End, IncomingCall, app_to_phone, encode_body, phone_to_number
 from local.simulator.menu import play_menus
@@ -162,16 +163,15 @@ class Day:
             timedelta(seconds=stack.grace_seconds), timedelta(seconds=stack.longest_call_seconds)
         )
         names = {f"/{PREFIX}/{APPLICATION.key}/{name}": value for name, value in _PARAMETERS.items()}
-        declared = read_tables()
-        self.parameters = ParameterStore(world, account, names)
-        self.database = Database(world, account, declared)
-        self.bus = Announced(world, account)
-        self.queue = Queue(world)
-        self.front = Callbacks(
+        self.parameters = Ssm(world, account, names)
+        self.database = DynamoDb(world, account, read_tables())
+        self.bus = EventBridge(world, account)
+        self.queue = Sqs(world)
+        self.front = CallbackFunction(
             world, scenario, self.parameters, self.queue.service, self.database.service, APPLICATION.key
         )
-        self.notify = Notify(world, scenario, self.queue, self.database, self.bus, self.deadlines)
-        self.watch = Watch(world, self.database, self.queue)
+        self.notify = NotifyFunction(world, scenario, self.queue, self.database, self.bus, self.deadlines)
+        self.watch = WatchdogFunction(world, self.database, self.queue)
         self._puts = Limited(world.use(Quota("S3 PUTs a second under the prefix", figures.S3_PUTS, "recordings")))
         for service in (self.parameters, self.queue, self.database, self.bus):
             service.service.slow_hour = self.curve.slow.get(service.service.name)
@@ -186,9 +186,7 @@ class Day:
         arrivals = curve.arrivals()
         self._next(arrivals)
         world.run(curve.seconds)
-        while (
-            self.queue.messages or any(self.database.waiting.values())
-        ) and world.now < curve.seconds + _AFTER_SECONDS:
+        while (self.queue.kept or any(self.database.waiting.values())) and world.now < curve.seconds + _AFTER_SECONDS:
             world.run(world.now + 60)
 
     def _every(self, seconds: float, action: Any) -> None:
@@ -209,7 +207,7 @@ class Day:
     def _look(self) -> None:
         """Note what waits in the queue for more than a minute."""
         now = self.world.now
-        late = [message for message in self.queue.messages.values() if now - message.sent > 60]
+        late = [message for message in self.queue.kept.values() if now - message.sent > 60]
         if late:
             self.backlog.append((now, sum(each.weight for each in late), max(now - each.sent for each in late)))
 
@@ -253,10 +251,7 @@ class Day:
         """Send a callback, signed."""
         if environment is None:
             return None
-        content = encode_body(body)
-        signed = APPLICATION.sign_headers(content, path=PATH, content_type="application/json", at=self.world.clock())
-        headers = {name.lower(): value for name, value in signed.items()}
-        event = {"headers": headers, "body": content.decode(), "isBase64Encoded": False}
+        event = sign_callback(APPLICATION, encode_body(body), self.world.clock())
         return self.front.invoke(environment, event, call.weight)
 
     def _ask_ice(self, call: Call, environment: Environment | None) -> None:
@@ -352,12 +347,6 @@ class Day:
         if not self._puts.take(world.now, call.weight, world.spread(call.weight)):
             call.failure = "file refused by S3"
             return
-        bucket, _, key = call.url.removeprefix("s3://").partition("/")
-        event = {
-            "source": "aws.s3",
-            "detail-type": "Object Created",
-            "time": f"{world.clock():%Y-%m-%dT%H:%M:%SZ}",
-            "detail": {"bucket": {"name": bucket}, "object": {"key": key, "size": 720_000, "etag": "0" * 32}},
-        }
+        event = format_object_created(call.url, world.clock(), size=720_000, etag="0" * 32)
         self.bus.deliver(call.weight)
-        world.at(world.now + figures.BUCKET_SECONDS, lambda: self.queue.put(json.dumps(event)))
+        world.at(world.now + figures.BUCKET_SECONDS, lambda: self.queue.put(event))

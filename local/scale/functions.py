@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -26,9 +25,11 @@ from call_recorder.functions.telemetry import Telemetry
 from call_recorder.functions.watchdog import Watchdog
 from call_recorder.tracking.fact_processor import FactProcessor
 from call_recorder.tracking.outbox_item import Deadlines
+from local.fake_tables import PLACES, RECORDINGS
+from local.invocations import make_environment
 from local.scale import figures
 from local.scale.figures import Quota, Scenario
-from local.scale.services import PLACES, RECORDINGS, Announced, BotoClient, Database, OwnClient, ParameterStore, Service
+from local.scale.services import BotoClient, DynamoDb, EventBridge, Message, OwnClient, Service, Sqs, Ssm
 from local.scale.world import SMOOTHING, Killed, Level, Limited, World
 
 if TYPE_CHECKING:
@@ -36,43 +37,38 @@ if TYPE_CHECKING:
 
 BUCKET: Final = "recordings-of-the-day"
 PREFIX: Final = "call-recorder"
-QUEUE_URL: Final = "https://sqs.us-east-1.amazonaws.com/123456789012/call-facts"
-PATH: Final = "/callbacks"
+_SETTINGS: Final = CallbackSettings.read(make_environment(PREFIX, BUCKET))
 
 _RECENT = 15  # durations
 
 
-class Counted(Telemetry):
-    """Telemetry that keeps the last log line of a function, and counts metrics by weight."""
+class LastLine(Telemetry):
+    """Telemetry that keeps the fields of the last log line, and no metric."""
 
     def __init__(self) -> None:
-        self.weight = 1.0
-        self.counts: Counter[str] = Counter()
-        self.last: Mapping[str, Any] = {}
+        self.fields: Mapping[str, Any] = {}
 
     def count(self, metric: str, value: int = 1) -> None:
-        """Count a metric by weight."""
-        self.counts[metric] += round(value * self.weight)
+        """Do nothing."""
 
     def measure(self, metric: str, seconds: float) -> None:
         """Do nothing."""
 
     def info(self, message: str, **fields: Any) -> None:
         """Keep the fields."""
-        self.last = fields | {"message": message}
+        self.fields = fields | {"message": message}
 
     def warning(self, message: str, **fields: Any) -> None:
         """Keep the fields."""
-        self.last = fields | {"message": message}
+        self.fields = fields | {"message": message}
 
     def exception(self, message: str, **fields: Any) -> None:
         """Fail: nothing unexpected may happen in a function."""
         raise AssertionError(f"{message}: {fields}")
 
     def summarize(self, message: str, total: str, dimensions: Mapping[str, str], *, warns: bool, **fields: Any) -> None:
-        """Count a metric, and keep the fields."""
-        self.count(total)
-        (self.warning if warns else self.info)(message, **dimensions, **fields)
+        """Keep the fields."""
+        (self.warning if warns else self.info)(message, total=total, **dimensions, **fields)
 
     def flush(self) -> None:
         """Do nothing."""
@@ -119,14 +115,14 @@ class Environment:
     needed: float = 0.0
 
 
-class Callbacks:
-    """API Gateway and CallbackFunction."""
+class CallbackFunction:
+    """CallbackFunction in its environments, behind API Gateway."""
 
     def __init__(
-        self, world: World, scenario: Scenario, parameters: ParameterStore, sqs: Service, dynamodb: Service, key: str
+        self, world: World, scenario: Scenario, parameters: Ssm, sqs: Service, dynamodb: Service, key: str
     ) -> None:
         stack, account = scenario.stack, scenario.account
-        self.telemetry = Counted()
+        self._telemetry = LastLine()
         self.refused_twice = 0.0
         """The expected number of facts that SQS refuses twice. They are too rare for the sample to show."""
         self._world = world
@@ -183,7 +179,7 @@ class Callbacks:
     def invoke(self, environment: Environment, event: Mapping[str, Any], weight: float) -> Response:
         """Let an environment answer a callback. Time goes on until its answer arrives."""
         world, arrived = self._world, self._world.now
-        self.telemetry.weight, self._parameters.weight, self.telemetry.last = weight, environment.weight, {}
+        self._parameters.weight, self._telemetry.fields = environment.weight, {}
         world.spend(figures.NETWORK_SECONDS / 2)
         world.now = max(world.now, environment.ready)
         began, services = world.now, self._parameters.service
@@ -203,7 +199,7 @@ class Callbacks:
             slowness = figures.SLOW_HOURS["sqs"]
             self.refused_twice += weight * (slowness.errors + slowness.throttles) ** 2
         world.spend(figures.NETWORK_SECONDS / 2)
-        outcome = str(self.telemetry.last.get("outcome"))
+        outcome = str(self._telemetry.fields.get("outcome"))
         environment.fresh = environment.fresh and outcome in {"degraded", "refused", "None"}
         return Response(answer["statusCode"], answer.get("body", ""), world.now - arrived, reading, outcome)
 
@@ -213,10 +209,7 @@ class Callbacks:
 
     @property
     def _duration(self) -> float:
-        """The duration of a callback, without the extremes."""
-        durations = sorted(self._durations)
-        middle = durations[len(durations) // 5 : len(durations) - len(durations) // 5]
-        return sum(middle) / len(middle)
+        return _average_middle(self._durations)
 
     def _pick(self) -> Environment | None:
         """Return the next environment that has parameters, or else the next fresh one, if there is one."""
@@ -262,31 +255,22 @@ class Callbacks:
             listing=OwnClient(services, limits.LISTING),
             clock=world.monotonic,
         )
-        settings = CallbackSettings.read(
-            {
-                "CALLBACK_PATH": PATH,
-                "PARAMETER_PREFIX": PREFIX,
-                "RECORDING_QUEUE_URL": QUEUE_URL,
-                "RECORDINGS_BUCKET": BUCKET,
-                "RECORDINGS_TABLE": RECORDINGS,
-            }
-        )
         applications = ApplicationCache(
             store,
             own_bucket=BUCKET,
             ttl_seconds=stack.parameters_ttl_seconds,
             expected=self._key if stack.prefetched_application else "",
-            report_stale=lambda _problem: self.telemetry.count("StaleParameters"),
+            report_stale=lambda _problem: None,
             clock=world.monotonic,
         )
-        facts = OwnClient(self._sqs, limits.FACT)
+        facts, notifications = (OwnClient(self._sqs, each) for each in (limits.FACT, limits.NOTIFICATION))
         handler = CallbackHandler(
-            settings,
+            _SETTINGS,
             applications=applications,
-            queue=RecordingQueue(OwnClient(self._sqs, limits.NOTIFICATION), QUEUE_URL, urgent=facts),
+            queue=RecordingQueue(notifications, _SETTINGS.recording_queue_url, urgent=facts),
             calls=KnownCalls(OwnClient(self._dynamodb, limits.KNOWN_CALL), RECORDINGS),
             upstream=NoUpstream(),
-            telemetry=self.telemetry,
+            telemetry=self._telemetry,
             clock=world.clock,
         )
         if provisioned:  # It started minutes before the callbacks come, so what it prefetched is too old.
@@ -300,87 +284,13 @@ class Callbacks:
         return Environment(handler, self._group, ready, provisioned=False, needed=began)
 
 
-@dataclass(slots=True)
-class Message:
-    """A message of the queue."""
-
-    id: str
-    body: str
-    weight: float
-    sent: float
-    visible: float = 0.0
-    receives: int = 0
-
-
-class Queue:
-    """SQS: the recording queue. What is sent wakes NotifyFunction."""
-
-    def __init__(self, world: World) -> None:
-        operations = {
-            "SendMessage": self._send,
-            "SendMessageBatch": self._send_batch,
-            "GetQueueAttributes": self._count_visible,
-        }
-        self.service = Service(world, "sqs", operations)
-        self.messages: dict[str, Message] = {}
-        self.dead: list[Message] = []
-        self.wake: Callable[[float], None] = lambda _at: None
-        self.sent = 0.0
-        self._world = world
-        self._visible: list[tuple[float, str]] = []
-
-    def put(self, body: str) -> None:
-        """Keep a message."""
-        weight = self._world.weigh(body)
-        message = Message(f"{self._world.random.getrandbits(64):016x}", body, weight, self._world.now)
-        self.messages[message.id] = message
-        self.sent += weight
-        self.show(message, self._world.now)
-
-    def show(self, message: Message, at: float) -> None:
-        """Make a message visible at a time."""
-        message.visible = at
-        heapq.heappush(self._visible, (at, message.id))
-        self.wake(at + figures.POLL_SECONDS)
-
-    def _count_visible(self, _call: Mapping[str, Any]) -> dict[str, Any]:
-        now = self._world.now
-        waiting = sum(message.weight for message in self.messages.values() if message.visible <= now)
-        return {"Attributes": {"ApproximateNumberOfMessages": str(round(waiting))}}
-
-    def receive(self, most: int) -> list[Message]:
-        """Receive visible messages."""
-        received: list[Message] = []
-        while self._visible and self._visible[0][0] <= self._world.now and len(received) < most:
-            message = self.messages.get(heapq.heappop(self._visible)[1])
-            if message and message not in received:
-                received.append(message)
-        return received
-
-    def put_back(self, messages: list[Message]) -> None:
-        """Undo a receive. The messages keep their place: the oldest come first."""
-        for message in messages:
-            heapq.heappush(self._visible, (message.visible, message.id))
-
-    def _send(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        self.put(call["MessageBody"])
-        return {"MessageId": "sent"}
-
-    def _send_batch(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        for entry in call["Entries"]:
-            self._world.spend(figures.COMMAND_SECONDS * self._world.weigh(entry["MessageBody"]))
-            self.put(entry["MessageBody"])
-        return {"Successful": call["Entries"], "Failed": []}
-
-
-class Notify:
+class NotifyFunction:
     """NotifyFunction behind its queue."""
 
     def __init__(
-        self, world: World, scenario: Scenario, queue: Queue, database: Database, bus: Announced, deadlines: Deadlines
+        self, world: World, scenario: Scenario, queue: Sqs, database: DynamoDb, bus: EventBridge, deadlines: Deadlines
     ) -> None:
-        self.telemetry = Counted()
-        self.batches = self.taken = 0.0
+        self.taken = 0.0
         self._world = world
         self._queue = queue
         self._durations: deque[float] = deque([0.06], _RECENT)
@@ -407,7 +317,7 @@ class Notify:
             deadlines=deadlines,
             own_bucket=BUCKET,
         )
-        self._handler = FactBatchHandler(processor, self.telemetry)
+        self._handler = FactBatchHandler(processor, LastLine())
         queue.wake = lambda at: world.at(at, self._poll)
 
     def _poll(self) -> None:
@@ -440,9 +350,7 @@ class Notify:
 
     @property
     def _wait(self) -> float:
-        durations = sorted(self._durations)
-        middle = durations[len(durations) // 5 : len(durations) - len(durations) // 5]
-        return sum(middle) / len(middle)
+        return _average_middle(self._durations)
 
     def _batch_size(self, least: int) -> int:
         """Return the messages in a real batch: as few as the concurrency allows, since Lambda waits for none."""
@@ -454,7 +362,6 @@ class Notify:
 
     def _invoke(self, messages: list[Message], size: int) -> None:
         world, began = self._world, self._world.now
-        self.telemetry.weight = 1
         for message in messages:
             message.receives += 1
             spread = world.spread(message.weight)
@@ -477,32 +384,31 @@ class Notify:
     def _settle(self, message: Message, failed: bool, began: float, duration: float, size: int) -> None:
         """Delete a message, or let it become visible again after the visibility timeout."""
         spread = max(self._world.spread(message.weight), duration)
-        self.batches += message.weight / size
         self._running.add(began, message.weight / size * duration / spread, spread)
         held = figures.VISIBILITY_SECONDS if failed else duration
         longer = max(spread, held)
         self._flying.add(began, message.weight * held, longer)
         if not failed:
-            del self._queue.messages[message.id]
+            del self._queue.kept[message.id]
             self.taken += message.weight
         elif message.receives >= figures.MAX_RECEIVES:
-            self._queue.dead.append(self._queue.messages.pop(message.id))
+            self._queue.dead.append(self._queue.kept.pop(message.id))
         else:
             self._queue.show(message, began + figures.VISIBILITY_SECONDS)
 
 
-class Watch:
+class WatchdogFunction:
     """WatchdogFunction, which runs every five minutes."""
 
-    def __init__(self, world: World, database: Database, queue: Queue) -> None:
+    def __init__(self, world: World, database: DynamoDb, queue: Sqs) -> None:
         self.failed = 0
         self.runs = 0
         self._world = world
         client = cast("DynamoDBClient", BotoClient(database.service, limits.BACKGROUND))
         index = WaitingIndex(client, recordings=RECORDINGS, places=PLACES)
-        sqs = RecordingQueue(BotoClient(queue.service, limits.BACKGROUND), QUEUE_URL)
+        sqs = RecordingQueue(BotoClient(queue.service, limits.BACKGROUND), _SETTINGS.recording_queue_url)
         # Without an executor one thread does the work of ten, so COMMAND_SECONDS has the time of a command for all.
-        self._watchdog = Watchdog(index, sqs, Counted(), world.clock)
+        self._watchdog = Watchdog(index, sqs, LastLine(), world.clock)
 
     def run(self) -> None:
         """Make one run."""
@@ -514,3 +420,10 @@ class Watch:
             self.failed += 1
         finally:
             self._world.deadline = math.inf
+
+
+def _average_middle(durations: Collection[float]) -> float:
+    """Return the average without the shortest and the longest fifth."""
+    extremes = len(durations) // 5
+    middle = sorted(durations)[extremes : len(durations) - extremes]
+    return sum(middle) / len(middle)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from local.fake_tables import RECORDINGS
 from local.scale import figures
 from local.scale.day import Call, Day
-from local.scale.services import RECORDINGS
 from local.scale.world import Use
 from local.text_table import format_table
 
@@ -42,8 +42,8 @@ class Results:
             self.calls[judgement] = self.calls.get(judgement, 0.0) + call.weight
 
     def _judge(self, call: Call) -> str:
-        """Return how a call ended, and note the times of its events."""
-        events = self.day.bus.events.get(call.made.call_id, [])
+        """Return what became of a call, and note the times of its events."""
+        events = self.day.bus.published.get(call.made.call_id, [])
         kinds = Counter(kind for _, kind, _ in events)
         self.twice += call.weight * (len(events) - len({event_id for event_id, _, _ in events}))
         self.late += [(max(0.0, at - call.due), call.weight) for _, kind, at in events if kind == "Recording Missing"]
@@ -73,7 +73,7 @@ class Results:
             for use in self.day.world.uses.values()
             if use.quota.costs == "callers" and use.refused > 0
         ]
-        left = sum(message.weight for message in self.day.queue.messages.values())
+        left = sum(message.weight for message in self.day.queue.kept.values())
         if left or self.day.queue.dead:
             dead = sum(message.weight for message in self.day.queue.dead)
             found.append(f"{_number(left)} messages are still in the queue, {_number(dead)} in the dead-letter queue.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -12,19 +14,20 @@ from botocore.exceptions import ClientError
 from call_recorder.adapters.limits import Limits, SdkLimits
 from call_recorder.adapters.operations import CallFailed
 from local.capacity import Consumed, Table, read_units
-from local.fake_tables import Item, Refused, Tables
+from local.fake_services import Bus, Parameters, Queue
+from local.fake_tables import Answer, Call, Item, Operations, Refused, Tables
 from local.scale.figures import (
+    COMMAND_SECONDS,
     LATENCIES,
     ON_DEMAND_GROWTH,
     ON_DEMAND_SECONDS,
     PARTITION_WRITES,
+    POLL_SECONDS,
     SLOW_HOURS,
     Account,
     Quota,
 )
 from local.scale.world import Limited, Use, World
-
-RECORDINGS, PLACES = "recordings", "places"
 
 _THROTTLED = "ThrottlingException"
 _SHARD = re.compile(r"#\d{1,3}$|^\d{1,3}$")
@@ -36,7 +39,7 @@ _SPREAD_EVENLY = frozenset({"listByCaller"})
 class Service:
     """A service of AWS: its latency and its failures. ``operations`` carry its calls out."""
 
-    def __init__(self, world: World, name: str, operations: Mapping[str, Callable[[Mapping[str, Any]], Any]]) -> None:
+    def __init__(self, world: World, name: str, operations: Operations) -> None:
         self.world = world
         self.name = name
         self.slow_hour: tuple[float, float] | None = None
@@ -48,7 +51,7 @@ class Service:
         """True in its slow hour."""
         return self.slow_hour is not None and self.slow_hour[0] <= self.world.now < self.slow_hour[1]
 
-    def attempt(self, operation: str, parameters: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    def attempt(self, operation: str, parameters: Call, timeout: float) -> Answer:
         """Make one attempt of a call; let its time pass.
 
         Raises:
@@ -65,7 +68,7 @@ class Service:
                 raise CallFailed(operation, "InternalServerError", transient=True)
             if chance < slowness.errors + slowness.throttles:
                 raise CallFailed(operation, _THROTTLED, transient=True)
-            answer: dict[str, Any] = self._operations[operation](parameters)
+            answer = self._operations[operation](parameters)
         except Refused as refused:
             throttled = refused.code == _THROTTLED
             raise CallFailed(operation, refused.code, refused.details, transient=throttled) from refused
@@ -84,7 +87,7 @@ class OwnClient:
         self._service = service
         self._limits = limits
 
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, operation: str, parameters: Call) -> Answer:
         """Call an operation. Raises CallFailed."""
         end = self._service.world.now + self._limits.overall
         for attempt in range(self._limits.attempts):
@@ -108,7 +111,7 @@ class BotoClient:
         self._service = service
         self._limits = limits
 
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, operation: str, parameters: Call) -> Answer:
         """Call an operation. Raises CallFailed."""
         world = self._service.world
         for retry in range(self._limits.attempts):
@@ -129,31 +132,97 @@ class BotoClient:
             raise ClientError({"Error": {"Code": failed.reason}}, "Query") from failed
 
 
-class ParameterStore:
-    """SSM: one application's parameters, under the quota of GetParameters. ``weight`` is the calling environments'."""
+class Ssm(Parameters):
+    """SSM under its quotas. ``weight`` is that of the environments that call it."""
 
     def __init__(self, world: World, account: Account, parameters: Mapping[str, str]) -> None:
+        super().__init__(parameters)
         self.weight = 1.0
-        self.reads = 0.0
         self._world = world
-        self._parameters = parameters
-        self._quota = Limited(world.use(Quota("SSM GetParameters a second", account.get_parameters, "recordings")))
-        self._list = Limited(
+        self._reads = Limited(world.use(Quota("SSM GetParameters a second", account.get_parameters, "recordings")))
+        self._lists = Limited(
             world.use(Quota("SSM DescribeParameters a second", account.describe_parameters, "recordings"))
         )
-        self.service = Service(world, "ssm", {"GetParameters": self._get, "DescribeParameters": self._describe})
+        self.service = Service(world, "ssm", self.operations)
 
-    def _get(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._quota.take(self._world.now, self.weight, 1.0):
-            raise Refused(_THROTTLED, "Rate exceeded")
-        self.reads += self.weight
-        names = [name for name in call["Names"] if name in self._parameters]
-        return {"Parameters": [{"Name": name, "Value": self._parameters[name]} for name in names]}
+    def get_parameters(self, call: Call) -> Answer:
+        """Answer GetParameters."""
+        self._take(self._reads)
+        return super().get_parameters(call)
 
-    def _describe(self, _call: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._list.take(self._world.now, self.weight, 1.0):
+    def describe_parameters(self, call: Call) -> Answer:
+        """Answer DescribeParameters."""
+        self._take(self._lists)
+        return super().describe_parameters(call)
+
+    def _take(self, quota: Limited) -> None:
+        if not quota.take(self._world.now, self.weight, 1.0):
             raise Refused(_THROTTLED, "Rate exceeded")
-        return {"Parameters": [{"Name": name} for name in self._parameters]}
+
+
+@dataclass(slots=True)
+class Message:
+    """A message of the queue."""
+
+    id: str
+    body: str
+    weight: float
+    sent: float
+    visible: float = 0.0
+    receives: int = 0
+
+
+class Sqs(Queue):
+    """SQS: the recording queue. What is sent wakes NotifyFunction."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.service = Service(world, "sqs", self.operations)
+        self.kept: dict[str, Message] = {}
+        self.dead: list[Message] = []
+        self.wake: Callable[[float], None] = lambda _at: None
+        self.sent = 0.0
+        self._world = world
+        self._visible: list[tuple[float, str]] = []
+
+    def put(self, body: str) -> None:
+        """Keep a message."""
+        weight = self._world.weigh(body)
+        message = Message(f"{self._world.random.getrandbits(64):016x}", body, weight, self._world.now)
+        self.kept[message.id] = message
+        self.sent += weight
+        self.show(message, self._world.now)
+
+    def show(self, message: Message, at: float) -> None:
+        """Make a message visible at a time."""
+        message.visible = at
+        heapq.heappush(self._visible, (at, message.id))
+        self.wake(at + POLL_SECONDS)
+
+    def count_waiting(self) -> int:
+        """Return the number of visible messages."""
+        return round(sum(message.weight for message in self.kept.values() if message.visible <= self._world.now))
+
+    def receive(self, most: int) -> list[Message]:
+        """Receive visible messages."""
+        received: list[Message] = []
+        while self._visible and self._visible[0][0] <= self._world.now and len(received) < most:
+            message = self.kept.get(heapq.heappop(self._visible)[1])
+            if message and message not in received:
+                received.append(message)
+        return received
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Undo a receive. The messages keep their place: the oldest come first."""
+        for message in messages:
+            heapq.heappush(self._visible, (message.visible, message.id))
+
+    def send_message_batch(self, call: Call) -> Answer:
+        """Answer SendMessageBatch. WatchdogFunction alone sends batches: each command takes its time."""
+        for entry in call["Entries"]:
+            self._world.spend(COMMAND_SECONDS * self._world.weigh(entry["MessageBody"]))
+            self.put(entry["MessageBody"])
+        return {"Successful": call["Entries"], "Failed": []}
 
 
 class _OnDemand(Limited):
@@ -186,11 +255,10 @@ class _Key(Limited):
         return PARTITION_WRITES * max(1, len(self.partitions))
 
 
-class Database(Tables):
+class DynamoDb(Tables):
     """DynamoDB with its units: a write needs room in the table, in each index, and in each partition of an index."""
 
     def __init__(self, world: World, account: Account, declared: Mapping[str, Table]) -> None:
-        self.waiting: dict[tuple[str, str], dict[str, str]] = {}
         super().__init__({name: table.key for name, table in declared.items()})
         self.write_units = 0.0
         self.read_units = 0.0
@@ -199,10 +267,9 @@ class Database(Tables):
         self._account = account
         self._tables: dict[tuple[str, str | None, str], _OnDemand] = {}
         self._hot: dict[tuple[str, str, str], _Key] = {}
-        operations = {"PutItem": self.put_item, "BatchGetItem": self.batch_get_item, "Query": self.query}
-        self.service = Service(world, "dynamodb", operations)
+        self.service = Service(world, "dynamodb", self.operations)
 
-    def put_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def put_item(self, call: Call) -> Answer:
         """Answer PutItem. A condition that does not hold uses the table's units, and no index's."""
         name, item, now = call["TableName"], call["Item"], self._world.now
         before = self._stored(name, item)
@@ -219,7 +286,7 @@ class Database(Tables):
         self.write_units += sum(each.units for each in used) * weight
         return answer
 
-    def batch_get_item(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    def batch_get_item(self, call: Call) -> Answer:
         """Answer BatchGetItem."""
         for name, wanted in call["RequestItems"].items():
             for key in wanted["Keys"]:
@@ -227,41 +294,18 @@ class Database(Tables):
                 self._read(name, weight, read_units(self._stored(name, key), consistent=True) * weight)
         return super().batch_get_item(call)
 
-    def query(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a query of the watchdog's index: the items of a shard that are due between two times, in order."""
-        table, values, forward = call["TableName"], call["ExpressionAttributeValues"], call["ScanIndexForward"]
-        if call["KeyConditionExpression"] != "waitingShard = :shard AND dueAt BETWEEN :low AND :high":
-            raise Refused("ValidationException", "this condition is not understood here")
-        shard, low, high = (values[name]["S"] for name in (":shard", ":low", ":high"))
-        due = sorted((due, name) for name, due in self.waiting.get((table, shard), {}).items() if low <= due <= high)
-        key = self._declared[table].key
-        if start := call.get("ExclusiveStartKey"):
-            last = (start["dueAt"]["S"], start[key]["S"])
-            due = [each for each in due if (each > last if forward else each < last)]
-        page = [self._items[table][name] for _, name in (due if forward else due[::-1])[: call["Limit"]]]
-        for item in page:
-            weight = self.weigh(table, item)
-            self._read(table, weight, weight * 0.05)  # 40 entries of 100 bytes a unit, read eventually consistent: 80
-        if len(page) < call["Limit"]:
-            return {"Items": page}
-        return {"Items": page, "LastEvaluatedKey": {name: page[-1][name] for name in ("waitingShard", "dueAt", key)}}
-
-    def find(self, table: str, name: str) -> Item | None:
-        """Return a stored item by its key."""
-        return self._items[table].get(name)
+    def query(self, call: Call) -> Answer:
+        """Answer Query."""
+        answer = super().query(call)
+        for item in answer["Items"]:
+            weight = self.weigh(call["TableName"], item)
+            # 40 entries of 100 bytes a unit, read eventually consistent: 80
+            self._read(call["TableName"], weight, weight * 0.05)
+        return answer
 
     def weigh(self, table: str, item: Item) -> float:
         """Return the weight of the call that an item belongs to."""
         return self._world.weigh(item[self._declared[table].key]["S"])
-
-    def _put(self, table: str, item: Item) -> None:
-        before = self._stored(table, item)
-        super()._put(table, item)
-        name = self._key(table, item)
-        if before and "waitingShard" in before:
-            self.waiting[table, before["waitingShard"]["S"]].pop(name, None)
-        if "waitingShard" in item:
-            self.waiting.setdefault((table, item["waitingShard"]["S"]), {})[name] = item["dueAt"]["S"]
 
     def _rooms(self, table: str, used: Consumed) -> Iterator[Limited]:
         place = table if used.index is None else f"{table}/{used.index}"
@@ -292,17 +336,18 @@ class Database(Tables):
         self.read_units += units
 
 
-class Announced:
-    """EventBridge: the events that were published, by call: their ids with their kinds and times."""
+class EventBridge(Bus):
+    """EventBridge. ``published`` has the ids, kinds and times of the events of each call."""
 
     def __init__(self, world: World, account: Account) -> None:
-        self.events: dict[str, list[tuple[str, str, float]]] = {}
+        super().__init__()
+        self.published: dict[str, list[tuple[str, str, float]]] = {}
         self._world = world
         self._quota = Limited(world.use(Quota("EventBridge PutEvents entries a second", account.put_events, "delay")))
         self._invocations = Limited(
             world.use(Quota("EventBridge events to rules a second", account.invocations, "delay"))
         )
-        self.service = Service(world, "events", {"PutEvents": self._put})
+        self.service = Service(world, "events", self.operations)
 
     def deliver(self, weight: float) -> None:
         """Deliver events to one rule. Above the quota they are late, and not refused."""
@@ -310,14 +355,14 @@ class Announced:
         if not self._invocations.take(self._world.now, weight, seconds):
             self._invocations.add(self._world.now, weight, seconds)
 
-    def _put(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        details = [json.loads(entry["Detail"]) for entry in call["Entries"]]
-        weights = [self._world.weigh(entry["Detail"]) for entry in call["Entries"]]
+    def publish(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Keep events, if they are within the quota."""
+        weights = [self._world.weigh(entry["Detail"]) for entry in entries]
         now, total = self._world.now, sum(weights)
         if not self._quota.take(now, total, self._world.spread(total / len(weights))):
             raise Refused(_THROTTLED, "Rate exceeded")
-        for entry, detail, weight in zip(call["Entries"], details, weights, strict=True):
+        for entry, weight in zip(entries, weights, strict=True):
+            detail = json.loads(entry["Detail"])
             event = (detail["metadata"]["eventId"], entry["DetailType"], now)
-            self.events.setdefault(detail["data"].get("recordingId", ""), []).append(event)
+            self.published.setdefault(detail["data"].get("recordingId", ""), []).append(event)
             self.deliver(weight)
-        return {"Entries": [{"EventId": "taken"} for _ in details]}

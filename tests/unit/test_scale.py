@@ -9,19 +9,18 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from call_recorder.adapters.operations import CallFailed
 from call_recorder.answering.parameter_names import PROFILE
-from local.capacity import read_tables
+from local.capacity import read_tables, read_template
 from local.emulator import ROOT
-from local.fake_tables import Refused
+from local.fake_tables import RECORDINGS, Refused
 from local.scale import day as story
 from local.scale import figures
 from local.scale.__main__ import main, read_scenario, simulate
 from local.scale.figures import Account, Quota, Stack
 from local.scale.results import FINE, Results
-from local.scale.services import RECORDINGS, Database, ParameterStore, Service
+from local.scale.services import DynamoDb, Service, Ssm
 from local.scale.world import Killed, Level, Limited, World
 from local.variables import run
 
@@ -52,13 +51,13 @@ def test_no_event_of_a_good_day_is_lost(day: Results) -> None:
     assert day.problems == []
     assert set(day.calls) <= set(FINE)
     for call in day.day.calls:
-        kinds = {kind for _, kind, _ in day.day.bus.events.get(call.made.call_id, [])}
+        kinds = {kind for _, kind, _ in day.day.bus.published.get(call.made.call_id, [])}
         assert kinds == (call.expects if call.url else set())
 
 
 def test_every_message_is_taken_or_still_there(day: Results) -> None:
     queue, taken = day.day.queue, day.day.notify.taken
-    assert queue.sent == pytest.approx(taken + sum(each.weight for each in queue.messages.values()))
+    assert queue.sent == pytest.approx(taken + sum(each.weight for each in queue.kept.values()))
 
 
 def test_the_same_seed_makes_the_same_day() -> None:
@@ -147,11 +146,10 @@ def test_a_quota_refuses_what_exceeds_it() -> None:
     assert limited.take(1.0, 10.0, 1.0)
 
 
-def new_database(account: Account) -> tuple[World, Database]:
-    world, declared = World(1), read_tables()
-    names = {RECORDINGS: declared[RECORDINGS]}
+def new_database(account: Account) -> tuple[World, DynamoDb]:
+    world = World(1)
     world.rate = lambda _at: 30.0  # so that a load of weight 1 lasts for a second
-    return world, Database(world, account, names)
+    return world, DynamoDb(world, account, read_tables())
 
 
 def new_item(number: int, day: str = "app#2026-11-23#0", **more: str) -> dict[str, dict[str, str]]:
@@ -159,7 +157,7 @@ def new_item(number: int, day: str = "app#2026-11-23#0", **more: str) -> dict[st
     return {name: {"S": value} for name, value in item.items()}
 
 
-def put(database: Database, item: Mapping[str, Mapping[str, str]]) -> None:
+def put(database: DynamoDb, item: Mapping[str, Mapping[str, str]]) -> None:
     database.put_item({"TableName": RECORDINGS, "Item": item})
 
 
@@ -209,7 +207,7 @@ def test_a_query_reads_a_shard_from_both_ends() -> None:
 
 def test_ssm_refuses_more_reads_than_its_quota() -> None:
     world = World(1)
-    store = ParameterStore(world, Account(get_parameters=40), {"/a": "1"})
+    store = Ssm(world, Account(get_parameters=40), {"/a": "1"})
     store.weight = 30.0
     store.service.attempt("GetParameters", {"Names": ["/a"]}, 1.0)
     with pytest.raises(CallFailed, match="Throttling"):
@@ -261,7 +259,7 @@ def test_the_parameters_are_those_that_the_page_recommends(rate: int) -> None:
 
 
 def test_the_stack_has_the_defaults_of_the_template() -> None:
-    parameters = yaml_parse((ROOT / "template.yaml").read_text("utf-8"))["Parameters"]
+    parameters = read_template()["Parameters"]
     for field in fields(Stack):
         name = "".join(part.capitalize() for part in field.name.split("_"))
         if name in parameters:
