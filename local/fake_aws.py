@@ -21,7 +21,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +138,9 @@ def serving(*, parameters: Mapping[str, str]) -> Iterator[Endpoint]:
 
 # The server's own process begins here.
 
+Reply = tuple[int, Answer, float]
+"""The status of an answer, its content, and the seconds after which to send it."""
+
 _SERVICES = {"AmazonSSM": "ssm", "AmazonSQS": "sqs", "DynamoDB_20120810": "dynamodb", "AWSEvents": "events"}
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/((\d{8})/([^/]+)/([^/]+)/aws4_request), ?"
@@ -146,7 +149,9 @@ _AUTHORIZATION = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
+    """A request of a client."""
+
     method: str
     path: str
     headers: Mapping[str, str]
@@ -171,7 +176,7 @@ class _Aws:
         services = (self._parameters, self.queue, self.tables, self.bus)
         self._operations = {name: carry_out for each in services for name, carry_out in each.operations.items()}
 
-    def answer(self, request: _Request) -> tuple[int, Answer, float]:
+    def answer(self, request: Request) -> Reply:
         """Return status, answer, and the seconds after which to send it."""
         service, _, operation = request.headers.get("x-amz-target", "").partition(".")
         self.counts[operation] += 1
@@ -206,7 +211,7 @@ class _Aws:
                 self.delays = value
         return None
 
-    def _signature_problem(self, request: _Request, service: str) -> str | None:
+    def _signature_problem(self, request: Request, service: str) -> str | None:
         """Check a request's signature (AWS Signature Version 4); return what is wrong with it."""
         header = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
         if header is None:
@@ -241,33 +246,47 @@ class _Aws:
         return self._signing_keys[scope]
 
 
-class _Connection(asyncio.Protocol):
-    """A connection that is kept open. Its client sends one request at a time."""
+class Connection(asyncio.Protocol):
+    """A connection that is kept open. Its client sends one request at a time.
 
-    def __init__(self, aws: _Aws) -> None:
-        self._aws = aws
+    Args:
+        answer: returns the status, the content and the delay in seconds of an answer, or ``None`` to close instead.
+    """
+
+    def __init__(self, answer: Callable[[Request], Reply | None]) -> None:
+        self._answer = answer
         self._received = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         if isinstance(transport, asyncio.Transport):
             self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Answer the requests that have arrived as a whole."""
         self._received += data
         while request := self._request():
-            status, answer, delay = self._aws.answer(request)
-            response = _response(request, status, json.dumps(answer).encode())
+            reply = self._answer(request)
+            if reply is None:
+                self._close()
+                return
+            status, content, delay = reply
+            response = _response(request, status, json.dumps(content).encode())
             if delay:
                 asyncio.get_running_loop().call_later(delay, self._send, response)
             else:
                 self._send(response)
 
+    def _close(self) -> None:
+        if self._transport:
+            self._transport.close()
+
     def _send(self, response: bytes) -> None:
         if self._transport and not self._transport.is_closing():
             self._transport.write(response)
 
-    def _request(self) -> _Request | None:
+    def _request(self) -> Request | None:
         """Take a whole request from what was received, if there is one."""
         head, end, rest = self._received.partition(b"\r\n\r\n")
         if not end:
@@ -279,10 +298,10 @@ class _Connection(asyncio.Protocol):
             return None
         self._received = rest[length:]
         method, path, _ = start.split(" ")
-        return _Request(method, path, headers, rest[:length])
+        return Request(method, path, headers, rest[:length])
 
 
-def _response(request: _Request, status: int, body: bytes) -> bytes:
+def _response(request: Request, status: int, body: bytes) -> bytes:
     content_type = request.headers.get("content-type", "application/x-amz-json-1.1")
     head = (
         f"HTTP/1.1 {status} {'OK' if status == 200 else 'Refused'}\r\nContent-Type: {content_type}\r\n"
@@ -304,7 +323,7 @@ class _Daemon(asyncio.DatagramProtocol):
 async def _serve(parameters: Mapping[str, str]) -> None:
     loop = asyncio.get_running_loop()
     aws = _Aws(parameters)
-    server = await loop.create_server(lambda: _Connection(aws), _HOST, 0)
+    server = await loop.create_server(lambda: Connection(aws.answer), _HOST, 0)
     daemon, _ = await loop.create_datagram_endpoint(lambda: _Daemon(aws), (_HOST, 0))
     ports = {"http": server.sockets[0].getsockname()[1], "daemon": daemon.get_extra_info("sockname")[1]}
     commands = asyncio.StreamReader()

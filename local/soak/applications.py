@@ -7,7 +7,10 @@ import hashlib
 import json
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
+from local.simulator.calls import Application
 
 APPLICATIONS: Final = 5_000
 CALLEE: Final = "+46700000002"
@@ -30,50 +33,35 @@ _CREDENTIALS: Final = "AKIDOFTHEUPLOADER:storage/secret+value:eu-west-1"
 _PHONE: Final = {"toType": "did", "originationType": ["pstn", "sip"]}
 
 
-def kind_of(number: int) -> str:
+def find_kind(number: int) -> str:
     """Return what the profile of an application does."""
     return KINDS[number % len(KINDS)]
 
 
-def key_of(number: int) -> str:
-    """Return the key of an application."""
-    return f"{number:08x}{_KEY_END}"
+def make_application(number: int) -> Application:
+    """Return the key and the secret of an application."""
+    key = f"{number:08x}{_KEY_END}"
+    return Application(key, SecretStr(base64.b64encode(hashlib.sha256(key.encode()).digest()).decode()))
 
 
-def secret_of(number: int) -> str:
-    """Return the secret of an application, in Base64."""
-    return base64.b64encode(hashlib.sha256(key_of(number).encode()).digest()).decode()
-
-
-def number_to_call(number: int) -> str:
+def make_phone_number(number: int) -> str:
     """Return the phone number that the routes of an application name."""
     return f"+1202{number:07}"
 
 
-def find_application(key: str) -> int | None:
-    """Return the number of the application with a key, or ``None`` if no such application is registered."""
-    if not key.endswith(_KEY_END):
-        return None
-    try:
-        number = int(key.removesuffix(_KEY_END), 16)
-    except ValueError:
-        return None
-    return number if number < APPLICATIONS and key_of(number) == key else None
-
-
-def parameters_of(number: int, backend: str) -> dict[str, str]:
+def make_parameters(number: int, backend: str) -> dict[str, str]:
     """Return the parameters of an application by name. ``backend`` is the URL of the backend of those that have one."""
-    kind = kind_of(number)
+    kind, secret = find_kind(number), make_application(number).secret.get_secret_value()
     return {
-        SECRETS: "no Base64!" if kind == "has broken secrets" else secret_of(number),
+        SECRETS: "no Base64!" if kind == "has broken secrets" else secret,
         CREDENTIALS: _CREDENTIALS,
         PROFILE: "{" if kind == "has a broken profile" else json.dumps(_make_profile(number, kind, backend)),
     }
 
 
 def _make_profile(number: int, kind: str, backend: str) -> dict[str, Any]:
-    action = {"name": "connectPstn", "number": CALLEE, "cli": number_to_call(number)}
-    routes = [{"to": to, "action": action} for to in (number_to_call(number), f"*{number:06}")]
+    action = {"name": "connectPstn", "number": CALLEE, "cli": make_phone_number(number)}
+    routes = [{"to": to, "action": action} for to in (make_phone_number(number), f"*{number:06}")]
     profile: dict[str, Any] = {"routes": routes}
     everything = {"name": "everything", "record": True}
     match kind:
@@ -89,5 +77,5 @@ def _make_profile(number: int, kind: str, backend: str) -> dict[str, Any]:
         case "has a backend":
             rules, profile = [everything], profile | {"upstream": {"url": backend}}
         case _:
-            rules = [{"name": "own", "record": True, "when": {"to": [number_to_call(number)]}}, everything]
+            rules = [{"name": "own", "record": True, "when": {"to": [make_phone_number(number)]}}, everything]
     return profile | {"rules": rules}

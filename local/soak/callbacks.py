@@ -7,7 +7,6 @@ arrive in a second, so that the parameters of an application expire 30 times in 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -17,21 +16,23 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, Final, TextIO, cast
+from typing import Final, TextIO, cast
 from unittest import mock
 
 from call_recorder.adapters.known_calls import MAX_REMEMBERED
 from call_recorder.answering.application_cache import MAX_APPLICATIONS, ApplicationCache
 from call_recorder.functions import callback
-from call_recorder.sinch.signature import format_authorization, sign
+from local.emulator import ROOT
 from local.fake_aws import stop
-from local.soak.applications import APPLICATIONS, KINDS, key_of, kind_of, number_to_call, secret_of
+from local.invocations import BUCKET, Event, make_environment, sign_callback
+from local.simulator.calls import Application, Body, End, IncomingCall, encode_body, phone_to_number
+from local.soak.applications import APPLICATIONS, KINDS, find_kind, make_application, make_phone_number
 from local.soak.aws import PREFIX
 from local.soak.measuring import (
     MIN_COMPARED,
@@ -42,8 +43,6 @@ from local.soak.measuring import (
     play_on_demand,
     stay_on_one_processor,
 )
-
-Json = dict[str, Any]
 
 EXPECTED: Final[Mapping[str, int]] = {
     **dict.fromkeys((kind for kind in KINDS if kind != "has broken secrets"), 200),
@@ -71,26 +70,10 @@ _FORGED: Final = 10
 _NEWEST: Final = 50
 """Half of the calls are those of so many applications, which called first just now."""
 
-_PATH: Final = "/callbacks"
 _BEGUN: Final = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 _TICKET: Final = re.compile(r"return\(([^)]+)\)")
-_ROOT: Final = Path(__file__).resolve().parents[2]
-_ENVIRONMENT: Final[Mapping[str, str]] = {
-    "AWS_REGION": "eu-west-1",
-    "AWS_DEFAULT_REGION": "eu-west-1",
-    "AWS_ACCESS_KEY_ID": "AKIDSOAK",
-    "AWS_SECRET_ACCESS_KEY": "a secret that opens nothing",
-    "POWERTOOLS_SERVICE_NAME": "soak",
-    "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
-    "CALLBACK_PATH": _PATH,
-    "PARAMETER_PREFIX": PREFIX,
-    "PARAMETERS_TTL_SECONDS": "300",
-    "SIGNATURE_WINDOW_SECONDS": "300",
-    "RECORDINGS_BUCKET": "soak-recordings",
-    "RECORDINGS_TABLE": "recordings",
-    "DEGRADED_ANSWER": "connect",
-    "PREFETCHED_APPLICATION_KEY": "",
-}
+_TALKED: Final = End("ANSWERED", "CALLERHANGUP")
+_ENVIRONMENT: Final = make_environment(PREFIX)
 
 
 class WrongAnswers(Exception):
@@ -101,12 +84,12 @@ class WrongAnswers(Exception):
 class _Call:
     """A call of an application. ``kind`` is what the profile of the application does."""
 
-    call_id: str
+    made: IncomingCall
     application: int
 
     @property
     def kind(self) -> str:
-        return kind_of(self.application)
+        return find_kind(self.application)
 
 
 class Callbacks:
@@ -127,7 +110,7 @@ class Callbacks:
         self._seconds = 0.0
         self._numbers = count(1)
         self._random = Random(2)  # noqa: S311 - the order of calls keeps no secret
-        environment = {**_ENVIRONMENT, "AWS_ENDPOINT_URL": endpoint, "RECORDING_QUEUE_URL": f"{endpoint}/recordings"}
+        environment = _ENVIRONMENT | {"AWS_ENDPOINT_URL": endpoint, "RECORDING_QUEUE_URL": f"{endpoint}/recordings"}
         with mock.patch.object(callback, "ApplicationCache", partial(ApplicationCache, clock=lambda: self._seconds)):
             self._handler = callback.compose(environment, clock=self._clock)
 
@@ -139,10 +122,10 @@ class Callbacks:
         watch = Stopwatch()
         on_answer = range(KINDS.index("starts on answer"), MAX_REMEMBERED * len(KINDS) * 5 // 4, len(KINDS))
         calls = [self._make_call(number % APPLICATIONS) for number in (*range(MAX_APPLICATIONS), *on_answer)]
-        self._send([(call.kind, self._sign(call.application, _ice(call))) for call in calls], watch)
+        self._send([(call.kind, self._sign_ice(call)) for call in calls], watch)
         listed = self._seconds + _LISTED_SECONDS
         while self._seconds < listed:
-            self._send([self._make_stranger(_Call("a-call", 0)) for _ in range(CHUNK)], watch)
+            self._send([self._make_stranger(calls[0]) for _ in range(CHUNK)], watch)
         self._done = 0
         self.happened.clear()
 
@@ -150,11 +133,11 @@ class Callbacks:
         """Send the callbacks of some calls, and of strangers. Return how many there were."""
         before = self._done
         calls = [self._make_call(self._choose_application()) for _ in range(_CALLS)]
-        answers = self._send([(call.kind, self._sign(call.application, _ice(call))) for call in calls], watch)
+        answers = self._send([(call.kind, self._sign_ice(call)) for call in calls], watch)
         later = [
-            (call.kind, self._sign(call.application, body))
+            (call.kind, self._sign(make_application(call.application), body))
             for call, answer in zip(calls, answers, strict=True)
-            for body in _later_callbacks(call, answer, next(self._numbers))
+            for body in self._make_later_callbacks(call, answer, next(self._numbers))
         ]
         later += [self._make_stranger(call) for call in calls for _ in range(_STRANGERS // _CALLS)]
         later += list(self._make_forged(calls[0]))
@@ -179,9 +162,12 @@ class Callbacks:
         return self._random.randint(first, newest)
 
     def _make_call(self, application: int) -> _Call:
-        return _Call(f"{next(self._numbers):08x}-51a7-4d3c-9a5e-7d1f0b6c2e88", application)
+        call_id = f"{next(self._numbers):08x}-51a7-4d3c-9a5e-7d1f0b6c2e88"
+        call = phone_to_number(make_phone_number(application), cli="+46700000001")
+        headers, custom = {"recording-consent": "yes"}, f"a note on {call_id}"
+        return _Call(replace(call, call_id=call_id, call_headers=headers, custom=custom), application)
 
-    def _send(self, callbacks: list[tuple[str, Json]], watch: Stopwatch) -> list[str]:
+    def _send(self, callbacks: list[tuple[str, Event]], watch: Stopwatch) -> list[str]:
         """Send callbacks in chunks, and return the bodies of the answers."""
         answers: list[str] = []
         for start in range(0, len(callbacks), CHUNK):
@@ -194,84 +180,58 @@ class Callbacks:
             self._seconds += len(chunk) / _CALLBACKS_A_SECOND
         return answers
 
-    def _sign(self, application: int, body: Json | bytes, timestamp: str | None = None) -> Json:
-        return self._deliver(key_of(application), secret_of(application), body, timestamp=timestamp)
+    def _sign(self, application: Application, body: Body) -> Event:
+        return sign_callback(application, encode_body(body), self._clock())
 
-    def _deliver(
-        self, key: str, secret: str, body: Json | bytes, *, timestamp: str | None = None, encoded: bool = False
-    ) -> Json:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        timestamp = timestamp or self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-        signature = sign(secret, path=_PATH, content_type="application/json", timestamp=timestamp, body=raw)
-        headers = {
-            "content-type": "application/json",
-            "x-timestamp": timestamp,
-            "authorization": format_authorization(key, signature),
-        }
-        text = base64.b64encode(raw).decode() if encoded else raw.decode()
-        return {"version": "2.0", "rawPath": _PATH, "headers": headers, "body": text, "isBase64Encoded": encoded}
+    def _sign_ice(self, call: _Call) -> Event:
+        application = make_application(call.application)
+        return self._sign(application, call.made.ice(application.key, self._clock()))
 
-    def _make_stranger(self, call: _Call) -> tuple[str, Json]:
+    def _make_stranger(self, call: _Call) -> tuple[str, Event]:
         """Return a callback that is signed under a made-up application key."""
         key = f"{next(self._numbers):08x}-made-up-{'x' * self._random.randint(0, 100)}"
-        return "made-up key", self._deliver(key, secret_of(0), _ice(call))
+        stranger = replace(make_application(0), key=key)
+        return "made-up key", self._sign(stranger, call.made.ice(key, self._clock()))
 
-    def _make_forged(self, call: _Call) -> Iterator[tuple[str, Json]]:
+    def _make_forged(self, call: _Call) -> Iterator[tuple[str, Event]]:
         """Yield callbacks that are refused for another reason than an unknown key, or cannot be read."""
-        application = call.application - call.application % len(KINDS)
-        call = _Call(call.call_id, application)  # of an application that records all calls
-        right = self._sign(application, _ice(call))
+        known = call.application - call.application % len(KINDS)  # an application that records all calls
+        application, now = make_application(known), self._clock()
+        body = call.made.ice(application.key, now)
+        right, content = self._sign(application, body), encode_body(body)
         for number in range(_FORGED):
-            known = key_of(self._random.randrange(0, APPLICATIONS, len(KINDS)))
-            yield "forged", self._deliver(known, secret_of(APPLICATIONS + number), _ice(call))
+            another = make_application(self._random.randrange(0, APPLICATIONS, len(KINDS)))
+            yield "forged", self._sign(replace(make_application(APPLICATIONS + number), key=another.key), body)
         yield "no header", right | {"headers": {}}
         yield "another body", right | {"body": right["body"] + " "}
-        yield "late", self._sign(application, _ice(call), timestamp="2026-11-22T09:00:00Z")
-        yield "no JSON", self._sign(application, f"no JSON, {call.call_id}".encode())
-        yield "large", self._sign(application, _ice(call) | {"custom": call.call_id * 1000})
-        encoded = self._deliver(key_of(application), secret_of(application), _ice(call), encoded=True)
-        yield "encoded", encoded
+        yield "late", sign_callback(application, content, now - timedelta(days=1))
+        yield "no JSON", sign_callback(application, f"no JSON, {call.made.call_id}".encode(), now)
+        yield "large", self._sign(application, body | {"custom": call.made.call_id * 1000})
+        yield "encoded", sign_callback(application, content, now, encoded=True)
 
-
-def _about(call: _Call, event: str, **more: Any) -> Json:
-    return {"event": event, "callid": call.call_id, "version": 1, "applicationKey": key_of(call.application)} | more
-
-
-def _ice(call: _Call) -> Json:
-    return _about(
-        call,
-        "ice",
-        cli="+46700000001",
-        to={"type": "did", "endpoint": number_to_call(call.application)},
-        domain="pstn",
-        originationType="PSTN",
-        custom=f"a note on {call.call_id}",
-        callHeaders=[{"key": "recording-consent", "value": "yes"}],
-    )
-
-
-def _later_callbacks(call: _Call, answer: str, number: int) -> Iterator[Json]:
-    """Yield what Sinch sends after the answer to the ICE, and sometimes the ICE once more."""
-    ticket = _TICKET.search(answer or "")
-    if ticket and number % 2:
-        yield _about(call, "pie", menuResult={"menuId": "main", "type": "return", "value": ticket[1]})
-    elif ticket:
-        yield _about(call, "pie", menuResult={"menuId": "main", "type": "timeout"})
-    yield _about(call, "ace")
-    yield _about(call, "notify", type="recording_finished")
-    yield _about(call, "notify", type="recording_available", destination=f"s3://soak-recordings/{call.call_id}.mp3")
-    yield _about(call, "dice", reason="CALLERHANGUP", result="ANSWERED", duration=42)
-    match number % 5:
-        case 0:
-            yield _ice(call)
-        case 1:
-            yield _about(call, "notify", type="callingerror", errorCode=40001, errorMsg=f"illegal in {call.call_id}")
-        case 2:
-            yield _about(call, f"surprise {call.call_id}")
-        case 3:
-            yield _about(call, "notify", type=f"unknown {call.call_id}")
-        case _:
-            yield _about(call, "notify", type="transcription_available", conferenceId=f"beside {call.call_id}")
+    def _make_later_callbacks(self, call: _Call, answer: str, number: int) -> Iterator[Body]:
+        """Yield what Sinch sends after the answer to the ICE, and sometimes the ICE once more."""
+        made, key, now = call.made, make_application(call.application).key, self._clock()
+        ticket = _TICKET.search(answer or "")
+        if ticket and number % 2:
+            yield made.pie(key, now, {"menuId": "main", "type": "return", "value": ticket[1]})
+        elif ticket:
+            yield made.pie(key, now, {"menuId": "main", "type": "timeout"})
+        yield made.ace(key, now)
+        yield made.notify("recording_finished")
+        yield made.notify("recording_available", destination=f"s3://{BUCKET}/{made.call_id}.mp3")
+        yield made.dice(key, now, _TALKED, 42)
+        match number % 5:
+            case 0:
+                yield made.ice(key, now)
+            case 1:
+                yield made.calling_error(40001, f"illegal in {made.call_id}")
+            case 2:
+                yield made.ace(key, now) | {"event": f"surprise {made.call_id}"}
+            case 3:
+                yield made.notify(f"unknown {made.call_id}")
+            case _:
+                yield made.notify("transcription_available", conferenceId=f"beside {made.call_id}")
 
 
 @contextmanager
@@ -285,7 +245,7 @@ def run_aws() -> Iterator[str]:
         refusing.bind(("127.0.0.1", 0))
         backend = f"https://127.0.0.1:{refusing.getsockname()[1]}/callbacks"
         command = [sys.executable, "-m", "local.soak.aws", backend]
-        process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         output = stack.enter_context(cast("TextIO", process.stdout))
         stack.callback(stop, process)
         yield f"http://127.0.0.1:{int(output.readline())}"

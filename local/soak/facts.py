@@ -14,20 +14,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from datetime import datetime, timedelta
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 from unittest import mock
 
-from botocore.awsrequest import AWSRequest, AWSResponse
-from botocore.compat import HTTPHeaders
-
 from call_recorder.adapters import boto_clients
 from call_recorder.adapters.operations import CallFailed, Operations
 from call_recorder.functions import notify
-from local.fake_tables import Refused, Tables
+from local.fake_clients import FakeClient
+from local.fake_services import Bus
+from local.fake_tables import KEYS, Answer, Call, Item, Tables
+from local.invocations import make_environment
 from local.soak.measuring import (
     MIN_COMPARED,
     Stopwatch,
@@ -37,23 +36,9 @@ from local.soak.measuring import (
     play_on_demand,
     stay_on_one_processor,
 )
-from local.soak.messages import BEGUN, BUCKET, Message, Waves, day_of
+from local.soak.messages import BEGUN, Message, Waves, find_day
 
-ENVIRONMENT: Final[Mapping[str, str]] = {
-    "AWS_REGION": "eu-west-1",
-    "AWS_DEFAULT_REGION": "eu-west-1",
-    "AWS_ACCESS_KEY_ID": "AKIDSOAK",
-    "AWS_SECRET_ACCESS_KEY": "a secret that opens nothing",
-    "POWERTOOLS_SERVICE_NAME": "soak",
-    "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
-    "RECORDINGS_TABLE": "recordings",
-    "PLACES_TABLE": "places",
-    "RECORDINGS_BUS": "recordings",
-    "RECORDINGS_BUCKET": BUCKET,
-    "RETENTION_DAYS": "365",
-    "GRACE_SECONDS": "1800",
-    "LONGEST_CALL_SECONDS": "14400",
-}
+ENVIRONMENT: Final = make_environment("soak")
 
 TOLERANCE: Final = Tolerance(blocks=2_000, objects=500, threads=0, files=2)
 """In a million facts, it allows a block for every 450 facts, and 2.3 bytes of memory a fact."""
@@ -62,14 +47,6 @@ _BATCH: Final = 10
 _MAX_RECEIVES: Final = 5
 _VISIBILITY_TIMEOUT: Final = timedelta(seconds=60)
 _THROUGH_BOTO3: Final = 10
-_OPERATIONS: Final = {
-    "BatchGetItem": "batch_get_item",
-    "GetItem": "get_item",
-    "PutItem": "put_item",
-    "UpdateItem": "update_item",
-    "TransactWriteItems": "transact_write_items",
-}
-
 # What goes wrong, by operation: how often, in calls, and what. The periods have no common factor with each other or
 # with the number of calls of a wave, so that in time each meets every kind of call.
 _FAULTS: Final[Mapping[str, Mapping[int, str]]] = {
@@ -88,17 +65,16 @@ class MessagesLost(Exception):
     """A message that can be taken was not taken in all its deliveries, so the soak does not test what it should."""
 
 
-class _Tables(Tables):
-    """The tables, in which another instance writes now and then."""
+class _Bus(Bus):
+    """EventBridge, which counts the events by their kinds."""
 
-    def write_meanwhile(self, call: Mapping[str, Any]) -> bool:
-        """Raise the revision of the item that a call is about to write. Tell whether there is one."""
-        stored = self._stored(call["TableName"], call["Item"])
-        if stored is None:
-            return False
-        revision = int(stored["revision"]["N"]) + 1
-        self._put(call["TableName"], stored | {"revision": {"N": str(revision)}})
-        return True
+    def __init__(self, happened: Counter[str]) -> None:
+        super().__init__()
+        self._happened = happened
+
+    def publish(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Count events."""
+        self._happened.update(entry["DetailType"] for entry in entries)
 
 
 class Services(Operations):
@@ -110,17 +86,17 @@ class Services(Operations):
 
     def __init__(self) -> None:
         self.happened: Counter[str] = Counter()
-        self._tables = _Tables({"recordings": "recordingId", "places": "place"})
+        self._tables = Tables()
+        self._operations = {**self._tables.operations, **_Bus(self.happened).operations}
+        self._client = FakeClient(self._answer)
         self._lock = Lock()
-        self._numbers = {operation: count(1) for operation in (*_OPERATIONS, "PutEvents")}
+        self._numbers = {operation: count(1) for operation in self._operations}
         self._calls = count(1)
-        boto_clients.get_session().register("before-send", self._answer_boto3)
-        self._boto3 = {
-            "PutEvents": boto_clients.create_eventbridge(),
-            **dict.fromkeys(_OPERATIONS, boto_clients.create_dynamodb()),
-        }
+        boto_clients.get_session().register("before-send", self._client.answer_request)
+        self._boto3 = dict.fromkeys(self._tables.operations, boto_clients.create_dynamodb())
+        self._boto3["PutEvents"] = boto_clients.create_eventbridge()
 
-    def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, operation: str, parameters: Call) -> Answer:
         """Call an operation, as both clients of boto3 do. Raises CallFailed."""
         number = next(self._numbers[operation])
         for period, fault in _FAULTS.get(operation, {}).items():
@@ -133,13 +109,13 @@ class Services(Operations):
         """Forget all items: their calls are over."""
         self._tables.restore({})
 
-    def _fail(self, fault: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _fail(self, fault: str, operation: str, parameters: Call) -> Answer:
         match fault:
             case "incomplete":
                 return {"Responses": {}, "UnprocessedKeys": parameters["RequestItems"]}
             case "conflict":
                 with self._lock:
-                    self.happened["conflict on a stored item"] += self._tables.write_meanwhile(parameters)
+                    self._write_meanwhile(parameters["TableName"], parameters["Item"])
                 return self._pass(operation, parameters)
             case "entry refused":
                 answer = self._pass(operation, parameters)
@@ -152,42 +128,23 @@ class Services(Operations):
                 self._pass(operation, parameters)
         raise CallFailed(operation, _REASONS[fault])
 
-    def _pass(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _pass(self, operation: str, parameters: Call) -> Answer:
         if next(self._calls) % _THROUGH_BOTO3 == 0:
             self.happened["calls through boto3"] += 1
             return self._boto3[operation].call(operation, parameters)
-        try:
-            return self._answer(operation, parameters)
-        except Refused as refused:
-            raise CallFailed(operation, refused.code, refused.details) from None
+        return self._client.call(operation, parameters)
 
-    def _answer(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _answer(self, operation: str, call: Call) -> Answer:
         with self._lock:
             self.happened[operation] += 1
-            if operation == "PutEvents":
-                self.happened.update(entry["DetailType"] for entry in parameters["Entries"])
-                return {"FailedEntryCount": 0, "Entries": [{"EventId": "an-id"} for _ in parameters["Entries"]]}
-            answer: dict[str, Any] = getattr(self._tables, _OPERATIONS[operation])(parameters)
-            return answer
+            return self._operations[operation](call)
 
-    def _answer_boto3(self, request: AWSRequest, **_context: Any) -> AWSResponse:
-        """Answer a request of boto3 in the place of its HTTP session."""
-        target = request.headers["X-Amz-Target"]
-        operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")[2]
-        try:
-            status, answer = 200, self._answer(operation, json.loads(request.body))
-        except Refused as refused:
-            status, answer = 400, {"__type": refused.code, "message": str(refused), **refused.details}
-        headers = HTTPHeaders.from_dict({"content-type": "application/x-amz-json-1.0"})
-        return AWSResponse(str(request.url), status, headers, _Body(json.dumps(answer).encode()))
-
-
-class _Body(BytesIO):
-    """The body of an answer, as urllib3 gives it to botocore."""
-
-    def stream(self, **_options: Any) -> Any:
-        """Yield the whole body."""
-        yield self.read()
+    def _write_meanwhile(self, table: str, item: Item) -> None:
+        """Raise the revision of the stored item, if there is one, as another instance does that writes to it."""
+        if stored := self._tables.find(table, item[KEYS[table]]["S"]):
+            revision = int(stored["revision"]["N"]) + 1
+            self._tables.put_item({"TableName": table, "Item": stored | {"revision": {"N": str(revision)}}})
+            self.happened["conflict on a stored item"] += 1
 
 
 class Facts:
@@ -209,7 +166,7 @@ class Facts:
 
     def play(self, watch: Stopwatch) -> int:
         """Deliver the messages of a wave until all are taken or given up. Return how many there were."""
-        self._now = BEGUN + timedelta(minutes=2) + day_of(self._wave)
+        self._now = BEGUN + timedelta(minutes=2) + find_day(self._wave)
         messages = self._waves.make(self._wave)
         waiting = [(f"{self._wave}-{number}", message) for number, message in enumerate(messages)]
         for _ in range(_MAX_RECEIVES):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -26,7 +25,6 @@ from call_recorder.facts.facts import (
     AnswerRefusedFact,
     CallDecidedFact,
     CallEndedFact,
-    Fact,
     FileStoredFact,
     NotifiedFact,
     ObjectStoredFact,
@@ -37,9 +35,9 @@ from call_recorder.facts.facts import (
 )
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.facts.messages import QueueMessage, write_message
+from local.invocations import BUCKET, format_object_created
 from local.soak.applications import APPLICATIONS
 
-BUCKET: Final = "soak-recordings"
 WAVES_A_DAY: Final = 20
 
 _DAY: Final = datetime(2026, 11, 23, tzinfo=UTC)
@@ -75,7 +73,7 @@ class _Template:
     broken: bool = False
 
 
-def day_of(wave: int) -> timedelta:
+def find_day(wave: int) -> timedelta:
     """Return how long after the first day the calls of a wave are."""
     return timedelta(days=wave // WAVES_A_DAY)
 
@@ -84,14 +82,13 @@ class Waves:
     """Makes the messages of waves of calls. A wave has a call of each kind, and several of the most usual one."""
 
     def __init__(self) -> None:
-        calls = [*([_recorded()] * _RECORDED_CALLS), *_kinds()]
-        self._calls = [list(call) for call in calls]
+        self._calls = [_make_recorded_call(), *([[]] * (_RECORDED_CALLS - 1)), *_make_kinds().values()]
         self._random = Random(1)  # noqa: S311 - the order of messages keeps no secret
         self.calls = len(self._calls)
 
     def make(self, wave: int) -> list[Message]:
         """Return the messages of a wave in the order of their delivery: some come early, some twice."""
-        day = _DAY + day_of(wave)
+        day = _DAY + find_day(wave)
         dashes, slashes = f"{day:%Y-%m-%d}", f"{day:%Y/%m/%d}"
         made: list[tuple[float, Message]] = []
         for index, templates in enumerate(self._calls):
@@ -191,171 +188,128 @@ def _transcribed(about: dict[str, Any] | None = None) -> _Template:
 
 def _object(url: str, size: int = 48_123) -> _Template:
     """Return the event of the bucket about an object."""
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    event = {
-        "version": "0",
-        "id": f"{_CALL}-05d4-b198-2fde-7ededc63b103",
-        "detail-type": "Object Created",
-        "source": "aws.s3",
-        "account": "123456789012",
-        "time": _at(69).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "region": "eu-west-1",
-        "resources": [f"arn:aws:s3:::{bucket}"],
-        "detail": {
-            "version": "0",
-            "bucket": {"name": bucket},
-            "object": {"key": key, "size": size, "etag": f"{_CALL}d41d8cd98f00b204e9800998", "sequencer": "00617F"},
-            "reason": "PutObject",
-        },
-    }
-    return _Template(_STORED, json.dumps(event))
+    return _Template(_STORED, format_object_created(url, _at(69), size=size, etag=f"{_CALL}d41d8cd98f00b204e9800998"))
 
 
 def _check(recording_id: str | None = None) -> _Template:
     return _write(_OVERDUE, CheckRecording(recording_id=recording_id or _call(), application_key=_KEY, at=LATER))
 
 
-def _of_a_later_version(template: _Template) -> _Template:
+def _add_later_field(template: _Template) -> _Template:
     """Return a message with fields that a later version has added."""
     message = json.loads(template.text)
     return _Template(template.stage, json.dumps(message | {"laterField": {"of": _CALL, "numbers": [1, 2.5, None]}}))
 
 
-def _recorded() -> Iterator[_Template]:
-    yield _decided(call=_start(), request=_request())
-    yield _finished()
-    yield _object(_url())
-    yield _available()
-    yield _object(_url(end="-transcript.json"), 1_234)
-    yield _transcribed()
-    yield _ended()
+def _make_recorded_call() -> list[_Template]:
+    return [
+        _decided(call=_start(), request=_request()),
+        _finished(),
+        _object(_url()),
+        _available(),
+        _object(_url(end="-transcript.json"), 1_234),
+        _transcribed(),
+        _ended(),
+    ]
 
 
-def _kinds() -> Iterator[Iterator[_Template]]:
-    """Yield the messages of one call, or of one conference, of each kind."""
-    yield _asked_by_menu()
-    yield _declined()
-    yield _recorded_on_answer()
-    yield _not_recorded_on_answer()
-    yield _withdrawn()
-    yield _conference()
-    yield _held_for_the_call()
-    yield _held_for_nothing()
-    yield _lost()
-    yield _refused_and_unknown()
-    yield _without_owner()
-    yield _another_application()
-    yield iter([_ended()])
-    yield iter([_of_a_later_version(each) for each in _recorded()])
-    yield _broken()
-
-
-def _asked_by_menu() -> Iterator[_Template]:
-    bridge = bridge_conference_id(_call())
+def _make_kinds() -> dict[str, list[_Template]]:
+    """Return the messages of one call, or of one conference, of each kind."""
+    bridge = _about(conference_id=bridge_conference_id(_call()))
+    beside = _about(conference_id=f"beside {_CALL}")
+    other = _about(key=f"{_APPLICATION}-another")
+    ringing = _about(_call("0000-4d3c-9a5e-7d1f0b6c2e88"))
     headers = (KeptHeader(name="department", values=(f"of {_CALL}",)),)
-    yield _decided(call=_start(), asked=AskedConsent(at=_at(0), rule="asked", question="0a1b2c3d", headers=headers))
-    yield _decided(1, _about(conference_id=bridge), call=_start(), consent=_consent(), request=_request())
-    yield _finished(_about(conference_id=bridge))
-    yield _available(_about(conference_id=bridge))
-    yield _object(_url())
-    yield _ended()
+    asked = AskedConsent(at=_at(0), rule="asked", question="0a1b2c3d")
+    awaited = AwaitedAnswer(at=_at(0), rule="on answer")
+    unattributed = _url(f"unknown-{_CALL}")
+    changed = UploaderKeyChangedFact(at=_at(0), user="uploader", key=f"…{_CALL}", step="handed-out")
+    return {
+        "asked by a menu": [
+            _decided(call=_start(), asked=asked.model_copy(update={"headers": headers})),
+            _decided(1, bridge, call=_start(), consent=_consent(), request=_request()),
+            _finished(bridge),
+            _available(bridge),
+            _object(_url()),
+            _ended(),
+        ],
+        "declined": [
+            _decided(call=_start(), asked=asked),
+            _decided(1, call=_start(), consent=_consent("declined")),
+            _ended(),
+        ],
+        "recorded on answer": [
+            _decided(call=_start(), awaited=awaited.model_copy(update={"consent": _consent()})),
+            _decided(1, consent=_consent(), request=_request(seconds=9)),
+            _object(_url()),
+            _ended(),
+        ],
+        "not recorded on answer": [_decided(call=_start(), awaited=awaited), _ended(), _check()],
+        "withdrawn": [
+            _decided(call=_start(), awaited=awaited),
+            _decided(1, withdrawn=WithdrawnAnswer(at=_at(2), verified=True)),
+            _decided(1, ringing, withdrawn=WithdrawnAnswer(at=_at(2), verified=False)),
+            _ended(),
+        ],
+        "a conference": _make_conference(),
+        "a notification before its call": [
+            _write(-3, RecordingFinishedFact(**beside, at=_at(61))),
+            _decided(call=_start(), request=_request()),
+            _available(beside),
+            _ended(beside),
+        ],
+        "a notification of an unknown call": [
+            _finished(_about(conference_id=f"unknown {_CALL}")),
+            _ended(),
+            _check(),
+            _check(f"unknown {_CALL}"),
+        ],
+        "a missing file": [_decided(call=_start(), request=_request()), _finished(), _ended(), _check()],
+        "a refused answer": _make_refused_answer(),
+        "a file of no call": [
+            _object(unattributed),
+            _write(_OVERDUE, CheckLocation(location=unattributed.removesuffix(".mp3"), at=LATER)),
+            _write(0, changed),
+        ],
+        "one call of two applications": [
+            _decided(call=_start(), request=_request()),
+            _decided(1, other, call=_start(), request=_request(_url(f"another-{_CALL}"))),
+            _available(other, _url(f"another-{_CALL}")),
+            _available(),
+            _ended(other),
+        ],
+        "not recorded": [_ended()],
+        "of a later version": [_add_later_field(each) for each in _make_recorded_call()],
+        "broken": _make_broken_messages(),
+    }
 
 
-def _declined() -> Iterator[_Template]:
-    yield _decided(call=_start(), asked=AskedConsent(at=_at(0), rule="asked", question="0a1b2c3d"))
-    yield _decided(1, call=_start(), consent=_consent("declined"))
-    yield _ended()
-
-
-def _recorded_on_answer() -> Iterator[_Template]:
-    yield _decided(call=_start(), awaited=AwaitedAnswer(at=_at(0), rule="on answer", consent=_consent()))
-    yield _decided(1, consent=_consent(), request=_request(seconds=9))
-    yield _object(_url())
-    yield _ended()
-
-
-def _not_recorded_on_answer() -> Iterator[_Template]:
-    yield _decided(call=_start(), awaited=AwaitedAnswer(at=_at(0), rule="on answer"))
-    yield _ended()
-    yield _check()
-
-
-def _withdrawn() -> Iterator[_Template]:
-    yield _decided(call=_start(), awaited=AwaitedAnswer(at=_at(0), rule="on answer"))
-    yield _decided(1, withdrawn=WithdrawnAnswer(at=_at(2), verified=True))
-    yield _decided(
-        1, _about(_call("0000-4d3c-9a5e-7d1f0b6c2e88")), withdrawn=WithdrawnAnswer(at=_at(2), verified=False)
-    )
-    yield _ended()
-
-
-def _conference() -> Iterator[_Template]:
-    conference = f"stand-up {_CALL}"
+def _make_conference() -> list[_Template]:
+    conference, url = f"stand-up {_CALL}", _url(f"conference-{_CALL}")
+    withdrawn = WithdrawnAnswer(at=_at(1), verified=True)
+    made = []
     for number in range(3):
         about = _about(_call(f"{number:04}-4d3c-9a5e-7d1f0b6c2e88"), conference)
-        url = _url(f"conference-{_CALL}")
-        yield _decided(
-            0, about, call=_start(), request=_request(url), withdrawn=WithdrawnAnswer(at=_at(1), verified=True)
-        )
-        yield _ended(about)
+        made += [_decided(0, about, call=_start(), request=_request(url), withdrawn=withdrawn), _ended(about)]
     about = _about(conference_id=conference)
-    yield _finished(about)
-    yield _available(about, _url(f"conference-{_CALL}"))
-    yield _object(_url(f"conference-{_CALL}"))
+    return [*made, _finished(about), _available(about, url), _object(url)]
 
 
-def _held_for_the_call() -> Iterator[_Template]:
-    yield from _written(-3, RecordingFinishedFact(**_about(conference_id=f"beside {_CALL}"), at=_at(61)))
-    yield _decided(call=_start(), request=_request())
-    yield _available(_about(conference_id=f"beside {_CALL}"))
-    yield _ended(_about(conference_id=f"beside {_CALL}"))
-
-
-def _held_for_nothing() -> Iterator[_Template]:
-    yield _finished(_about(conference_id=f"unknown {_CALL}"))
-    yield _ended()
-    yield _check()
-    yield _check(f"unknown {_CALL}")
-
-
-def _lost() -> Iterator[_Template]:
-    yield _decided(call=_start(), request=_request())
-    yield _finished()
-    yield _ended()
-    yield _check()
-
-
-def _refused_and_unknown() -> Iterator[_Template]:
-    yield _decided(call=_start(), request=_request())
+def _make_refused_answer() -> list[_Template]:
     error = CallingError(at=_at(2), code="40001", message=f"illegal answer to {_CALL}", user="alice")
-    yield from _written(2, AnswerRefusedFact(**_about(), error=error))
-    for kind in ("amd", "amd_beep"):
-        notification = Notification(at=_at(3), type=kind, error_message=f"heard in {_CALL}")
-        yield from _written(2, NotifiedFact(**_about(), notification=notification))
+    unknown = [Notification(at=_at(3), type=kind, error_message=f"heard in {_CALL}") for kind in ("amd", "amd_beep")]
     stored = ObjectStoredFact(at=_at(69), url=_url(), size=0, checksum="d41d8cd98f00b204e9800998ecf8427e")
-    yield from _written(_STORED, FileStoredFact(**_about(), stored=stored))
-    yield _ended()
-    yield _check()
+    return [
+        _decided(call=_start(), request=_request()),
+        _write(2, AnswerRefusedFact(**_about(), error=error)),
+        *(_write(2, NotifiedFact(**_about(), notification=each)) for each in unknown),
+        _write(_STORED, FileStoredFact(**_about(), stored=stored)),
+        _ended(),
+        _check(),
+    ]
 
 
-def _without_owner() -> Iterator[_Template]:
-    url = _url(f"unknown-{_CALL}")
-    yield _object(url)
-    yield from _written(_OVERDUE, CheckLocation(location=url.removesuffix(".mp3"), at=LATER))
-    changed = UploaderKeyChangedFact(at=_at(0), user="uploader", key=f"…{_CALL}", step="handed-out")
-    yield from _written(0, changed)
-
-
-def _another_application() -> Iterator[_Template]:
-    other = _about(key=f"{_APPLICATION}-another")
-    yield _decided(call=_start(), request=_request())
-    yield _decided(1, other, call=_start(), request=_request(_url(f"another-{_CALL}")))
-    yield _available(other, _url(f"another-{_CALL}"))
-    yield _available()
-    yield _ended(other)
-
-
-def _broken() -> Iterator[_Template]:
+def _make_broken_messages() -> list[_Template]:
     ids = f'"recordingId":"{_CALL}","applicationKey":"{_APPLICATION}","callId":"{_CALL}"'
     texts = (
         f"no JSON, {_CALL}",
@@ -365,9 +319,4 @@ def _broken() -> Iterator[_Template]:
         f'{{"fact":"call-ended",{ids},"end":{{"at":"2026-11-23T09:30:00Z","duration":-1}}}}',
         f'{{"fact":"recording-finished",{ids},"at":"2026-11-23T09:30:00Z","":0}}',
     )
-    for text in texts:
-        yield _Template(1, text, broken=True)
-
-
-def _written(stage: int, fact: Fact | QueueMessage) -> Iterator[_Template]:
-    yield _write(stage, fact)
+    return [_Template(1, text, broken=True) for text in texts]
