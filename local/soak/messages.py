@@ -82,7 +82,7 @@ class Waves:
     """Makes the messages of waves of calls. A wave has a call of each kind, and several of the most usual one."""
 
     def __init__(self) -> None:
-        self._calls = [_make_recorded_call(), *([[]] * (_RECORDED_CALLS - 1)), *_make_kinds().values()]
+        self._calls = [*([_make_recorded_call()] * _RECORDED_CALLS), *_make_kinds().values()]
         self._random = Random(1)  # noqa: S311 - the order of messages keeps no secret
         self.calls = len(self._calls)
 

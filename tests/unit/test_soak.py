@@ -20,6 +20,7 @@ from local.soak import __main__ as soak
 from local.soak import callbacks, facts
 from local.soak.callbacks import EXPECTED
 from local.soak.measuring import TENTHS, Stopwatch, Tenth, Tolerance, find_growth, measure, play_on_demand, show
+from local.soak.messages import Waves
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STEPS: Final = 1_000
@@ -146,6 +147,14 @@ def test_the_table_has_a_row_for_each_tenth() -> None:
     assert table[0].split() == ["facts", "RSS", "MB", "blocks", "objects", "threads", "files", "ms/fact", "beside"]
     assert len(table) == 1 + TENTHS
     assert table[1].split() == ["10", "80.00", "300,000", "80,000", "11", "5", "1.000", "1.000"]
+
+
+def test_every_call_of_a_wave_has_messages() -> None:
+    waves = Waves()
+
+    bodies = [message.body for message in waves.make(0)]
+
+    assert [number for number in range(waves.calls) if not any(f"{number:08x}" in body for body in bodies)] == []
 
 
 def short_run(unit: str, total: int) -> tuple[list[Tenth], dict[str, int]]:
