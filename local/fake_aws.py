@@ -31,6 +31,7 @@ from urllib.parse import quote
 from local.fake_services import ACCOUNT, REGION, Bus, Parameters, Queue
 from local.fake_tables import Answer, Refused, Tables
 
+_ROOT = Path(__file__).resolve().parent.parent
 _HOST = "127.0.0.1"
 _KEY, _SECRET, _TOKEN = "AKIDBENCHMARKS", "a secret that opens nothing", "a-session-token"
 _STOP_SECONDS = 5.0
@@ -115,25 +116,25 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
+def run_process(module: str, argument: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a module in a process of its own during the block. It must end when its standard input is closed."""
+    command, pipe = [sys.executable, "-m", module, argument], subprocess.PIPE
+    with subprocess.Popen(command, cwd=_ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+@contextmanager
 def serving(*, parameters: Mapping[str, str]) -> Iterator[Endpoint]:
     """Run the fake AWS during the block.
 
     Args:
         parameters: the parameters in SSM, by full name.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local.fake_aws", json.dumps(dict(parameters))],
-        cwd=Path(__file__).resolve().parent.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with run_process("local.fake_aws", json.dumps(dict(parameters))) as process:
         yield Endpoint(process)
-    finally:
-        stop(process)
-        if process.stdout:
-            process.stdout.close()
 
 
 # The server's own process begins here.

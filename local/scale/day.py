@@ -20,7 +20,7 @@ from local.capacity import read_tables
 from local.invocations import format_object_created, sign_callback
 from local.scale import figures
 from local.scale.figures import Quota, Scenario
-from local.scale.functions import PREFIX, CallbackFunction, Environment, NotifyFunction, Response, WatchdogFunction
+from local.scale.functions import STACK, CallbackFunction, Environment, NotifyFunction, Response, WatchdogFunction
 from local.scale.services import DynamoDb, EventBridge, Sqs, Ssm
 from local.scale.world import Limited, World
 from local.simulator.calls import Application, End, IncomingCall, app_to_phone, encode_body, phone_to_number
@@ -162,7 +162,7 @@ class Day:
         self.deadlines = Deadlines(
             timedelta(seconds=stack.grace_seconds), timedelta(seconds=stack.longest_call_seconds)
         )
-        names = {f"/{PREFIX}/{APPLICATION.key}/{name}": value for name, value in _PARAMETERS.items()}
+        names = {f"/{STACK}/{APPLICATION.key}/{name}": value for name, value in _PARAMETERS.items()}
         self.parameters = Ssm(world, account, names)
         self.database = DynamoDb(world, account, read_tables())
         self.bus = EventBridge(world, account)

@@ -8,19 +8,21 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from unittest.mock import patch
 
 from call_recorder.adapters import limits, ssm
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
 from call_recorder.adapters.dynamodb_waiting_index import WaitingIndex
 from call_recorder.adapters.eventbridge import RecordingsBus
-from call_recorder.adapters.known_calls import KnownCalls
+from call_recorder.adapters.prefetch import CallbackServices
 from call_recorder.adapters.sqs import RecordingQueue
 from call_recorder.answering.application_cache import ApplicationCache
 from call_recorder.facts.errors import QueueUnavailable, TableUnavailable
+from call_recorder.functions import callback
 from call_recorder.functions.callback_handler import CallbackHandler
 from call_recorder.functions.notify import FactBatchHandler
-from call_recorder.functions.settings import CallbackSettings
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.functions.watchdog import Watchdog
 from call_recorder.tracking.fact_processor import FactProcessor
@@ -35,9 +37,8 @@ from local.scale.world import SMOOTHING, Killed, Level, Limited, World
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-BUCKET: Final = "recordings-of-the-day"
-PREFIX: Final = "call-recorder"
-_SETTINGS: Final = CallbackSettings.read(make_environment(PREFIX, BUCKET))
+STACK: Final = "scale-recorder"
+ENVIRONMENT: Final = make_environment(STACK, "recordings-of-the-day")
 
 _RECENT = 15  # durations
 
@@ -80,6 +81,17 @@ class NoUpstream:
     def forward(self, *_: object, **__: object) -> str:
         """Refuse."""
         raise AssertionError("the profile names no upstream")
+
+
+class _Services(CallbackServices):
+    """The AWS services of an environment of CallbackFunction, called as adapters/aws_api calls them."""
+
+    def __init__(self, world: World, parameters: Service, sqs: Service, dynamodb: Service) -> None:
+        client, listing = OwnClient(parameters, limits.PARAMETERS), OwnClient(parameters, limits.LISTING)
+        self.parameters = ssm.ParameterStore(client, STACK, listing=listing, clock=world.monotonic)
+        self.facts = cast("Any", OwnClient(sqs, limits.FACT))
+        self.notifications = cast("Any", OwnClient(sqs, limits.NOTIFICATION))
+        self.calls = cast("Any", OwnClient(dynamodb, limits.KNOWN_CALL))
 
 
 class Response(NamedTuple):
@@ -131,6 +143,10 @@ class CallbackFunction:
         self._sqs = sqs
         self._dynamodb = dynamodb
         self._key = key
+        self._environment = ENVIRONMENT | {
+            "PARAMETERS_TTL_SECONDS": f"{stack.parameters_ttl_seconds:.0f}",
+            "PREFETCHED_APPLICATION_KEY": key if stack.prefetched_application else "",
+        }
         self._group = max(1.0, scenario.rate / 100)
         self._environments: list[Environment] = []
         self._next = 0
@@ -245,38 +261,21 @@ class CallbackFunction:
             self._environments.pop()
 
     def _start(self, *, provisioned: bool) -> Environment:
-        """Start environments, as functions/callback.py composes them."""
+        """Start environments."""
         world, began, stack = self._world, self._world.now, self._stack
         self._parameters.weight = self._group
-        services = self._parameters.service
-        store = ssm.ParameterStore(
-            OwnClient(services, limits.PARAMETERS),
-            PREFIX,
-            listing=OwnClient(services, limits.LISTING),
-            clock=world.monotonic,
-        )
-        applications = ApplicationCache(
-            store,
-            own_bucket=BUCKET,
-            ttl_seconds=stack.parameters_ttl_seconds,
-            expected=self._key if stack.prefetched_application else "",
-            report_stale=lambda _problem: None,
-            clock=world.monotonic,
-        )
-        facts, notifications = (OwnClient(self._sqs, each) for each in (limits.FACT, limits.NOTIFICATION))
-        handler = CallbackHandler(
-            _SETTINGS,
-            applications=applications,
-            queue=RecordingQueue(notifications, _SETTINGS.recording_queue_url, urgent=facts),
-            calls=KnownCalls(OwnClient(self._dynamodb, limits.KNOWN_CALL), RECORDINGS),
-            upstream=NoUpstream(),
-            telemetry=self._telemetry,
-            clock=world.clock,
-        )
+        services = _Services(world, self._parameters.service, self._sqs, self._dynamodb)
+        with patch.multiple(
+            callback,
+            ApplicationCache=partial(ApplicationCache, clock=world.monotonic),
+            Telemetry=lambda: self._telemetry,
+            UpstreamClient=NoUpstream,
+        ):
+            handler = callback.compose(self._environment, services=services, clock=world.clock)
         if provisioned:  # It started minutes before the callbacks come, so what it prefetched is too old.
             return Environment(handler, self._group, began, provisioned=True)
         if stack.prefetched_application:
-            store.prefetch(self._key)
+            services.parameters.prefetch(self._key)
             for thread in threading.enumerate():
                 if thread.name == "prefetch":
                     thread.join()
@@ -315,7 +314,7 @@ class NotifyFunction:
             executor=world,
             clock=world.clock,
             deadlines=deadlines,
-            own_bucket=BUCKET,
+            own_bucket=ENVIRONMENT["RECORDINGS_BUCKET"],
         )
         self._handler = FactBatchHandler(processor, LastLine())
         queue.wake = lambda at: world.at(at, self._poll)
@@ -406,7 +405,7 @@ class WatchdogFunction:
         self._world = world
         client = cast("DynamoDBClient", BotoClient(database.service, limits.BACKGROUND))
         index = WaitingIndex(client, recordings=RECORDINGS, places=PLACES)
-        sqs = RecordingQueue(BotoClient(queue.service, limits.BACKGROUND), _SETTINGS.recording_queue_url)
+        sqs = RecordingQueue(BotoClient(queue.service, limits.BACKGROUND), ENVIRONMENT["RECORDING_QUEUE_URL"])
         # Without an executor one thread does the work of ten, so COMMAND_SECONDS has the time of a command for all.
         self._watchdog = Watchdog(index, sqs, LastLine(), world.clock)
 

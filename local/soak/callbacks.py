@@ -7,15 +7,13 @@ arrive in a second, so that the parameters of an application expire 30 times in 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,21 +26,12 @@ from unittest import mock
 from call_recorder.adapters.known_calls import MAX_REMEMBERED
 from call_recorder.answering.application_cache import MAX_APPLICATIONS, ApplicationCache
 from call_recorder.functions import callback
-from local.emulator import ROOT
-from local.fake_aws import stop
+from local.fake_aws import run_process
 from local.invocations import BUCKET, Event, make_environment, sign_callback
 from local.simulator.calls import Application, Body, End, IncomingCall, encode_body, phone_to_number
 from local.soak.applications import APPLICATIONS, KINDS, find_kind, make_application, make_phone_number
 from local.soak.aws import PREFIX
-from local.soak.measuring import (
-    MIN_COMPARED,
-    Stopwatch,
-    Tolerance,
-    fill_string_cache,
-    measure,
-    play_on_demand,
-    stay_on_one_processor,
-)
+from local.soak.measuring import Stopwatch, Tolerance, fill_string_cache, report, stay_on_one_processor
 
 EXPECTED: Final[Mapping[str, int]] = {
     **dict.fromkeys((kind for kind in KINDS if kind != "has broken secrets"), 200),
@@ -145,12 +134,13 @@ class Callbacks:
         self._send(later, watch)
         return self._done - before
 
-    def check(self) -> None:
-        """Check that almost all answers had the right status. Raises WrongAnswers."""
+    def finish(self) -> Counter[str]:
+        """Return the numbers of answers. Raises WrongAnswers unless almost all had the right status."""
         for sender, status in EXPECTED.items():
             answers = {key: number for key, number in self.happened.items() if key.startswith(f"{sender}: ")}
             if not answers or answers.get(f"{sender}: {status}", 0) < _EXPECTED_SHARE * sum(answers.values()):
                 raise WrongAnswers(f"{sender}: expected {status}, got {answers}")
+        return self.happened
 
     def _clock(self) -> datetime:
         return _BEGUN + timedelta(seconds=self._seconds)
@@ -240,15 +230,11 @@ def run_aws() -> Iterator[str]:
 
     The backend that profiles name is a port that is taken and refuses connections.
     """
-    with ExitStack() as stack:
-        refusing = stack.enter_context(socket.socket())
+    with socket.socket() as refusing:
         refusing.bind(("127.0.0.1", 0))
         backend = f"https://127.0.0.1:{refusing.getsockname()[1]}/callbacks"
-        command = [sys.executable, "-m", "local.soak.aws", backend]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        output = stack.enter_context(cast("TextIO", process.stdout))
-        stack.callback(stop, process)
-        yield f"http://127.0.0.1:{int(output.readline())}"
+        with run_process("local.soak.aws", backend) as process:
+            yield f"http://127.0.0.1:{int(cast('TextIO', process.stdout).readline())}"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -260,16 +246,11 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.update(_ENVIRONMENT)
     with Path(os.devnull).open("w") as sink, redirect_stdout(sink):
         if total == 0:
-            play_on_demand(_start(arguments[1], APPLICATIONS).play, rows)
+            report(_start(arguments[1], APPLICATIONS), total, (), rows)
             return
         with run_aws() as endpoint:
             stay_on_one_processor(1)
-            callbacks = _start(endpoint, total)
-            command = [sys.executable, "-m", "local.soak.callbacks", "0", endpoint]
-            for tenth in measure(callbacks.play, total, command if total >= MIN_COMPARED else []):
-                print(tenth.to_json(), file=rows, flush=True)
-        callbacks.check()
-    print(json.dumps(dict(sorted(callbacks.happened.items()))), file=rows, flush=True)
+            report(_start(endpoint, total), total, [sys.executable, "-m", "local.soak.callbacks", "0", endpoint], rows)
 
 
 def _start(endpoint: str, total: int) -> Callbacks:

@@ -7,7 +7,6 @@ process is measured. Every tenth call goes through boto3's client, whose request
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import Counter
@@ -27,15 +26,7 @@ from local.fake_clients import FakeClient
 from local.fake_services import Bus
 from local.fake_tables import KEYS, Answer, Call, Item, Tables
 from local.invocations import make_environment
-from local.soak.measuring import (
-    MIN_COMPARED,
-    Stopwatch,
-    Tolerance,
-    fill_string_cache,
-    measure,
-    play_on_demand,
-    stay_on_one_processor,
-)
+from local.soak.measuring import Stopwatch, Tolerance, fill_string_cache, report, stay_on_one_processor
 from local.soak.messages import BEGUN, Message, Waves, find_day
 
 ENVIRONMENT: Final = make_environment("soak")
@@ -176,10 +167,16 @@ class Facts:
             waiting = [each for each in waiting if each[0] in failed]
             self.happened["delivered again"] += len(waiting)
             self._now += _VISIBILITY_TIMEOUT
-        self._give_up(message for _, message in waiting)
+        self.happened["given up"] += len(waiting)
+        if lost := [message.body for _, message in waiting if not message.broken]:
+            raise MessagesLost(lost[0])
         self.services.empty()
         self._wave += 1
         return len(messages)
+
+    def finish(self) -> Counter[str]:
+        """Return what happened."""
+        return self.happened + self.services.happened
 
     def _services(self) -> Services:
         return self.services
@@ -192,28 +189,16 @@ class Facts:
         answer = watch.run(lambda: self._handler(event), len(batch))
         return {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
 
-    def _give_up(self, messages: Any) -> None:
-        for message in messages:
-            self.happened["given up"] += 1
-            if not message.broken:
-                raise MessagesLost(message.body)
-
 
 def main(arguments: Sequence[str]) -> None:
     """Deliver as many facts as the arguments say; or be the fresh process that delivers a wave for each line."""
-    rows, total = sys.stdout, int(arguments[0])
+    rows, fresh = sys.stdout, [sys.executable, "-m", "local.soak.facts", "0"]
     os.environ.update(ENVIRONMENT)
     stay_on_one_processor(0)
     with Path(os.devnull).open("w") as sink, redirect_stdout(sink):  # The log and the metrics go to the sink.
         facts = Facts()
         fill_string_cache()
-        if total == 0:
-            play_on_demand(facts.play, rows)
-            return
-        fresh = [sys.executable, "-m", "local.soak.facts", "0"] if total >= MIN_COMPARED else []
-        for tenth in measure(facts.play, total, fresh):
-            print(tenth.to_json(), file=rows, flush=True)
-    print(json.dumps(dict(sorted((facts.happened + facts.services.happened).items()))), file=rows, flush=True)
+        report(facts, int(arguments[0]), fresh, rows)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from statistics import median
 from time import process_time
-from typing import Final, TextIO, TypeVar, cast
+from typing import Final, Protocol, TextIO, TypeVar, cast
 
 from pydantic_core import from_json
 
@@ -135,6 +135,29 @@ def measure(play: Play, total: int, fresh: Sequence[str] = ()) -> Iterator[Tenth
             done += play(watch)
         seconds = watch.take()
         yield _observe(done, seconds, _compare(play, fresh) if fresh else None)
+
+
+class Part(Protocol):
+    """A part of the soak."""
+
+    def play(self, watch: Stopwatch) -> int:
+        """Do some of the work: see ``Play``."""
+
+    def finish(self) -> Mapping[str, int]:
+        """Return how often what happened. Raises an error if the part does not test what it should."""
+
+
+def report(part: Part, total: int, fresh: Sequence[str], rows: TextIO) -> None:
+    """Work until ``total`` units are done. Write a line of JSON for each tenth, and one with what happened.
+
+    With a total of 0, this is the fresh process, which works for each line of the standard input.
+    """
+    if total == 0:
+        play_on_demand(part.play, rows)
+        return
+    for tenth in measure(part.play, total, fresh if total >= MIN_COMPARED else ()):
+        print(tenth.to_json(), file=rows, flush=True)
+    print(json.dumps(dict(sorted(part.finish().items()))), file=rows, flush=True)
 
 
 def play_on_demand(play: Play, answers: TextIO) -> None:
