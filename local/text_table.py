@@ -1,4 +1,4 @@
-"""Formats tables for a terminal."""
+"""Formats tables for a terminal and for a page."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def format_table(rows: Sequence[Sequence[str]], alignment: str) -> list[str]:
         "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, alignment, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def format_markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines of Markdown, with the titles in the first row."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]

@@ -15,6 +15,7 @@ from local.cost.play import KINDS, ORDERS, Scenario
 from local.cost.usage import Index, Usage
 from local.emulator import ROOT
 from local.fake_tables import PLACES, RECORDINGS
+from local.text_table import format_markdown
 
 PAGE: Final = ROOT / "docs" / "scaling.md"
 
@@ -47,6 +48,10 @@ _LIST_SECONDS: Final = 20
 """The shortest time between two lists of the applications by one environment, while unknown application keys arrive."""
 
 
+Row = tuple[str, ...]
+"""The cells of a row. The first row of a table has the titles."""
+
+
 class MarkMissing(Exception):
     """The page has no place for a table; the text names the mark."""
 
@@ -69,31 +74,34 @@ def render(text: str) -> str:
         found = re.search(re.escape(first) + ".*?" + re.escape(last), text, re.DOTALL)
         if not found:
             raise MarkMissing(f"docs/{PAGE.name} lacks the comments {first.strip()} and {last.strip()}")
-        table = "".join(f"{row}\n" for row in make())
-        text = f"{text[: found.start()]}{first}\n{table}\n{last}{text[found.end() :]}"
+        table = "\n".join(format_markdown(list(make())))
+        text = f"{text[: found.start()]}{first}\n{table}\n\n{last}{text[found.end() :]}"
     return text
 
 
 def list_units(month: Month) -> list[str]:
     """Return the write units of a call by table and index, as lines of text."""
     usage = play_call(month, Scenario(month.kind))
-    return [f"{units:g} write units: {_name(index)}" for index, units in sorted(usage.writes.items(), key=_sort_key)]
+    return [
+        f"{units:g} write units: {_describe_index(index)}"
+        for index, units in sorted(usage.writes.items(), key=_find_place)
+    ]
 
 
-def _make_bill_table() -> Iterator[str]:
+def _make_bill_table() -> Iterator[Row]:
     month = Month.of_template()
     bill = make_bill(month)
-    yield from _row("line", "of what", "how many", "price", "dollars")
+    yield ("line", "of what", "how many", "price", "dollars")
     for line in bill.process:
-        yield _cells(*_describe(line))
-    yield _cells("**to process them**", "", "", "", f"**{bill.processing:.2f}**")
+        yield _describe_line(line)
+    yield ("**to process them**", "", "", "", f"**{bill.processing:.2f}**")
     for line in bill.store:
-        yield _cells(*_describe(line))
+        yield _describe_line(line)
     kept = f"kept for {month.retention:g} months: {bill.storing * month.retention:.0f}"
-    yield _cells("**to store them, a month**", kept, "", "", f"**{bill.storing:.2f}**")
+    yield ("**to store them, a month**", kept, "", "", f"**{bill.storing:.2f}**")
 
 
-def _describe(line: Line) -> tuple[str, ...]:
+def _describe_line(line: Line) -> Row:
     price, whole = line.price, line.quantity >= 1000 or line.quantity == int(line.quantity)
     return (
         line.name,
@@ -104,22 +112,22 @@ def _describe(line: Line) -> tuple[str, ...]:
     )
 
 
-def _make_batch_table() -> Iterator[str]:
+def _make_batch_table() -> Iterator[Row]:
     month = Month.of_template()
     columns = [replace(month, window=window, order=order) for window in (0, _WINDOW) for order in ORDERS]
     usages = [play_call(each, Scenario(each.kind)) for each in columns]
     batches = {0: "each fact in a batch", _WINDOW: "the last facts in one batch"}
-    yield from _row("of one call", *(f"{batches[each.window]}, {each.order}" for each in columns))
-    yield _cells("batches", *(f"{usage.get('notify invocations'):g}" for usage in usages))
-    yield _cells("writes of items", *(f"{usage.get('item writes'):g}" for usage in usages))
-    for index in sorted(usages[0].writes, key=lambda each: _sort_key((each, 0))):
-        yield _cells(f"write units: {_name(index)}", *(f"{usage.writes[index]:g}" for usage in usages))
-    yield _cells("**write units**", *(f"**{sum(usage.writes.values()):g}**" for usage in usages))
-    yield _cells("read units", *(f"{sum(usage.reads.values()):g}" for usage in usages))
-    yield _cells("**a million calls, to process**", *(f"**${make_bill(each).processing:.2f}**" for each in columns))
+    yield ("of one call", *(f"{batches[each.window]}, {each.order}" for each in columns))
+    yield ("batches", *(f"{usage.get('notify invocations'):g}" for usage in usages))
+    yield ("writes of items", *(f"{usage.get('item writes'):g}" for usage in usages))
+    for index in sorted(usages[0].writes, key=lambda each: _find_place((each, 0))):
+        yield (f"write units: {_describe_index(index)}", *(f"{usage.writes[index]:g}" for usage in usages))
+    yield ("**write units**", *(f"**{sum(usage.writes.values()):g}**" for usage in usages))
+    yield ("read units", *(f"{sum(usage.reads.values()):g}" for usage in usages))
+    yield ("**a million calls, to process**", *(f"**${make_bill(each).processing:.2f}**" for each in columns))
 
 
-def _make_kind_table() -> Iterator[str]:
+def _make_kind_table() -> Iterator[Row]:
     month = Month.of_template()
     rows = [(kind.about, replace(month, kind=name), Scenario(name)) for name, kind in KINDS.items() if kind.ruled]
     rows += [
@@ -128,11 +136,11 @@ def _make_kind_table() -> Iterator[str]:
         ("nobody answers", replace(month, answered=0.0), Scenario(answered=False)),
         (KINDS["unrecorded"].about, replace(month, recorded=0.0), Scenario("unrecorded")),
     ]
-    yield from _row("kind of call", "callbacks", "facts", "events", "write units", "a million of them, to process")
+    yield ("kind of call", "callbacks", "facts", "events", "write units", "a million of them, to process")
     for about, each, scenario in rows:
         usage = play_call(each, scenario)
         counts = [usage.get(name) for name in ("API requests", "facts", "events")]
-        yield _cells(
+        yield (
             about,
             *(f"{count:g}" for count in (*counts, sum(usage.writes.values()))),
             f"${make_bill(each).processing:.2f}",
@@ -149,12 +157,12 @@ class _Growth:
     limit_in_words: str
 
 
-def _make_growth_table() -> Iterator[str]:
-    yield from _row("", *(f"{rate:,} calls/s" for rate in RATES), "default limit")
+def _make_growth_table() -> Iterator[Row]:
+    yield ("", *(f"{rate:,} calls/s" for rate in RATES), "default limit")
     for growth in _list_growth():
         values = [growth.per_call * rate for rate in RATES]
         shown = [f"**{_round_up(value)}**" if value >= growth.limit else _round_up(value) for value in values]
-        yield _cells(growth.what, *shown, growth.limit_in_words)
+        yield (growth.what, *shown, growth.limit_in_words)
 
 
 def _list_growth() -> tuple[_Growth, ...]:
@@ -218,11 +226,11 @@ def _list_table_growth(call: Usage) -> Iterator[_Growth]:
     own: tuple[Index, ...] = ((RECORDINGS, None), (PLACES, None), (RECORDINGS, RECORDINGS_INDEX))
     for each in own:
         yield _Growth(
-            f"{_name(each)}, write units a second", call.writes[each], _NEW_TABLE_UNITS,
+            f"{_describe_index(each)}, write units a second", call.writes[each], _NEW_TABLE_UNITS,
             "4,000 at first, then twice the peak of the last 30 minutes; 40,000 a table",
         )  # fmt: skip
     whose = {"listByDay": " of one application", "listByCaller": " of one number", "listByCallee": " to one number"}
-    for (_, index), units in sorted(call.writes.items(), key=_sort_key):
+    for (_, index), units in sorted(call.writes.items(), key=_find_place):
         if index:
             yield _Growth(
                 f"index `{index}`{whose.get(index, '')}, write units a second in each of {SHARDS} partitions",
@@ -238,28 +246,19 @@ def _round_up(value: float) -> str:
     return f"{value:.1g}"
 
 
-def _sort_key(units: tuple[Index, float]) -> tuple[bool, str, str]:
+def _find_place(units: tuple[Index, float]) -> tuple[bool, str, str]:
     (table, index), _ = units
     return table != RECORDINGS, table, index or ""
 
 
-def _name(index: Index) -> str:
+def _describe_index(index: Index) -> str:
     table, name = index
     if name:
         return f"index `{name}`" if table == RECORDINGS else f"index `{name}` of the locations"
     return "table of recordings" if table == RECORDINGS else "table of object locations"
 
 
-def _row(*titles: str) -> Iterator[str]:
-    yield _cells(*titles)
-    yield "|" + "---|" * len(titles)
-
-
-def _cells(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-TABLES: Final[Mapping[str, Callable[[], Iterator[str]]]] = {
+TABLES: Final[Mapping[str, Callable[[], Iterator[Row]]]] = {
     "bill": _make_bill_table,
     "batches": _make_batch_table,
     "kinds": _make_kind_table,

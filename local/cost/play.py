@@ -7,8 +7,8 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, fields, replace
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final, Literal, cast
@@ -101,7 +101,6 @@ class Kind:
     """A kind of call.
 
     Attributes:
-        name: its name on the command line.
         about: what happens in it.
         consent: the consent that its rule asks for.
         upstream: whether the application has a backend of its own behind the recorder.
@@ -109,7 +108,6 @@ class Kind:
         ruled: whether a rule records it.
     """
 
-    name: str
     about: str
     consent: Mapping[str, Any] | None = None
     upstream: bool = False
@@ -118,16 +116,14 @@ class Kind:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    kind.name: kind
-    for kind in (
-        Kind("phone", "a phone call to a number with a route"),
-        Kind("in-app", "an app calls the user of another app", in_app=True),
-        Kind("announcement", "the caller hears an announcement", consent={"kind": "announcement", "prompt": _PROMPT}),
-        Kind("menu", "a menu asks the caller", consent={"kind": "menu", "prompt": _QUESTION, "accept": "1"}),
-        Kind("upstream", "the application's own backend routes the call", upstream=True),
-        Kind("unrecorded", "a phone call that no rule records", ruled=False),
-    )
+    "phone": Kind("a phone call to a number with a route"),
+    "in-app": Kind("an app calls the user of another app", in_app=True),
+    "announcement": Kind("the caller hears an announcement", consent={"kind": "announcement", "prompt": _PROMPT}),
+    "menu": Kind("a menu asks the caller", consent={"kind": "menu", "prompt": _QUESTION, "accept": "1"}),
+    "upstream": Kind("the application's own backend routes the call", upstream=True),
+    "unrecorded": Kind("a phone call that no rule records", ruled=False),
 }
+"""The kinds by their names on the command line."""
 
 
 @dataclass(frozen=True)
@@ -161,21 +157,20 @@ class Scenario:
             to |= {"originationType": "pstn"}
         return {
             "notificationEvents": True,
-            "rules": [{"name": "every call", "when": to, "record": True} | _optional("consent", kind.consent)],
+            "rules": [{"name": "every call", "when": to, "record": True} | _make_field("consent", kind.consent)],
             "routes": [
                 {"to": number, "action": {"name": "connectPstn", "number": _CALLEE, "cli": number}}
                 for number in (_NUMBER, _UNRULED)
             ],
-            **_optional("transcription", {"enabled": True, "locale": "en-US"} if self.transcribed else None),
-            **_optional("upstream", {"url": "https://backend.example/sinch"} if kind.upstream else None),
+            **_make_field("transcription", {"enabled": True, "locale": "en-US"} if self.transcribed else None),
+            **_make_field("upstream", {"url": "https://backend.example/sinch"} if kind.upstream else None),
         }
 
     def call(self) -> IncomingCall:
         """Return the call."""
         kind, call_id = KINDS[self.kind], _make_id(f"call {self}")
         call = app_to_app("alice") if kind.in_app else phone_to_number(_NUMBER if kind.ruled else _UNRULED)
-        values = {each.name: getattr(call, each.name) for each in fields(call)}
-        return _TimedCall(**values | {"call_id": call_id, "answered": self.answered, "keys": ("1",)})
+        return _TimedCall(**vars(call) | {"call_id": call_id, "answered": self.answered, "keys": ("1",)})
 
 
 class _TimedCall(IncomingCall):
@@ -194,13 +189,13 @@ class NotPlayed(Exception):
 def play(scenario: Scenario) -> Usage:
     """Return what a call uses. Raises NotPlayed."""
     idle = play_watchdog()
-    return _stage().play(scenario, idle)
+    return _make_stage().play(scenario, idle)
 
 
 @cache
 def play_watchdog() -> Usage:
     """Return what a round of WatchdogFunction uses that finds nothing due."""
-    stage = _stage()
+    stage = _make_stage()
     stage.run_watchdog()
     return stage.aws.take_usage()
 
@@ -208,7 +203,7 @@ def play_watchdog() -> Usage:
 @cache
 def play_rotation() -> Usage:
     """Return what a round of RotationFunction writes that has nothing to do. Its calls of IAM and SSM are free."""
-    stage = _stage()
+    stage = _make_stage()
     stage.run_rotation()
     return stage.aws.take_usage()
 
@@ -216,11 +211,11 @@ def play_rotation() -> Usage:
 @cache
 def play_refresh() -> Usage:
     """Return what CallbackFunction uses when it reads the parameters of an application."""
-    return _stage().refresh
+    return _make_stage().refresh
 
 
 @cache
-def _stage() -> _Stage:
+def _make_stage() -> _Stage:
     return _Stage()
 
 
@@ -232,14 +227,14 @@ class _Stage:
 
     def __init__(self) -> None:
         scenarios = [Scenario(kind, transcribed) for kind in KINDS for transcribed in (False, True)]
-        self.aws = MeteredAws(read_tables(), dict(_parameters(scenarios)))
+        self.aws = MeteredAws(read_tables(), dict(_list_parameters(scenarios)))
         self._now = _START
         self._access_log = _make_access_log_line()
         self._environment = make_environment(_STACK)
         self._written = io.StringIO()
         self._scenario = Scenario()
         self._stored: list[str] = []
-        with self._as_function():
+        with patch.dict(os.environ, self._environment), redirect_stdout(self._written):
             self._compose()
         refreshes = {scenario: self._read_parameters(scenario) for scenario in scenarios}
         self.refresh = refreshes[Scenario()]
@@ -258,7 +253,7 @@ class _Stage:
     def play(self, scenario: Scenario, idle: Usage) -> Usage:
         """Play a call, and let NotifyFunction process its facts. ``idle`` is a round of WatchdogFunction."""
         self._scenario, self._stored, self._now = scenario, [], _START
-        played = self._simulator(scenario).play(scenario.call(), Disturbance(order=("dice",)))
+        played = self._make_simulator(scenario).play(scenario.call(), Disturbance(order=("dice",)))
         if not played.held:
             raise NotPlayed("; ".join(played.failures))
         self._process_queue(batched=scenario.batched)
@@ -277,7 +272,7 @@ class _Stage:
         """Let CallbackFunction read an application's parameters, for a call that it does not know."""
         unknown = replace(scenario.call(), call_id=_make_id("unknown"))
         self._scenario = replace(scenario, batched=True)
-        key, simulator = scenario.application.key, self._simulator(scenario)
+        key, simulator = scenario.application.key, self._make_simulator(scenario)
         simulator.post(unknown.dice(key, self._now, End("N/A", "MANAGERHANGUP"), 0))
         return self.aws.take_usage()
 
@@ -339,7 +334,7 @@ class _Stage:
         """Invoke a function, and count the invocation, its calls to AWS and its log."""
         usage = self.aws.usage
         calls = usage.get("AWS calls")
-        with self._as_function():
+        with patch.dict(os.environ, self._environment), redirect_stdout(self._written):
             answer = function()
         usage.count(f"{name} invocations")
         usage.count(f"{name} AWS calls", usage.get("AWS calls") - calls)
@@ -349,22 +344,10 @@ class _Stage:
         self._written.truncate()
         return answer
 
-    @contextmanager
-    def _as_function(self) -> Iterator[None]:
-        """Give this process the environment and the standard output of a function."""
-        before = dict(os.environ)
-        os.environ.update(self._environment)
-        try:
-            with redirect_stdout(self._written):
-                yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-
     def _clock(self) -> datetime:
         return self._now
 
-    def _simulator(self, scenario: Scenario) -> Simulator:
+    def _make_simulator(self, scenario: Scenario) -> Simulator:
         url = f"https://call-recorder.example{PATH}"
         return Simulator(url, scenario.application, transport=self, store=self, clock=self._clock, wait=lambda _: None)
 
@@ -393,7 +376,7 @@ class _NothingToRotate:
         return RotationReport(days_overdue=0)
 
 
-def _parameters(scenarios: Iterable[Scenario]) -> Iterator[tuple[str, str]]:
+def _list_parameters(scenarios: Iterable[Scenario]) -> Iterator[tuple[str, str]]:
     """Yield the parameters of every application, each with its full name."""
     for scenario in scenarios:
         folder = f"/{_STACK}/{scenario.application.key}"
@@ -417,5 +400,6 @@ def _make_id(name: str) -> str:
     return str(uuid5(NAMESPACE_URL, name))
 
 
-def _optional(name: str, value: Any) -> dict[str, Any]:
+def _make_field(name: str, value: Any) -> dict[str, Any]:
+    """Return a field of a profile, if it has a value."""
     return {name: value} if value else {}
