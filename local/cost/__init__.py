@@ -2,5 +2,5 @@
 
 ``make cost`` prints a month; ``make cost WRITE=1`` also writes the tables of docs/scaling.md. The package's modules, in
 the order of their work: ``usage`` is what is counted, ``metered_aws`` counts it, ``play`` plays the calls, ``bill``
-prices a month of them, and ``page`` writes the tables.
+prices a month of them, ``report`` shows it, and ``page`` writes the tables.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -12,27 +11,23 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, cast
 
-from pydantic import SecretStr
-
-from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
+from call_recorder.answering.parameter_names import PROFILE
 from call_recorder.tracking.outbox_item import Deadlines
+from local import sample_events
 from local.capacity import read_tables
 from local.invocations import format_object_created, sign_callback
+from local.sample_events import APPLICATION
 from local.scale import figures
 from local.scale.figures import Quota, Scenario
 from local.scale.functions import STACK, CallbackFunction, Environment, NotifyFunction, Response, WatchdogFunction
 from local.scale.services import DynamoDb, EventBridge, Sqs, Ssm
 from local.scale.world import Limited, World
-from local.simulator.calls import Application, End, IncomingCall, app_to_phone, encode_body, phone_to_number
+from local.simulator.calls import End, IncomingCall, app_to_phone, encode_body, phone_to_number
 from local.simulator.menu import play_menus
 from local.simulator.svaml import RunMenu, read
 
 NUMBER: Final = "+12025550100"
 """The one number that all calls go to."""
-
-APPLICATION: Final = Application(
-    "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13", SecretStr(base64.b64encode(b"the secret of the application").decode())
-)
 
 MENU, ANNOUNCED, FROM_APP = 0.10, 0.20, 0.15
 """Shares of the calls whose caller is asked by a menu, hears an announcement, or calls from an app."""
@@ -61,13 +56,7 @@ _RULES = [
     },
     {"name": "everything", "record": True},
 ]
-_PARAMETERS = {
-    SECRETS: APPLICATION.secret.get_secret_value(),
-    CREDENTIALS: "AKIDOFTHEUPLOADER:storage/secret+value:us-east-1",
-    PROFILE: json.dumps(
-        {"rules": _RULES, "routes": [{"to": NUMBER, "action": {"name": "connectPstn", "number": "+12025550142"}}]}
-    ),
-}
+_PROFILE = {"rules": _RULES, "routes": [{"to": NUMBER, "action": {"name": "connectPstn", "number": "+12025550142"}}]}
 _DESTINATION = re.compile(r'"destinationUrl": ?"([^"]+)"')
 _TALKED, _NOT_ANSWERED = End("ANSWERED", "CALLERHANGUP"), End("NOANSWER", "TIMEOUT")
 _DENSER = 20.0
@@ -162,7 +151,8 @@ class Day:
         self.deadlines = Deadlines(
             timedelta(seconds=stack.grace_seconds), timedelta(seconds=stack.longest_call_seconds)
         )
-        names = {f"/{STACK}/{APPLICATION.key}/{name}": value for name, value in _PARAMETERS.items()}
+        parameters = {**sample_events.PARAMETERS, PROFILE: json.dumps(_PROFILE)}
+        names = {f"/{STACK}/{APPLICATION.key}/{name}": value for name, value in parameters.items()}
         self.parameters = Ssm(world, account, names)
         self.database = DynamoDb(world, account, read_tables())
         self.bus = EventBridge(world, account)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 from call_recorder.adapters.operations import CallFailed
-from call_recorder.answering.parameter_names import PROFILE
 from local.capacity import read_tables, read_template
 from local.emulator import ROOT
 from local.fake_tables import RECORDINGS, Refused
@@ -88,8 +86,7 @@ def test_a_standard_ssm_fails_at_a_deployment_of_many_environments() -> None:
 
 @pytest.mark.parametrize("rules", [[], [{"name": "nothing", "record": False}]])
 def test_a_day_on_which_no_rule_records_fails(rules: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    profile = json.loads(story._PARAMETERS[PROFILE]) | {"rules": rules}
-    monkeypatch.setitem(story._PARAMETERS, PROFILE, json.dumps(profile))
+    monkeypatch.setitem(story._PROFILE, "rules", rules)
     results = simulate(read_scenario(SHORT))
     assert results.calls == {"connected without recording": pytest.approx(results.day.arrived)}
     assert results.problems

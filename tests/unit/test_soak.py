@@ -21,6 +21,7 @@ from local.soak import callbacks, facts
 from local.soak.callbacks import EXPECTED
 from local.soak.measuring import TENTHS, Stopwatch, Tenth, Tolerance, find_growth, measure, play_on_demand, show
 from local.soak.messages import Waves
+from local.soak.results import PartResult
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 STEPS: Final = 1_000
@@ -197,9 +198,9 @@ def test_the_command_fails_if_anything_grew(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def run_part(unit: str, total: int, tolerance: Tolerance) -> soak.Part:
+    def run_part(unit: str, total: int, tolerance: Tolerance) -> PartResult:
         tenths = [*[tenth()] * (TENTHS - 1), last if unit == "callback" else tenth()]
-        return soak.Part(unit, tolerance, tenths, {"calls": total}, status if unit == "callback" else 0, 1.0)
+        return PartResult(unit, tolerance, tenths, {"calls": total}, status if unit == "callback" else 0, 1.0)
 
     monkeypatch.setattr(soak, "run_part", run_part)
 

@@ -9,7 +9,7 @@ import pytest
 
 from local.capacity import read_template
 from local.cost import __main__ as command
-from local.cost import bill, page
+from local.cost import bill, page, report
 from local.cost.bill import Month, make_bill, read_prices
 from local.cost.play import KINDS, ORDERS, Scenario, play, play_refresh, play_rotation, play_watchdog
 from local.cost.usage import Usage
@@ -234,17 +234,17 @@ def test_every_option_sets_its_own_field_of_the_month() -> None:
 def test_a_missed_goal_ends_the_command_with_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "GOAL_DOLLARS", 1.0)
+    monkeypatch.setattr(report, "GOAL_DOLLARS", 1.0)
 
     assert command.main({"CALLS": "10"}) == 1
     assert "MISSED: with the defaults, a million recorded calls cost" in capsys.readouterr().out
 
 
 def test_met_goals_end_the_command_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "GOAL_DOLLARS", 1000.0)
+    monkeypatch.setattr(report, "GOAL_DOLLARS", 1000.0)
 
     assert command.main({"CALLS": "10"}) == 0
 
 
 def test_the_goal_of_write_units_is_that_of_the_tests() -> None:
-    assert command.GOAL_WRITE_UNITS == MAX_WRITE_UNITS
+    assert report.GOAL_WRITE_UNITS == MAX_WRITE_UNITS

@@ -12,6 +12,7 @@ from local.cost import __main__ as cost
 from local.emulator import ROOT
 from local.scale import __main__ as scale
 from local.soak import __main__ as soak
+from local.soak.results import PartResult
 from local.variables import VariableRefused, read_number, read_whole_number, read_word, run
 
 EXPORTED = {
@@ -71,7 +72,7 @@ def test_a_refused_variable_ends_a_command_with_status_2(capsys: pytest.CaptureF
 
 def test_make_passes_every_variable_on(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = Noted()
-    monkeypatch.setattr(soak, "run_part", lambda unit, _, tolerance: soak.Part(unit, tolerance, [], {}, 1, 0.0))
+    monkeypatch.setattr(soak, "run_part", lambda unit, _, tolerance: PartResult(unit, tolerance, [], {}, 1, 0.0))
 
     cost.read_month(variables)
     scale.read_scenario(variables)
