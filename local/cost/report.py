@@ -11,13 +11,13 @@ from local.cost.play import ORDERS
 from local.text_table import format_table
 
 GOAL_DOLLARS: Final = 55.0
-"""The most that a million recorded calls of three minutes may cost to process, with the defaults of the template."""
+"""The maximum cost of processing a million recorded calls of three minutes, with the defaults of the template."""
 
 GOAL_WRITE_UNITS: Final = 30.0
-"""The most write units that such a call may use."""
+"""The maximum number of write units of such a call."""
 
 BEFORE: Final = 114.63
-"""What the same million cost in version 1.0.0, with X-Ray on as its template had it. Calculated by hand in the
+"""The cost of the same million calls in version 1.0.0, with X-Ray on as in its template. Calculated by hand in the
 docs/scaling.md of that version."""
 
 

@@ -42,7 +42,7 @@ class Results:
             self.calls[judgement] = self.calls.get(judgement, 0.0) + call.weight
 
     def _judge(self, call: Call) -> str:
-        """Return what became of a call, and note the times of its events."""
+        """Return how a call ended, and note the times of its events."""
         events = self.day.bus.published.get(call.made.call_id, [])
         kinds = Counter(kind for _, kind, _ in events)
         self.twice += call.weight * (len(events) - len({event_id for event_id, _, _ in events}))

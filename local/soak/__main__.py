@@ -21,7 +21,7 @@ SHORT_CALLBACKS: Final = 50_000
 
 
 def main(variables: Variables) -> int:
-    """Print what became of both parts, and return 1 if anything grew. Raises VariableRefused."""
+    """Print the results of both parts, and return 1 if anything grew. Raises VariableRefused."""
     defaults = (SHORT_FACTS, SHORT_CALLBACKS) if variables.get("SHORT") else (FACTS, CALLBACKS)
     totals = (
         read_whole_number(variables, "FACTS", defaults[0], TENTHS, 10**9),

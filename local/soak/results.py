@@ -1,4 +1,4 @@
-"""Runs the parts of the soak, each in a process of its own, and says what became of them."""
+"""Runs the parts of the soak, each in a process of its own, and reports their results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PartResult:
     """The result of one part of the soak.
 
     Attributes:
-        unit: what passes through the function.
-        tolerance: by how much a later tenth may exceed the first.
-        tenths: what its process had at the end of each tenth.
-        happened: how often what happened on the way.
+        unit: the kind of the messages that pass through the function.
+        tolerance: the amounts by which a later tenth may exceed the first.
+        tenths: the measurements of its process at the end of each tenth.
+        happened: the counts of the events on the way.
         status: the exit status of its process.
-        seconds: how long it took.
+        seconds: its duration.
     """
 
     unit: str
@@ -45,7 +45,7 @@ class PartResult:
         return find_growth(self.tenths, self.tolerance)
 
     def report(self) -> list[str]:
-        """Return what became of the part, as lines of text."""
+        """Return the results as lines of text."""
         return [
             "",
             f"{_FUNCTIONS[self.unit]} at each tenth of its {self.unit}s, {self.seconds:.0f} s in all",
