@@ -101,10 +101,15 @@ class RecordingLists:
 
 def _format(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of a table."""
-    cells = [_SHOWN, *(tuple(str(row.get(name, "-")) for name in _SHOWN) for row in rows)]
+    cells = [_SHOWN, *(tuple(_make_printable(row.get(name, "-")) for name in _SHOWN) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _make_printable(value: object) -> str:
+    """Return a text without control characters: ids and names are strangers' words, and a terminal obeys them."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

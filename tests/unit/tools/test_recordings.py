@@ -142,3 +142,14 @@ def test_a_day_in_another_form_is_refused(capsys: pytest.CaptureFixture[str]) ->
         command.main(["--application-key", APP, "--day", "23.11.2026"])
 
     assert "--day is a date in UTC such as 2026-11-23, not '23.11.2026'." in capsys.readouterr().err
+
+
+def test_a_callers_name_cannot_command_the_terminal(
+    deployed: DynamoDBServiceResource, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("one", caller="\x1b]0;owned\x07alice\u202e")
+
+    assert command.main(["--application-key", APP, "--day", "2026-11-23"]) == 0
+    printed = capsys.readouterr().out
+    assert "]0;owned" in printed
+    assert all(char.isprintable() or char == "\n" for char in printed)
