@@ -14,14 +14,14 @@ UV := $(ENVIRONMENTS)/uv
 BENCH := $(ENVIRONMENTS)/bench
 INSTALLED := installed.txt
 
-CHECKED := src local tests tools benchmarks
+CHECKED := src call_recorder_cli local tests tools benchmarks
 TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
 COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--python-version 3.11 --no-header $(if $(UPGRADE),--upgrade)
 
 # Nothing here may reach a real AWS account by what this shell is set to, except the commands of an operator; and it
 # may tell checkov neither of its vendor nor to look away.
-OPERATED := dead-letters put-back recordings test-call upgrade-indexes
+OPERATED := dead-letters put-back test-call upgrade-indexes
 ifneq ($(or $(filter-out $(OPERATED),$(MAKECMDGOALS)),$(if $(MAKECMDGOALS),,help)),)
 unexport $(filter-out AWS_PORT,$(filter AWS_% BC_% CKV_% PRISMA_%,$(.VARIABLES)))
 export AWS_CONFIG_FILE := /dev/null
@@ -80,19 +80,12 @@ events: $(DEV)/$(INSTALLED) ## Sign the events of events/ afresh, into .local/ev
 schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
-.PHONY: test-call recordings dead-letters put-back upgrade-indexes
+.PHONY: test-call dead-letters put-back upgrade-indexes
 test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack and show its recording; APP=key STACK=name
 	@test -n "$$APP" || { echo "Name the key of a Sinch application: make test-call APP=your-sinch-application-key." >&2; \
 		exit 2; }
 	@exec $(DEV)/bin/python -m tools.play_call --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
 		$(if $(TO),--to "$$TO") $(if $(FROM),--from "$$FROM")
-
-recordings: $(DEV)/$(INSTALLED) ## List recordings; APP=key, and DAY=2026-11-23, FROM=... or TO=...; STATUS=missing JSON=1
-	@test -n "$$APP" || { echo "Name the key of a Sinch application: make recordings APP=your-sinch-application-key" \
-		"DAY=2026-11-23." >&2; exit 2; }
-	@exec $(DEV)/bin/python -m tools.recordings --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
-		$(if $(DAY),--day "$$DAY") $(if $(FROM),--caller="$$FROM") $(if $(TO),--callee="$$TO") \
-		$(if $(STATUS),--status "$$STATUS") $(if $(JSON),--json)
 
 dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave up on, and why; STACK=call-recorder
 	@exec $(DEV)/bin/python -m tools.dead_letters $(if $(STACK),--stack "$$STACK")

@@ -40,6 +40,7 @@ _EVENT_OF_NOTIFICATION = {
     "transcription_available": "Transcription Available",
 }
 _ARRIVES_WITHIN = 90.0
+_AWS_CONFIG = "aws.config"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -91,6 +92,7 @@ def run(chosen: Flow | IncomingCall, *, once: bool, first_menu: FirstMenu = "mai
             _expect_refusal(stack)
         stack.write(file)
         on_exit.callback(file.unlink, missing_ok=True)
+        stack.write_aws_config(file.with_name(_AWS_CONFIG))
         _play(stack, chosen, progress, first_menu)
         if not once:
             _stay_up(stack, file)
@@ -226,6 +228,9 @@ The stack is up until Ctrl-C.
   application    {stack.application_key}; its secret is in {_relative(file)}
   AWS            {stack.aws_endpoint}, region {stack.region}, access key and secret: {":".join(ADMINISTRATOR)}
   emulator log   {_relative(file.with_name("emulator.log"))}
+
+To operate this stack with `call-recorder`, or to look with the AWS CLI, run this in another terminal first:
+  export AWS_CONFIG_FILE={file.with_name(_AWS_CONFIG)}
 
 Play one more call from another terminal with `make call TO=username:alice`, or with `make call FLOW=menu`.
 Flows:

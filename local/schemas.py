@@ -1,17 +1,20 @@
-"""Writes `schemas/`: the JSON Schema and one sample of every published event, and the schema of the profile.
+"""Writes `schemas/`: the schema and one sample of every event, and the schemas of the profile and of all reports.
 
-A schema describes the whole event with its envelope, as a rule's target receives it. It allows additional fields, which
-a later version may add. Only a change that breaks consumers makes a new schema version, with its own files.
+A report is what a command prints with ``--json``. The schema of an event describes the whole event with its envelope,
+as a rule's target receives it. It allows additional fields, which a later version may add. Only a change that breaks
+consumers makes a new schema version, with its own files.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import click
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import NullableSchema
 
@@ -33,7 +36,10 @@ from call_recorder.tracking import published_events
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.recording import Recording
+from call_recorder_cli.main import cli
+from call_recorder_cli.output import Report
 
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
 """The folder of the files."""
 
@@ -75,7 +81,21 @@ def make_files() -> dict[str, str]:
         texts[f"{stem}.schema.json"] = _dump(_make_schema(type(event)))
         texts[f"{stem}.sample.json"] = _dump(_wrap(event))
     texts["recording-profile.schema.json"] = _dump(_make_profile_schema())
+    for name, report in find_reports(cli):
+        schema = report.model_json_schema(mode="serialization")
+        texts[f"cli/{name}.schema.json"] = _dump({"$schema": _DIALECT, **schema})
     return texts
+
+
+def find_reports(command: click.Command, *names: str) -> Iterator[tuple[str, type[Report]]]:
+    """Yield every command that prints a report: its words, joined by dashes, and the model of the report."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if found := command.get_command(context, name):
+                yield from find_reports(found, *names, name)
+    elif report := getattr(command.callback, "__report__", None):
+        yield "-".join(names), report
 
 
 def _make_profile_schema() -> JsonSchemaValue:
@@ -90,7 +110,7 @@ def _make_profile_schema() -> JsonSchemaValue:
     for name in ("ConnectConf", "ConnectMxp", "ConnectPstn", "ConnectSip"):
         for decided_by_rules in ("record", "recordingOptions"):
             del definitions[name]["properties"][decided_by_rules]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recording profile"} | schema
+    return {"$schema": _DIALECT, "title": "Recording profile"} | schema
 
 
 def _make_schema(event: type[published_events.Event]) -> JsonSchemaValue:
@@ -102,7 +122,7 @@ def _make_schema(event: type[published_events.Event]) -> JsonSchemaValue:
     metadata["properties"]["schemaVersion"] = {"const": published_events.SCHEMA_VERSION}
     metadata["required"].append("schemaVersion")
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": _DIALECT,
         "title": event.detail_type,
         "description": event.__doc__,
         "type": "object",
@@ -218,16 +238,19 @@ def _dump(value: Any) -> str:
 
 
 def main() -> None:
-    """Write the files, remove those of events that no longer exist, and print how many have changed."""
+    """Write the files, remove those of events and commands that no longer exist, and print how many have changed."""
     texts = make_files()
     SCHEMAS.mkdir(exist_ok=True)
     changed = 0
-    for path in SCHEMAS.glob("*.json"):
-        if path.name not in texts and f".v{published_events.SCHEMA_VERSION}." in path.name:
+    for path in SCHEMAS.rglob("*.json"):
+        name = str(path.relative_to(SCHEMAS))
+        generated = name.startswith("cli/") or f".v{published_events.SCHEMA_VERSION}." in name
+        if generated and name not in texts:
             path.unlink()
             changed += 1
     for name, text in texts.items():
         path = SCHEMAS / name
+        path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             changed += 1

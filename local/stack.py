@@ -236,6 +236,18 @@ class LocalStack(BaseModel):
         path.touch(mode=0o600)
         path.write_text(self.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")
 
+    def write_aws_config(self, path: Path) -> None:
+        """Write a configuration of AWS that leads the AWS CLI, boto3 and `call-recorder` to this stack's emulator."""
+        access_key, secret_key = ADMINISTRATOR
+        lines = (
+            "[default]",
+            f"region = {self.region}",
+            f"endpoint_url = {self.aws_endpoint}",
+            f"aws_access_key_id = {access_key}",
+            f"aws_secret_access_key = {secret_key}",
+        )
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     @classmethod
     def read(cls, path: Path) -> LocalStack:
         """Read a stack from a file that ``write`` wrote.

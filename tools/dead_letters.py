@@ -29,7 +29,7 @@ from call_recorder.facts import messages
 from call_recorder.facts.commands import CheckLocation
 from call_recorder.facts.facts import ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.messages import MalformedFact, QueueMessage
-from call_recorder.functions.telemetry import masked_id
+from call_recorder.functions.masking import masked_id
 from tools.stack import NO_REGION, Refused, open_session, read_outputs
 
 if TYPE_CHECKING:

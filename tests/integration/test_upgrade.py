@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from call_recorder_cli.recording_lists import CALLEE, CALLER, DAY, RecordingLists
 from local.audio import make_silence
 from local.demo import DemoApplication, make_application
 from local.emulator import ROOT, find_free_port, run_emulator
@@ -24,7 +25,6 @@ from local.stack import LocalStack, build, deploy, update
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
 from tests.integration.conftest import COLD_START_SECONDS, RECORD_ALL, STATE_OF_TESTS, WITHIN, start, wait_until_taken
-from tools.recordings import CALLEE, CALLER, DAY, RecordingLists
 from tools.upgrade_indexes import STEPS, IndexUpgrade
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder.functions.telemetry import Telemetry, mask_address, masked_id
+from call_recorder.functions.masking import mask_address, masked_id
+from call_recorder.functions.telemetry import Telemetry
 
 Written = Callable[[], list[dict[str, Any]]]
 

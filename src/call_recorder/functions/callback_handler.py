@@ -17,8 +17,9 @@ from call_recorder.answering.answer_callback import CallbackResult, CallFinder, 
 from call_recorder.answering.application import Application
 from call_recorder.facts.errors import ParametersUnavailable, QueueUnavailable, UnknownApplication, UpstreamFailed
 from call_recorder.facts.facts import CallDecidedFact, Fact
+from call_recorder.functions.masking import mask_address, masked_id
 from call_recorder.functions.settings import CallbackSettings
-from call_recorder.functions.telemetry import Telemetry, mask_address, masked_id
+from call_recorder.functions.telemetry import Telemetry
 from call_recorder.sinch.callbacks import EVENTS, Callback, IceCallback, MalformedCallback, parse
 from call_recorder.sinch.signature import Authorization, SignatureError, SignedRequest, check_age, verify
 

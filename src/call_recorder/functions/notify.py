@@ -27,8 +27,9 @@ from call_recorder.facts.commands import CheckRecording
 from call_recorder.facts.facts import RecordingFact
 from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message
 from call_recorder.facts.model import Model
+from call_recorder.functions.masking import masked_id
 from call_recorder.functions.settings import Settings
-from call_recorder.functions.telemetry import Telemetry, masked_id
+from call_recorder.functions.telemetry import Telemetry
 from call_recorder.tracking.fact_processor import BatchReport, Delivery, FactProcessor
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.published_events import Event, RecordingMissingEvent

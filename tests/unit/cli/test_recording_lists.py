@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,13 @@ from moto import mock_aws
 
 from call_recorder.facts.call_details import CallStart
 from call_recorder.facts.messages import QueueMessage
+from call_recorder_cli import recording_lists
+from call_recorder_cli.recording_lists import CALLEE, CALLER, DAY, RecordingLists
 from tests import sinch
 from tests.facts import ended, named, requested
 from tests.fakes import Bus, new_processor
 from tests.tables import RECORDINGS, create, tables
 from tests.unit.processor_under_test import BATCH, InTurn, messages
-from tools import recordings as command
-from tools.recordings import CALLEE, CALLER, DAY, RecordingLists
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBServiceResource
@@ -59,7 +58,7 @@ def listed(dynamodb: DynamoDBServiceResource, *wanted: Any) -> list[str]:
 def test_a_list_has_the_recordings_of_every_shard_in_order(
     dynamodb: DynamoDBServiceResource, wanted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_MAX_KEYS", 7)
+    monkeypatch.setattr(recording_lists, "_MAX_KEYS", 7)
     calls = [f"call-{number:03}" for number in range(CALLS)]
     record(*calls)
     record("other", key="other")
@@ -96,7 +95,7 @@ def test_a_recording_that_is_found_in_two_partitions_is_listed_once(
         yield from found
 
     monkeypatch.setattr(RecordingLists, "_query", write_meanwhile)
-    monkeypatch.setattr(command, "ThreadPoolExecutor", lambda _workers: InTurn())
+    monkeypatch.setattr(recording_lists, "ThreadPoolExecutor", lambda _workers: InTurn())
 
     assert [str(row["recordingId"]) for row in lists.read(DAY, APP, "2026-11-23")] == ["former", "new"]
 
@@ -114,42 +113,3 @@ def test_a_row_has_what_changed_after_the_request(dynamodb: DynamoDBServiceResou
 
     [row] = RecordingLists(dynamodb, RECORDINGS).read(DAY, APP, "2026-11-23")
     assert row["result"] == "ANSWERED"
-
-
-@pytest.fixture
-def deployed(dynamodb: DynamoDBServiceResource, monkeypatch: pytest.MonkeyPatch) -> DynamoDBServiceResource:
-    monkeypatch.setattr(command, "read_outputs", lambda _client, _stack: {"RecordingsTableName": RECORDINGS})
-    return dynamodb
-
-
-def test_the_command_prints_a_table_or_json(
-    deployed: DynamoDBServiceResource, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record("one")
-
-    assert command.main(["--application-key", APP, "--callee", "bob"]) == 0
-    [heads, row] = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["requestedAt", "recordingId", "status", "from", "to", "rule"]
-    assert row.split() == ["2026-11-23T09:30:00Z", "one", "requested", "alice", "bob", "all"]
-    assert command.main(["--application-key", APP, "--day", "2026-11-23", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recordingId"] == "one"
-    assert command.main(["--application-key", APP, "--day", "2026-11-23", "--status", "missing"]) == 0
-    assert capsys.readouterr().out == "There is no such recording.\n"
-
-
-def test_a_day_in_another_form_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        command.main(["--application-key", APP, "--day", "23.11.2026"])
-
-    assert "--day is a date in UTC such as 2026-11-23, not '23.11.2026'." in capsys.readouterr().err
-
-
-def test_a_callers_name_cannot_command_the_terminal(
-    deployed: DynamoDBServiceResource, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record("one", caller="\x1b]0;owned\x07alice\u202e")
-
-    assert command.main(["--application-key", APP, "--day", "2026-11-23"]) == 0
-    printed = capsys.readouterr().out
-    assert "]0;owned" in printed
-    assert all(char.isprintable() or char == "\n" for char in printed)

@@ -1,0 +1,1 @@
+"""The command line of the call recorder, ``call-recorder``, for those who operate a stack. Lambda never sees it."""

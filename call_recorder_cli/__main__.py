@@ -1,0 +1,7 @@
+"""Runs the command line: ``python -m call_recorder_cli``."""
+
+import sys
+
+from call_recorder_cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,100 @@
+"""The command ``call-recorder``. Each module of commands is loaded when one of its commands is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from call_recorder_cli.errors import CommandFailed, ExitCode, translate
+from call_recorder_cli.output import Output
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "recordings": "call_recorder_cli.commands.recordings:recordings",
+}
+"""Every command or group by its name, with its module and the name in it."""
+
+_COMPLETE: Final = "_CALL_RECORDER_COMPLETE"
+
+
+class LazyGroup(click.Group):
+    """A group that loads a command when it is used, so that help and completion need not wait for all modules."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Return the names of the commands in the order of the list."""
+        return [*COMMANDS, *self.commands]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return a command, or ``None`` if there is none of this name."""
+        if name not in COMMANDS:
+            return super().get_command(context, name)
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command takes --stack, --profile, --region and --json. Exit codes: 0 done, 1 failed, 2 wrong usage, "
+    "3 nothing found, 4 no right, 5 try again, 6 a check found a problem. The manual is docs/operators.md.",
+)
+@click.version_option(package_name="call-recorder")
+def cli() -> None:
+    """Operate a call recorder: set it up, find recordings, and answer for them."""
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def print_completion(shell: str) -> None:
+    """Print the completion script of a shell: add `eval "$(call-recorder completion bash)"` to its start-up file."""
+    from click.shell_completion import get_completion_class
+
+    completion = get_completion_class(shell)
+    if completion is None:
+        raise CommandFailed(f"There is no completion for {shell}.")
+    click.echo(completion(cli, {}, "call-recorder", _COMPLETE).source())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: the only place where an error becomes a sentence and a code."""
+    try:
+        with cli.make_context("call-recorder", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            return _run(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted.", ExitCode.INTERRUPTED)
+
+
+def run() -> None:
+    """Run the command line, and end the process with its exit code."""
+    sys.exit(main())
+
+
+def _run(context: click.Context) -> int:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        cli.invoke(context)
+    except CommandFailed as error:
+        return _fail(str(error), error.exit_code)
+    except (BotoCoreError, ClientError) as error:
+        failed = translate(error, context.obj.needs if context.obj else None)
+        return _fail(str(failed), failed.exit_code)
+    except BrokenPipeError:
+        # The reader of the pipe has what it wanted. Python must not fail again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE
+
+
+def _fail(sentence: str, code: ExitCode) -> int:
+    Output().remark(sentence)
+    return code
