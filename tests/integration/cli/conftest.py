@@ -1,4 +1,4 @@
-"""The command line against the deployed stack: as the administrator, or as a person with one of the stack's policies."""
+"""The command line against the deployed stack, as the administrator or as a person with one of its policies."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def _find_person(stack: LocalStack, policy: str) -> tuple[str, str]:
         iam.attach_user_policy(UserName=user, PolicyArn=stack.outputs[f"{policy}Arn"])
     for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
-    key = iam.create_access_key(UserName=user)["AccessKey"]
-    return key["AccessKeyId"], key["SecretAccessKey"]
+    made = iam.create_access_key(UserName=user)["AccessKey"]
+    return made["AccessKeyId"], made["SecretAccessKey"]
