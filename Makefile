@@ -12,6 +12,7 @@ SAM := $(ENVIRONMENTS)/sam
 CHECKOV := $(ENVIRONMENTS)/checkov
 UV := $(ENVIRONMENTS)/uv
 BENCH := $(ENVIRONMENTS)/bench
+CLI := $(ENVIRONMENTS)/cli
 INSTALLED := installed.txt
 
 CHECKED := src call_recorder_cli local tests tools benchmarks
@@ -80,7 +81,12 @@ events: $(DEV)/$(INSTALLED) ## Sign the events of events/ afresh, into .local/ev
 schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
-.PHONY: test-call dead-letters put-back upgrade-indexes
+.PHONY: cli test-call dead-letters put-back upgrade-indexes
+cli: $(CLI)/$(INSTALLED) ## Install the operator's command line, call-recorder, into an environment of this clone
+	@$(CLI)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
+		--force-reinstall .
+	@echo "Installed call-recorder. Put it on your PATH: export PATH=\"$(CURDIR)/$(CLI)/bin:\$$PATH\""
+
 test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack and show its recording; APP=key STACK=name
 	@test -n "$$APP" || { echo "Name the key of a Sinch application: make test-call APP=your-sinch-application-key." >&2; \
 		exit 2; }
@@ -214,7 +220,7 @@ python:
 requirements: $(UV)/$(INSTALLED) ## Compile the requirements again; UPGRADE=1 takes newer versions
 	@$(COMPILE) src/requirements.in --output-file src/requirements.txt
 	@for name in requirements/dev requirements/emulator requirements/sam requirements/checkov requirements/uv \
-		requirements/bench benchmarks/twins/requirements; do \
+		requirements/bench requirements/cli benchmarks/twins/requirements; do \
 		$(COMPILE) $$name.in --output-file $$name.txt || exit 1; \
 	done
 
