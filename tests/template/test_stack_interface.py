@@ -17,6 +17,7 @@ OUTPUTS = {
     *("RecordingsBucketName", "RecordingStoredRuleName", "UploaderUserName"),
     *(f"{name}{kind}" for name in ("RecordingsBus", "RecordingsTable", "PlacesTable") for kind in ("Name", "Arn")),
     *(f"Recording{name}{kind}" for name in ("Queue", "DeadLetterQueue") for kind in ("Name", "Url", "Arn")),
+    *("OperatorPolicyArn", "InvestigatorPolicyArn", "PrivacyOfficerPolicyArn"),
     *(f"{name}{kind}" for name in FUNCTIONS for kind in ("Name", "Arn", "LogGroupName")),
 }
 
@@ -74,7 +75,8 @@ def test_the_outputs_are_those_that_were_promised(stack: Stack) -> None:
     assert stack.outputs.keys() == OUTPUTS
     assert outputs.keys() == {*OUTPUTS, "AlarmEmailTopicArn"}
     assert all(output["Description"] for output in outputs.values())
-    assert arns == {name: f"{name.removesuffix('Arn')}.Arn" for name in arns}
+    for name, value in arns.items():
+        assert value == f"{name.removesuffix('Arn')}.{'PolicyArn' if name.endswith('PolicyArn') else 'Arn'}"
     named = {name for page in PAGES for name in re.findall(r"\boutput ([A-Z]\w+)", page.read_text())}
     assert set() < named <= OUTPUTS, "a page names outputs"
 

@@ -105,14 +105,61 @@ def test_every_role_is_bound_to_the_prefix_that_its_function_knows(prefix: str) 
 
 
 def test_only_lambda_can_assume_a_role_and_no_key_exists(stack: Stack) -> None:
-    roles = stack.of_type("AWS::IAM::Role")
+    roles, policies = stack.of_type("AWS::IAM::Role"), stack.of_type("AWS::IAM::ManagedPolicy")
 
-    assert {name for name, each in stack.resources.items() if "AWS::IAM" in each["Type"]} == {*roles, "Uploader"}
+    identities = {name for name, each in stack.resources.items() if "AWS::IAM" in each["Type"]}
+    assert identities == {*roles, *policies, "Uploader"}
     assert {name: stack.properties(name)["Role"] for name in ALLOWED} == {name: f"{name}Role.Arn" for name in ALLOWED}
     for role in roles.values():
         [statement] = role["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert "kms:" not in str(roles), "no role may use KMS without a key"
+
+
+PEOPLE = ("OperatorPolicy", "InvestigatorPolicy", "PrivacyOfficerPolicy")
+MAX_POLICY_CHARACTERS = 6144  # IAM counts no white space.
+WITHOUT_RESOURCE = {"ssm:DescribeParameters", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"}
+"""The actions of people that AWS cannot limit to a resource. All of them read, and none reads a secret."""
+
+
+def of_person(name: str) -> dict[str, set[str]]:
+    """Return the actions of a policy for people, each with its resources."""
+    document = Stack(ParametersKmsKeyArn=KEY).properties(name)["PolicyDocument"]
+    assert len(re.sub(r"\s", "", str(document))) < MAX_POLICY_CHARACTERS
+    allowed: dict[str, set[str]] = {}
+    for statement in document["Statement"]:
+        assert statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"]):
+            allowed.setdefault(action, set()).update(as_list(statement["Resource"]))
+    return allowed
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_a_person_may_do_nothing_outside_the_stack(name: str) -> None:
+    allowed = of_person(name)
+
+    assert {action for action, resources in allowed.items() if "*" in resources} <= WITHOUT_RESOURCE
+    assert not [action for action in allowed if action.endswith("*")]
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_no_person_may_delete_or_change_a_recording_directly(name: str) -> None:
+    """CustodyFunction does it, refuses what is held, and writes the receipt."""
+    changing = {
+        action for action in of_person(name) if re.match(r"(s3|dynamodb):(Put|Delete|Update|Batch(W|D))", action)
+    }
+
+    assert changing == set()
+
+
+def test_only_operators_may_read_secrets() -> None:
+    for name in PEOPLE[1:]:
+        read = of_person(name).get("ssm:GetParameter", set()) | of_person(name).get("ssm:GetParameters", set())
+        assert read <= {PROFILES, f"{PARAMETERS}/number-hash-key"}
 
 
 @pytest.mark.parametrize("bucket", ["", "their-bucket"])
