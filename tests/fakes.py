@@ -278,6 +278,9 @@ class RecordedTelemetry(Telemetry):
     def exception(self, message: str, **fields: Any) -> None:
         self.lines.append(Line("exception", message, fields))
 
+    def record(self, message: str, **fields: Any) -> None:
+        self.lines.append(Line("record", message, fields))
+
     def flush(self) -> None:
         self.flushed.append({})
 

@@ -61,6 +61,7 @@ class CallbackResult(NamedTuple):
         problem: what went wrong, for the log.
         calling_error: Sinch's complaint about an earlier answer.
         metrics: the metrics to count.
+        observed: the application, if its profile asks for the shape of its callbacks in the log.
         refusal: the error that gives the HTTP status, if the callback is refused.
     """
 
@@ -77,6 +78,7 @@ class CallbackResult(NamedTuple):
     problem: str | None = None
     calling_error: str | None = None
     metrics: tuple[str, ...] = ()
+    observed: Application | None = None
     refusal: Exception | None = None
 
 
@@ -165,6 +167,7 @@ def _answer(
         rule=answer.rule,
         problem=earlier.problem or problem or backend.problem,
         metrics=(*backend.metrics, *answer.metrics),
+        observed=application if recorder and recorder.profile.observe else None,
     )
 
 
@@ -225,14 +228,15 @@ def _report(
     error = fact.error if isinstance(fact, AnswerRefusedFact) else None
     metrics = {AnswerRefusedFact: ("CallingErrors",), NotifiedFact: ("UnknownCallbacks",)}
     names_both = fact.call_id and fact.conference_id == fact.recording_id
-    has_backend = application.recorder is not None and application.recorder.profile.upstream is not None
+    profile = application.recorder.profile if application.recorder else None
     return CallbackResult(
         outcome=Outcome.QUEUED,
         callback=callback,
         fact=fact,
         must_queue=isinstance(callback, NotifyCallback),
-        forward_for=application if has_backend else None,
+        forward_for=application if profile and profile.upstream else None,
         recording_id=fact.call_id if names_both else fact.recording_id,
         calling_error=f"{error.code or 'no code'}: {error.message or 'no message'}" if error else None,
         metrics=metrics.get(type(fact), ()),
+        observed=application if profile and profile.observe else None,
     )

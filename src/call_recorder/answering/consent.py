@@ -24,6 +24,10 @@ from call_recorder.sinch.svaml import Instruction, Menu, MenuOption, PlayFiles, 
 KEYS = "0123456789*#"
 
 _MAIN = "main"
+_FIRST = "first"
+MENU_IDS = (_MAIN, _FIRST)
+"""The ids of a consent menu, and of its twin for an application that is observed."""
+
 _KEY = "key"
 _MAX_HEADER_VALUE = 256  # characters
 
@@ -99,8 +103,11 @@ class ConsentMenu(Strict):
         """The fingerprint of the prompt and of the key that agrees. It shows whether they have changed."""
         return hashlib.sha256(f"{self.accept}{self.prompt.content}".encode()).hexdigest()[:8]
 
-    def action(self, ticket: "MenuTicket") -> RunMenu:
-        """Return the menu for one call. Every key ends it, so the caller presses one key only."""
+    def action(self, ticket: "MenuTicket", *, twice: bool = False) -> RunMenu:
+        """Return the menu for one call. Every key ends it, so the caller presses one key only.
+
+        ``twice``: the same menu comes under two ids, so that the PIE shows which one Sinch plays first.
+        """
         options = tuple(MenuOption(dtmf=key, action=f"return({ticket.value(key)})") for key in KEYS)
         prompt = self.prompt.in_menu()
         menu = Menu(
@@ -112,7 +119,10 @@ class ConsentMenu(Strict):
             timeout_mills=self.timeout_mills,
             options=options,
         )
-        return RunMenu(barge=True, locale=self.prompt.locale, main_menu=_MAIN, enable_voice=False, menus=(menu,))
+        menus = (menu, menu.model_copy(update={"id": _FIRST})) if twice else (menu,)
+        return RunMenu(
+            barge=True, locale=self.prompt.locale, main_menu=menus[-1].id, enable_voice=False, menus=menus
+        )
 
 
 class HeaderConsent(Strict):

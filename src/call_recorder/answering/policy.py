@@ -122,7 +122,7 @@ class Policy:
         """
         action = find_action(ice.to, self._profile)
         if upstream is None and (action is None or isinstance(action, Hangup)):
-            return hang_up(action)
+            return hang_up(action, observed=self._profile.observe)
         connect = upstream or Svaml(action=action or Hangup())
         if isinstance(connect, UpstreamSvaml) and not connect.connects:
             return CallAnswer(connect, Outcome.NOT_RECORDED)
@@ -219,7 +219,7 @@ class Policy:
         if not ticket.fits:
             # The key would return without the end of the ticket, so the consent could not be proved.
             return call.answer(Outcome.NO_CONSENT)
-        ask = Svaml(instructions=(svaml.Answer(),), action=menu.action(ticket))
+        ask = Svaml(instructions=(svaml.Answer(),), action=menu.action(ticket, twice=self._profile.observe))
         then = call._replace(connect=Svaml(action=connect_after_menu(find_action(to, self._profile), call.call_id)))
         asked = AskedConsent(at=self._at, rule=call.rule.name, question=menu.question, headers=call.headers)
         return call.answer(Outcome.CONSENT_ASKED, ask, self._fact(then, asked=asked))

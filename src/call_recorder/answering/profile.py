@@ -196,7 +196,9 @@ class Upstream(Strict):
 class RecordingProfile(Strict):
     """Destination, format, transcription, rules, routes and backend of one Sinch application.
 
-    Without ``destination``, recordings go to the stack's own bucket. Without rules, nothing is recorded.
+    Without ``destination``, recordings go to the stack's own bucket. Without rules, nothing is recorded. With
+    ``observe``, the log has the shape of each callback (observation.py), and two answers are questions to Sinch: a
+    menu comes twice, under two ids, and a hang-up has a field that no document names. Callers notice neither.
     """
 
     destination: Template | None = None
@@ -206,6 +208,7 @@ class RecordingProfile(Strict):
     rules: tuple[Rule, ...] = ()
     routes: tuple[Route, ...] = ()
     upstream: Upstream | None = None
+    observe: bool = False
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:

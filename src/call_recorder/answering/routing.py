@@ -10,7 +10,9 @@ from call_recorder.answering.profile import RecordingProfile
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.sinch import svaml
 from call_recorder.sinch.callbacks import AceCallback, IceCallback, MenuResult, PieCallback, To
-from call_recorder.sinch.svaml import Connect, ConnectConf, ConnectMxp, Continue, Hangup, Svaml
+from call_recorder.sinch.svaml import Connect, ConnectConf, ConnectMxp, Continue, Hangup, Svaml, UpstreamSvaml
+
+_UNDOCUMENTED_HANGUP = UpstreamSvaml('{"action":{"name":"hangup"},"observed":true}')
 
 
 def find_action(to: To | None, profile: RecordingProfile) -> Connect | Hangup | None:
@@ -54,8 +56,13 @@ def continue_call() -> CallAnswer:
     return CallAnswer(Svaml(action=Continue()), Outcome.CONTINUED)
 
 
-def hang_up(action: Hangup | None) -> CallAnswer:
-    """Return the answer to a call whose route hangs up, or which has no route (``None``)."""
+def hang_up(action: Hangup | None, *, observed: bool = False) -> CallAnswer:
+    """Return the answer to a call whose route hangs up, or which has no route (``None``).
+
+    ``observed``: the answer has a field that no document names. The call ends whether Sinch accepts it or not.
+    """
+    if action and observed:
+        return CallAnswer(_UNDOCUMENTED_HANGUP, Outcome.HUNG_UP)
     if action:
         return CallAnswer(Svaml(action=action), Outcome.HUNG_UP)
     return CallAnswer(Svaml(action=Hangup()), Outcome.NO_ROUTE, metrics=("CallsWithoutRoute",))

@@ -64,6 +64,7 @@ class ReceivedCallback:
     def __init__(self, event: Mapping[str, Any], path: str) -> None:
         headers = event.get("headers") or {}
         self.started = monotonic()
+        self.user_agent: str = headers.get("user-agent", "")
         self.request = SignedRequest(
             path=path,
             content_type=headers.get("content-type", ""),
@@ -264,6 +265,27 @@ class CallbackHandler:
             to=_masked_destination(result.callback),
             problem=result.problem,
             callingError=result.calling_error,
+        )
+        if result.observed and result.callback:
+            self._observe(result, result.callback, received, result.observed.secrets[0])
+
+    def _observe(self, result: CallbackResult, callback: Callback, received: ReceivedCallback, secret: bytes) -> None:
+        """Log the shape of a callback. The import waits for an application that is observed: none usually is."""
+        from call_recorder.answering.observation import describe_answer, describe_callback
+
+        now = self._clock()
+        self._telemetry.record(
+            "callback observed",
+            applicationKey=received.application_key,
+            event=_event_name(callback),
+            receivedAt=now.isoformat(timespec="milliseconds"),
+            recordingId=masked_id(result.recording_id),
+            call=masked_id(callback.call_id),
+            conference=masked_id(callback.conference_id),
+            outcome=str(result.outcome),
+            rule=result.rule,
+            **describe_answer(result.answer),
+            **describe_callback(received.request, user_agent=received.user_agent, secret=secret, now=now),
         )
 
 

@@ -56,6 +56,10 @@ class Telemetry:
         """Write a log line with the trace of the exception that is being handled."""
         self._log.exception(message, extra=_prepare(fields))
 
+    def record(self, message: str, **fields: Any) -> None:
+        """Write a log line at every log level, because an operator has asked for it. ``None`` is left out."""
+        sys.stdout.write(_encode({"level": "INFO", "message": message, **_prepare(fields), **self._service}) + "\n")
+
     def flush(self) -> None:
         """Write the metrics of this invocation, if there are any."""
         if self._collected:
