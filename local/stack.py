@@ -20,7 +20,7 @@ from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRET
 from local import gaps
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, ENVIRONMENTS, REGION, ROOT, LocalError, get_endpoint, is_up, read_port
-from local.simulator import Application, Simulator, StorageEndpoints, Transport
+from local.simulator import LIKELIEST, Application, Readings, Simulator, StorageEndpoints, Transport
 from local.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class LocalStack(BaseModel):
         lenient: bool = False,
         transport: Transport | None = None,
         first_menu: FirstMenu = "mainMenu",
+        readings: Readings = LIKELIEST,
     ) -> Simulator:
         """Return a simulator of Sinch for one application; it uploads to the local S3.
 
@@ -133,6 +134,7 @@ class LocalStack(BaseModel):
             lenient: whether answers may have fields that Sinch does not document.
             transport: sends the callbacks; the default has Sinch's timeout.
             first_menu: the menu that is played first, if there are several.
+            readings: how Sinch behaves where its documents leave it open.
         """
         key = application_key or self.application_key
         return Simulator(
@@ -143,6 +145,7 @@ class LocalStack(BaseModel):
             lenient=lenient,
             transport=transport,
             first_menu=first_menu,
+            readings=readings,
         )
 
     def item(self, recording_id: str) -> dict[str, Any] | None:

@@ -22,11 +22,13 @@ from local.simulator.calls import (
 )
 from local.simulator.delivery import NOTIFICATIONS, UNDISTURBED, Delivery, Disturbance, drop
 from local.simulator.platform import Answer, PlayedCall, Simulator, Step
+from local.simulator.readings import LIKELIEST, Readings
 from local.simulator.svaml import IllegalSvaml
 from local.storage import StorageEndpoints, StoredFile
 from local.transport import HttpTransport, NoResponse, Response, Transport
 
 __all__ = [
+    "LIKELIEST",
     "NOTIFICATIONS",
     "UNDISTURBED",
     "Answer",
@@ -38,6 +40,7 @@ __all__ = [
     "IncomingCall",
     "NoResponse",
     "PlayedCall",
+    "Readings",
     "Response",
     "Simulator",
     "Step",

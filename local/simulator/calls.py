@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from local.simulator.readings import TimeForm
+
 Body = dict[str, Any]
 """A callback's body before it is encoded as JSON."""
 
@@ -33,9 +35,11 @@ class Application:
     key: str
     secret: SecretStr
 
-    def sign_headers(self, content: bytes, *, path: str, content_type: str, at: datetime) -> dict[str, str]:
+    def sign_headers(
+        self, content: bytes, *, path: str, content_type: str, at: datetime, time_form: TimeForm = "seconds"
+    ) -> dict[str, str]:
         """Return the headers of a callback with this body that is sent at ``at`` to the public ``path``."""
-        timestamp = format_time(at)
+        timestamp = format_time(at, time_form)
         secret = self.secret.get_secret_value()
         signature = sign(secret, path=path, content_type=content_type, timestamp=timestamp, body=content)
         return {
@@ -172,9 +176,15 @@ def encode_body(body: Body) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def format_time(at: datetime) -> str:
-    """Return a time in Sinch's format, to the second."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+def format_time(at: datetime, form: TimeForm = "seconds") -> str:
+    """Return a time in one of Sinch's formats."""
+    match form:
+        case "seconds":
+            return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case "fraction":
+            return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        case "no zone":
+            return at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
 
 
 def app_to_app(username: str, *, user: str = CALLER_USERNAME) -> IncomingCall:

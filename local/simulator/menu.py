@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, get_args
 
+from local.simulator.readings import LIKELIEST, Readings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,8 +26,17 @@ MenuResult = dict[str, str]
 _MAX_MENUS = 20
 
 
-def play_menus(action: RunMenu, entries: Iterator[str], first: FirstMenu = "mainMenu") -> MenuResult:
+def play_menus(
+    action: RunMenu, entries: Iterator[str], first: FirstMenu = "mainMenu", readings: Readings = LIKELIEST
+) -> MenuResult:
     """Play the menus to a caller who enters one of ``entries`` in each; without further entries, a menu times out."""
+    result = _play_menus(action, entries, first)
+    if "value" in result:
+        result["value"] = result["value"][: readings.menu_value_limit]
+    return result | {"type": result["type"].capitalize()} if readings.capital_results else result
+
+
+def _play_menus(action: RunMenu, entries: Iterator[str], first: FirstMenu) -> MenuResult:
     menus = {menu.id: menu for menu in action.menus}
     menu = menus["main"] if first == "main" else menus.get(action.main_menu, menus["main"])
     for _ in range(_MAX_MENUS):

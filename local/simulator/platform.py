@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from local import audio
 from local.simulator import menu
-from local.simulator.calls import Application, Body, End, IncomingCall, encode_body
+from local.simulator.calls import Application, Body, End, IncomingCall, encode_body, format_time
 from local.simulator.delivery import UNDISTURBED, Disturbance
+from local.simulator.readings import LIKELIEST, Readings
 from local.simulator.svaml import (
     Action,
     ConnectConf,
@@ -43,7 +44,6 @@ ILLEGAL_SVAML = 40001
 """The ``errorCode`` of the ``callingerror`` notification about an illegal answer."""
 
 _MAX_ANSWERS = 20
-_JSON = "application/json"
 _FAILED = End("FAILED", "CALLBACKERROR")
 _TALKED = End("ANSWERED", "CALLERHANGUP")
 
@@ -134,6 +134,7 @@ class Simulator:
         lenient: whether answers may have fields that the documents do not name. The recorder's own answers never have
             any; those of a backend behind it may.
         first_menu: the menu that is played first, if there are several.
+        readings: how the platform behaves where the documents leave it open.
     """
 
     def __init__(
@@ -149,12 +150,14 @@ class Simulator:
         wait: Callable[[float], None] = time.sleep,
         lenient: bool = False,
         first_menu: menu.FirstMenu = "mainMenu",
+        readings: Readings = LIKELIEST,
     ) -> None:
         self.application = application
         self.clock = clock
         self.wait = wait
         self.lenient = lenient
         self.first_menu: menu.FirstMenu = first_menu
+        self.readings = readings
         self.store: Store = store or Storage(endpoints, clock=clock)
         self._url = callback_url
         self._path = public_path or urlsplit(callback_url).path or "/"
@@ -166,8 +169,16 @@ class Simulator:
         Raises:
             NoResponse: no answer arrived.
         """
-        content = encode_body(body)
-        headers = self.application.sign_headers(content, path=self._path, content_type=_JSON, at=self.clock())
+        content, readings = encode_body(body), self.readings
+        headers = self.application.sign_headers(
+            content,
+            path=self._path,
+            content_type=readings.content_type,
+            at=self.clock(),
+            time_form=readings.time_form,
+        )
+        if readings.user_agent:
+            headers["User-Agent"] = readings.user_agent
         return self._transport.send("POST", self._url, headers, content)
 
     def play(self, call: IncomingCall, disturbance: Disturbance = UNDISTURBED) -> PlayedCall:
@@ -244,6 +255,12 @@ class _Playing:
             raise _NotAnswered
         try:
             svaml = read(event, response.body, lenient=self._platform.lenient)
+            if (
+                event == "pie"
+                and isinstance(svaml.action, ConnectPstn)
+                and not self._platform.readings.phone_after_menu
+            ):
+                raise IllegalSvaml("connectPstn is not allowed as an answer to PIE")
         except IllegalSvaml as error:
             self._step(event, f"illegal SVAML: {error}", held=False, status=200)
             self._pending.append(_Pending("callingerror", self._calling_error()))
@@ -278,6 +295,8 @@ class _Playing:
             case ConnectMxp() | ConnectConf() | Continue():
                 # In-app users get no ACE, even if it is requested. A conference has no callee, so it gets none either.
                 self._record(event, action)
+                if event == "ice" and self._platform.readings.ace_for_all:
+                    return self._report_answer()
                 return _TALKED
             case _:
                 return _TALKED
@@ -288,6 +307,8 @@ class _Playing:
         if action.recording_options is None:
             self._step(event, "record without recordingOptions: nothing is recorded", held=False)
             return
+        if isinstance(action, ConnectMxp) and not self._platform.readings.records_in_app:
+            return
         conference_id = action.conference_id if isinstance(action, ConnectConf) else None
         self._recordings.append(_Recording(action.recording_options, conference_id))
 
@@ -296,11 +317,14 @@ class _Playing:
         if not self._call.answered:
             return End("NOANSWER", "TIMEOUT")
         self._record(event, action)
-        if self._callbacks_suppressed:
-            return _TALKED
-        now = self._platform.clock()
+        return _TALKED if self._callbacks_suppressed else self._report_answer()
+
+    def _report_answer(self) -> End:
+        body = self._call.ace(self._platform.application.key, self._platform.clock())
+        if not self._platform.readings.ace_call_id:
+            body[self._call.call_id_field] = f"{self._call.call_id}_1"
         try:
-            svaml = self._ask("ace", self._call.ace(self._platform.application.key, now))
+            svaml = self._ask("ace", body)
         except _NotAnswered:
             return _TALKED  # According to the documents, an ACE without an answer connects the call.
         return self._follow("ace", svaml)
@@ -309,7 +333,7 @@ class _Playing:
         if self._call.in_app:
             self._step(event, "runMenu for an in-app caller: there is no PIE", held=False)
             return _TALKED
-        result = menu.play_menus(action, self._keys, self._platform.first_menu)
+        result = menu.play_menus(action, self._keys, self._platform.first_menu, self._platform.readings)
         now = self._platform.clock()
         svaml = self._ask("pie", self._call.pie(self._platform.application.key, now, result))
         return _TALKED if result["type"] == "hangup" else self._follow("pie", svaml)
@@ -325,15 +349,34 @@ class _Playing:
         url = self._file_url(options)
         content = b"" if self._disturbance.empty_file else audio.make_silence(options.format, self._frames)
         if not self._upload("upload", url, options, content, audio.find_content_type(options.format)):
-            return  # The documents describe no notification of a failed upload, so no other notification follows.
-        self._notify("recording_available", recording, destination=url)
+            # The documents describe no notification of a failed upload.
+            if self._platform.readings.failed_upload:
+                self._notify(self._platform.readings.failed_upload, recording)
+            return
+        self._notify("recording_available", recording, **self._announce(url))
         if options.transcription_options and options.transcription_options.enabled:
-            transcript = f"{url.removesuffix('.' + options.format)}-transcript.json"
+            replaced = self._platform.readings.transcript_name == "replaces"
+            transcript = f"{url.removesuffix('.' + options.format) if replaced else url}-transcript.json"
             if self._upload("upload transcript", transcript, options, _make_transcript(), "application/json"):
-                self._notify("transcription_available", recording, destination=transcript)
+                self._notify("transcription_available", recording, **self._announce(transcript))
+
+    def _announce(self, url: str) -> dict[str, str]:
+        match self._platform.readings.destination:
+            case "as asked":
+                return {"destination": url}
+            case "https":
+                return {"destination": f"https://www.sinch.com/calling/v1/recording/{url.rpartition('/')[2]}"}
+            case "absent":
+                return {}
 
     def _notify(self, kind: str, recording: _Recording, **fields: str) -> None:
         if recording.options.notification_events:
+            common = {
+                "applicationKey": self._platform.application.key,
+                "timestamp": format_time(self._platform.clock()),
+                "custom": self._call.custom or "custom",
+            }
+            fields |= {name: common[name] for name in self._platform.readings.notification_fields}
             body = self._call.notify(kind, conference_id=recording.conference_id, **fields)
             self._pending.append(_Pending(kind, body))
 

@@ -120,9 +120,7 @@ class ConsentMenu(Strict):
             options=options,
         )
         menus = (menu, menu.model_copy(update={"id": _FIRST})) if twice else (menu,)
-        return RunMenu(
-            barge=True, locale=self.prompt.locale, main_menu=menus[-1].id, enable_voice=False, menus=menus
-        )
+        return RunMenu(barge=True, locale=self.prompt.locale, main_menu=menus[-1].id, enable_voice=False, menus=menus)
 
 
 class HeaderConsent(Strict):

@@ -21,6 +21,7 @@ from call_recorder.sinch.signature import SignedRequest
 from call_recorder.sinch.timestamps import parse_timestamp
 
 _MAX_FIELDS = 40
+_LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")  # so that no digits of a hash are masked as a phone number
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z_]{0,39}")
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z/_]{0,39}")
 _MEDIA_TYPE: Final = re.compile(r"[a-z]+/[a-z+.-]+(?:; ?charset=[A-Za-z0-9-]{1,20})?")
@@ -81,7 +82,7 @@ def describe_callback(request: SignedRequest, *, user_agent: str, secret: bytes,
         "offsetMs": round(offset.total_seconds() * 1000),
         "contentType": _read(_MEDIA_TYPE, request.content_type),
         "userAgent": match[0] if (match := _PRODUCT.match(user_agent)) else None,
-        "hash": hmac.digest(secret, request.body, "sha256").hex()[:12],
+        "hash": hmac.digest(secret, request.body, "sha256").hex()[:12].translate(_LETTERS),
         "menu": _describe_menu(body.get("menuResult")),
         "destination": _describe_destination(body),
         "errorCode": _read(_CODE, str(body["errorCode"])) if "errorCode" in body else None,
