@@ -15,6 +15,7 @@ from call_recorder_cli.output import Output
 
 COMMANDS: Final[Mapping[str, str]] = {
     "recordings": "call_recorder_cli.commands.recordings:recordings",
+    "trial": "call_recorder_cli.commands.trial:trial",
 }
 """Every command or group by its name, with its module and the name in it."""
 

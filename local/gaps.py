@@ -67,6 +67,7 @@ def rewrite_policies(aws: Aws, stack_name: str) -> None:
     - ``ssm:GetParameters`` and ``ssm:DeleteParameters``: it checks the call as a whole, not each parameter;
     - ``events:PutEvents`` with a condition on ``events:source``: it does not know this key;
     - ``events:RemoveTargets`` and ``events:ListTargetsByRule``: it checks the bus, not the rule;
+    - ``logs:FilterLogEvents``: it does not know that the ARN of a log group ends with ``:*``;
     - SendMessageBatch: it does not derive it from ``sqs:SendMessage``.
 
     Actions that a policy does not grant stay refused.
@@ -90,6 +91,8 @@ def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
         "events:ListTargetsByRule",
     } & _list_actions(statement):
         rewritten["Resource"] = "*"
+    if "logs:FilterLogEvents" in _list_actions(statement):
+        rewritten["Resource"] = [each.removesuffix(":*") for each in _list(statement["Resource"])]
     if statement["Action"] == "events:PutEvents":
         rewritten.pop("Condition", None)
     if "sqs:SendMessage" in _list_actions(statement):
@@ -98,8 +101,11 @@ def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list_actions(statement: Mapping[str, Any]) -> set[str]:
-    actions = statement["Action"]
-    return {actions} if isinstance(actions, str) else set(actions)
+    return set(_list(statement["Action"]))
+
+
+def _list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def limit_concurrency(aws: Aws, function_name: str) -> None:

@@ -362,7 +362,8 @@ def _find_notification_fields(evidence: Evidence) -> Seen:
     silent=True,
 )
 def _find_destination(evidence: Evidence) -> Seen:
-    made = [record for record in evidence.calls.values() if record.name != "conference"]
+    # The notification of a conference does not name the call, of which its file has the name.
+    made = [record for record in evidence.calls.values() if record.name != calls.CONFERENCE.name]
     announced = [each for record in made for each in record.of(calls.AVAILABLE)]
     if not announced:
         return None

@@ -46,8 +46,8 @@ _HOSTS: Final = {
     "Azure Blob Storage": re.compile(r".*\.blob\.core\.windows\.net"),
     "Google Cloud Storage": re.compile(r"(.*\.)?storage\.googleapis\.com"),
 }
-_SCHEME: Final = re.compile(r"[a-z0-9]{1,10}")
-_ENDING: Final = re.compile(r"[A-Za-z_-]{0,20}(?:\.[A-Za-z0-9]{1,5}[A-Za-z_-]{0,20}){0,2}")
+_SCHEME: Final = re.compile(r"s3|gs|azure|sdrive|https?")
+_ENDING: Final = re.compile(r"(?:\.(?:mp3|wav|ogg|m4a|json|txt|vtt)|[-_.]transcript(?:ion)?){1,4}$")
 _SPELLED: Final = (
     ("event",),
     ("type",),
@@ -153,14 +153,12 @@ def _describe_destination(body: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"scheme": "other"}
     ids = [body.get(name) for name in ("callid", "callId", "conferenceId")]
     named = [each for known in ids if isinstance(known, str) and known for each in (known, escape(known))]
-    after = next((url.rpartition(each)[2] for each in named if each in url), None)
-    ending = url.rpartition("/")[2].rpartition(".")[2] if after is None else after
     web = parts.scheme in ("http", "https")
     return {
         "scheme": _read(_SCHEME, parts.scheme),
         "host": _classify(_HOSTS, parts.hostname or "") if web else "container",
-        "namesId": after is not None,
-        "ending": _read(_ENDING, ending),
+        "namesId": any(each in url for each in named),
+        "ending": match[0] if (match := _ENDING.search(parts.path)) else "other",
     }
 
 
