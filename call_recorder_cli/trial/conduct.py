@@ -50,6 +50,8 @@ class CallbackLog:
         pages = self._logs.get_paginator("filter_log_events").paginate(
             logGroupName=self._group,
             startTime=int(self._since.timestamp() * 1000),
+            # A term with a hyphen needs double quotes: "Filter pattern syntax" in CloudWatch Logs' user guide, read in
+            # November 2026.
             filterPattern=f'"{self._application_key}"',
         )
         return read_lines((event["message"] for page in pages for event in page["events"]), self._application_key)

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from call_recorder.answering.parameter_names import PROFILE
@@ -14,13 +15,13 @@ from call_recorder_cli.trial.calls import is_trial_profile
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.literals import ParameterTierType
 
     from call_recorder_cli.stack import Stack
 
 KEPT: Final = "recording-profile-before-trial"
 """The parameter that keeps the application's own profile during a trial. The functions do not read it."""
 
-_MAX_STANDARD_BYTES: Final = 4096
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -84,8 +85,17 @@ class KeptProfile:
             return None
 
     def _put(self, path: str, text: str) -> None:
-        long: Any = {"Tier": "Advanced"} if len(text.encode()) > _MAX_STANDARD_BYTES else {}
-        self._ssm.put_parameter(Name=path, Value=text, Type="String", Overwrite=True, **long)
+        self._ssm.put_parameter(Name=path, Value=text, Type="String", Overwrite=True, Tier=self._tier)
+
+    @cached_property
+    def _tier(self) -> ParameterTierType:
+        """The tier of the profile, also for what is kept of it.
+
+        SSM refuses to make an advanced parameter a standard one: "PutParameter" in the API reference of Systems Manager
+        and in AWS's SDK for Java, read in November 2026.
+        """
+        found = self._ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Values": [self._path]}])["Parameters"]
+        return found[0]["Tier"] if found and found[0].get("Tier") == "Advanced" else "Standard"
 
 
 @contextmanager

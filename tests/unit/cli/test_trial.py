@@ -116,6 +116,15 @@ def kept_stack() -> Stack:
     return Stack.open("", boto3.Session())
 
 
+def test_a_long_profile_stays_in_its_tier(kept: KeptProfile) -> None:
+    boto3.client("ssm").put_parameter(Name=f"{PREFIX}/{PROFILE}", Value=OWN, Overwrite=True, Tier="Advanced")
+    kept.lend('{"observe": true}')
+    kept.put_back()
+
+    [described] = boto3.client("ssm").describe_parameters()["Parameters"]
+    assert (stored(), described["Tier"]) == (OWN, "Advanced")
+
+
 def test_a_profile_that_somebody_changed_meanwhile_stays(kept: KeptProfile) -> None:
     kept.lend('{"observe": true}')
     store('{"rules": []}')
