@@ -92,7 +92,6 @@ class StoredFile:
 
     status: str | None = None
     size: int | None = None
-    stored_at: datetime | None = None
 
 
 @dataclass(frozen=True)

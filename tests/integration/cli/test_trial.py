@@ -95,6 +95,7 @@ def test_a_trial_of_two_calls_finds_how_sinch_behaves(
     assert (found["first-menu"], found["ace-for-app-users"]) == ("the menu with the id main", "yes: in-app")
     assert (found["stored-file"], found["problems"], found["records-on-answer"]) == ("yes", "no", None)
     assert [call["status"] for call in report["calls"]] == ["available", "available"]
+    assert all(call["size"] > 0 for call in report["calls"])
     assert "| Which menu plays first" in page.read_text()
 
 
