@@ -69,7 +69,7 @@ call: $(DEV)/$(INSTALLED) ## Play one more call against what `make run` keeps up
 explain: $(DEV)/$(INSTALLED) ## Say what a profile does to calls; PROFILE=file, and FROM=... TO=... or EVENT=file
 	@test -n "$$PROFILE" || { echo "Name the file of a recording profile, for example" \
 		"\`make explain PROFILE=examples/profiles/quick-start.json\`." >&2; exit 2; }
-	@exec $(DEV)/bin/python -m local.explain "$$PROFILE" $(if $(EVENT),"$$EVENT") $(if $(FROM),--from "$$FROM") \
+	@exec $(DEV)/bin/python -m call_recorder_cli explain "$$PROFILE" $(if $(EVENT),"$$EVENT") $(if $(FROM),--from "$$FROM") \
 		$(if $(TO),--to "$$TO")
 
 sam-local: environments ## Invoke events/ with `sam local` (needs Docker)

@@ -14,6 +14,7 @@ from call_recorder_cli.errors import CommandFailed, ExitCode, translate
 from call_recorder_cli.output import Output
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "explain": "call_recorder_cli.commands.explain:explain_profile",
     "recordings": "call_recorder_cli.commands.recordings:recordings",
     "trial": "call_recorder_cli.commands.trial:trial",
 }

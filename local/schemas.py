@@ -101,8 +101,8 @@ def find_reports(command: click.Command, *names: str) -> Iterator[tuple[str, typ
 def _make_profile_schema() -> JsonSchemaValue:
     """Return the schema of the profile, with which an editor checks and completes a profile.
 
-    It has every field and its range. Only ``local.explain`` finds combinations that Sinch does not allow. The recording
-    options are removed: the rules decide on them.
+    It has every field and its range. Only `call-recorder explain` finds combinations that Sinch does not allow. The
+    recording options are removed: the rules decide on them.
     """
     schema = RecordingProfile.model_json_schema(mode="validation", schema_generator=_ProfileSchema)
     definitions = schema["$defs"]

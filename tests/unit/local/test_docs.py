@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local import explain
+from call_recorder_cli.main import main
 from tests.template.stack import read_template
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,7 +66,7 @@ def test_the_profile_page_shows_only_refusals_that_the_code_says() -> None:
 
 
 def test_the_profile_page_shows_what_explain_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain.main([str(ROOT / "examples" / "profiles" / "every-field.json")]) == 0
+    assert main(["explain", str(ROOT / "examples" / "profiles" / "every-field.json")]) == 0
 
     assert f"\n```\n{capsys.readouterr().out}```\n" in (ROOT / "docs" / "profile.md").read_text()
 

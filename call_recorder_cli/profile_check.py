@@ -30,7 +30,7 @@ from call_recorder.answering.profile import (
     field_problems,
 )
 from call_recorder.sinch.svaml import Hangup
-from local.json_positions import Position, find_nearest, find_positions
+from call_recorder_cli.json_positions import Position, find_nearest, find_positions
 
 KINDS: Final[Mapping[ToType, str]] = {
     "did": "a phone number of yours",
@@ -52,6 +52,14 @@ class Remark:
 
     position: Position
     sentence: str
+
+
+@dataclass(frozen=True)
+class OwnBucket:
+    """The bucket of a stack, and the days after which its life cycle deletes a recording."""
+
+    name: str
+    retention_days: int
 
 
 def find_mistakes(text: str) -> list[Remark]:
@@ -81,10 +89,21 @@ def describe(profile: RecordingProfile) -> list[str]:
     return lines
 
 
-def find_surprises(text: str) -> list[Remark]:
-    """Return warnings about parts of a valid profile that are probably mistakes, in the order of its text."""
+def find_surprises(text: str, *, bucket: OwnBucket | None = None) -> list[Remark]:
+    """Return warnings about parts of a valid profile that are probably mistakes, in the order of its text.
+
+    Args:
+        text: the profile's JSON.
+        bucket: the stack's own bucket, if the stack is known and its life cycle deletes recordings.
+    """
     profile = RecordingProfile.parse(text)
-    return _locate(text, [*_find_rule_surprises(profile), *_find_route_surprises(profile)])
+    kept = _find_short_retention(profile, bucket) if bucket else ()
+    return _locate(text, [*_find_rule_surprises(profile), *_find_route_surprises(profile), *kept])
+
+
+def locate(name: str, remarks: Iterable[Remark]) -> list[str]:
+    """Return remarks as lines that begin with the name of the profile, the line and the column."""
+    return [f"{name}:{each.position.line}:{each.position.column}: {each.sentence}" for each in remarks]
 
 
 def _locate(text: str, problems: Iterable[ProfileProblem]) -> list[Remark]:
@@ -174,6 +193,19 @@ def _find_rule_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:
         elif rule.when.to_type == ("did",) and not _is_connected(profile, rule):
             sentence = f"{subject}: no route connects calls to its numbers, so they are hung up; add a route"
             yield ProfileProblem(("rules", index, "when", "to"), sentence)
+
+
+def _find_short_retention(profile: RecordingProfile, bucket: OwnBucket) -> Iterator[ProfileProblem]:
+    for index, rule in enumerate(profile.rules):
+        template = rule.destination or profile.destination
+        destination = Destination.parse(template) if template else None
+        in_bucket = destination is None or (destination.scheme, destination.container) == ("s3", bucket.name)
+        if rule.record and in_bucket and (rule.retention_days or 0) > bucket.retention_days:
+            yield ProfileProblem(
+                ("rules", index, "retentionDays"),
+                f"rules[{index}] ({rule.name}): the bucket of the stack deletes recordings after "
+                f"{bucket.retention_days} days, so the file is gone before; deploy with a larger RetentionDays",
+            )
 
 
 def _find_route_surprises(profile: RecordingProfile) -> Iterator[ProfileProblem]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from local.explain import explain, main
+from call_recorder_cli.explanation import explain
+from call_recorder_cli.main import main
 from tests import sinch
 from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, FROM_PHONE, MENU, PSTN_ACTION, asking, profile, rule
 
@@ -60,7 +61,10 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         for content in arguments:
             if isinstance(content, bytes):
                 event.write_bytes(content)
-        assert main([str(written), *(str(event if isinstance(each, bytes) else each) for each in arguments)]) == status
+        assert (
+            main(["explain", str(written), *(str(event if isinstance(each, bytes) else each) for each in arguments)])
+            == status
+        )
         printed = capsys.readouterr()
         assert not (printed.out if status else printed.err)
         return (printed.err if status else printed.out).replace(str(file), "FILE")
