@@ -60,7 +60,7 @@ def _add_route(aws: Aws, api_id: str, route_key: str, alias_arn: str) -> None:
 
 
 def rewrite_policies(aws: Aws, stack_name: str) -> None:
-    """Rewrite the statements of the roles' policies that the emulator cannot evaluate.
+    """Rewrite the statements of the roles' and of the managed policies that the emulator cannot evaluate.
 
     The emulator refuses these permissions although they are granted:
 
@@ -79,6 +79,15 @@ def rewrite_policies(aws: Aws, stack_name: str) -> None:
                 document: Any = aws.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
                 document["Statement"] = [make_evaluable(statement) for statement in document["Statement"]]
                 aws.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+        elif resource["ResourceType"] == "AWS::IAM::ManagedPolicy":
+            _rewrite_managed_policy(aws, resource["PhysicalResourceId"])
+
+
+def _rewrite_managed_policy(aws: Aws, arn: str) -> None:
+    version = aws.iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    document: Any = aws.iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    document["Statement"] = [make_evaluable(statement) for statement in document["Statement"]]
+    aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(document), SetAsDefault=True)
 
 
 def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
