@@ -12,14 +12,16 @@ from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from call_recorder_cli.sinch_configuration import API_URL_VARIABLE
 from local import audio
 from local.backend import run_backend
-from local.demo import make_applications
+from local.demo import make_application, make_applications
 from local.emulator import ADMINISTRATOR, ROOT, LocalError, lock_port, read_port, run_emulator, stop_left_over
 from local.flows import DEFAULT, EVENTS, FLOWS, CheckFailed, Flow, check_flow, find_recording_id
 from local.flows import play as play_flow
 from local.progress import Progress
-from local.simulator import HttpTransport, NoResponse, parse_destination
+from local.simulator import Application, HttpTransport, NoResponse, parse_destination
+from local.simulator.configuration import run_configuration_api
 from local.simulator.menu import FIRST_MENUS
 from local.stack import LocalStack, build, deploy, dump_json, find_stack, get_stack_file, get_state_folder
 from local.subscriber import Subscriber
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from local.simulator import IncomingCall, PlayedCall
+    from local.simulator.configuration import ConfigurationApi
     from local.simulator.menu import FirstMenu
 
 _REQUESTED = "Recording Requested"
@@ -41,6 +44,8 @@ _EVENT_OF_NOTIFICATION = {
 }
 _ARRIVES_WITHIN = 90.0
 _AWS_CONFIG = "aws.config"
+_NEW_APPLICATION = "new-application"
+_NEW_SECRET = "new-application.secret"  # noqa: S105 - the name of the file
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -95,7 +100,12 @@ def run(chosen: Flow | IncomingCall, *, once: bool, first_menu: FirstMenu = "mai
         stack.write_aws_config(file.with_name(_AWS_CONFIG))
         _play(stack, chosen, progress, first_menu)
         if not once:
-            _stay_up(stack, file)
+            sinch = on_exit.enter_context(run_configuration_api())
+            for key, secret in stack.applications.items():
+                sinch.add(Application(key, secret), stack.callback_url)
+            secret_file = _register_new_application(sinch, file.with_name(_NEW_SECRET))
+            on_exit.callback(secret_file.unlink, missing_ok=True)
+            _stay_up(stack, file, sinch)
 
 
 def call(chosen: Flow | IncomingCall, *, first_menu: FirstMenu = "mainMenu") -> None:
@@ -217,7 +227,17 @@ def _expect_refusal(stack: LocalStack) -> None:
         raise CheckFailed(f"A callback without a signature was answered {answer.status} instead of 401.")
 
 
-def _stay_up(stack: LocalStack, file: Path) -> None:
+def _register_new_application(sinch: ConfigurationApi, file: Path) -> Path:
+    """Have the simulated Sinch know an application that the stack does not; write its secret to a file of the owner."""
+    application = make_application(_NEW_APPLICATION)
+    sinch.add(application)
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(f"{application.secret.get_secret_value()}\n", encoding="utf-8")
+    return file
+
+
+def _stay_up(stack: LocalStack, file: Path, sinch: ConfigurationApi) -> None:
     flows = textwrap.fill(", ".join(FLOWS), width=100, initial_indent="  ", subsequent_indent="  ")
     print(
         f"""
@@ -231,6 +251,10 @@ The stack is up until Ctrl-C.
 
 To operate this stack with `call-recorder`, or to look with the AWS CLI, run this in another terminal first:
   export AWS_CONFIG_FILE={file.with_name(_AWS_CONFIG)}
+  export {API_URL_VARIABLE}={sinch.url}
+
+Set up an application that the simulated Sinch knows and the stack does not:
+  call-recorder onboard --application {_NEW_APPLICATION} < {_relative(file.with_name(_NEW_SECRET))}
 
 Play one more call from another terminal with `make call TO=username:alice`, or with `make call FLOW=menu`.
 Flows:

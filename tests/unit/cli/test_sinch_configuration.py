@@ -76,12 +76,12 @@ def test_a_refusal_is_a_sentence(
 
 
 class Odd(BaseHTTPRequestHandler):
-    """Answers with what is not JSON, or not as the documents say, or hangs up."""
+    """Answers with what is not JSON, or not as the documents say, or hangs up. Elsewhere it answers well."""
 
     answer = b""
 
     def do_GET(self) -> None:
-        self.wfile.write(self.answer)
+        self.wfile.write(b'HTTP/1.0 200 OK\r\n\r\n{"url": {}}' if self.path == "/elsewhere" else self.answer)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,7 @@ class Odd(BaseHTTPRequestHandler):
         (b"", ExitCode.TRY_AGAIN),
         (b"HTTP/1.0 200 OK\r\n\r\n<html>", ExitCode.FAILED),
         (b'HTTP/1.0 200 OK\r\n\r\n{"url": ["x"]}', ExitCode.FAILED),
+        (b"HTTP/1.0 302 Found\r\nLocation: /elsewhere\r\n\r\n", ExitCode.FAILED),
         (b'HTTP/1.0 400 Bad\r\n\r\n{"errorCode": 40003}', ExitCode.NOT_FOUND),
     ],
 )
