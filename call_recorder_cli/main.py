@@ -14,6 +14,9 @@ from call_recorder_cli.errors import CommandFailed, ExitCode, translate
 from call_recorder_cli.output import Output
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "onboard": "call_recorder_cli.commands.onboarding:onboard",
+    "offboard": "call_recorder_cli.commands.onboarding:offboard",
+    "profile": "call_recorder_cli.commands.profiles:profile",
     "explain": "call_recorder_cli.commands.explain:explain_profile",
     "recordings": "call_recorder_cli.commands.recordings:recordings",
     "trial": "call_recorder_cli.commands.trial:trial",
