@@ -14,6 +14,7 @@ from call_recorder.facts.call_details import CallStart
 from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import CallDecidedFact, ObjectStoredFact
 from call_recorder.facts.messages import QueueMessage
+from call_recorder.facts.storage_urls import PROBE, ObjectPointer
 from call_recorder.tracking.fact_processor import Delivery
 from call_recorder.tracking.object_locations import MAX_OBJECTS, ObjectLocation, Owner, find_owner
 from call_recorder.tracking.published_events import RecordingUnattributedEvent
@@ -279,6 +280,17 @@ def test_an_object_that_is_owned_in_time_is_never_unattributed(processor: Proces
     assert processor.watch(after=timedelta(days=9)) == []
     processor.take(CheckLocation(location=LOCATION, at=processor.clock()))
     assert unattributed(processor) == []
+
+
+def test_a_probe_of_an_operator_is_not_taken_for_a_recording(processor: ProcessorUnderTest) -> None:
+    probe = URL.replace(sinch.CALL, f"{PROBE}0123")
+    in_a_bucket_of_this_name = URL.replace(BUCKET, f"{PROBE}0123")
+    assert (ObjectPointer.of(probe).is_probe, ObjectPointer.of(in_a_bucket_of_this_name).is_probe) == (True, False)
+
+    processor.take(stored(probe))
+
+    assert processor.table.places == {}
+    assert processor.watch(after=timedelta(days=9)) == []
 
 
 @pytest.mark.parametrize("early", [timedelta(), DEADLINES.grace - SECOND])

@@ -9,6 +9,9 @@ from call_recorder.facts.stores import Scheme, find_store
 _TRANSCRIPT = "-transcript.json"
 _EXTENSIONS = (".mp3", ".wav")
 
+PROBE = "call-recorder-check-"
+"""The beginning of the call id in the name of a probe: a small file with which an operator tries out a destination."""
+
 
 def is_transcript(url: str) -> bool:
     """Tell whether a file is a transcript, by the name that Sinch gives it: ``<recording>-transcript.json``.
@@ -44,6 +47,11 @@ class ObjectPointer:
         scheme, store, path = found
         bucket, key = store.split(path)
         return cls(url=url, storage=scheme, bucket=bucket, key=key) if bucket and key else cls(url=url)
+
+    @property
+    def is_probe(self) -> bool:
+        """Tell whether the file is a probe, by its name. It is no recording, so nothing waits for it."""
+        return PROBE in (self.key or "")
 
     @property
     def file_name(self) -> str:

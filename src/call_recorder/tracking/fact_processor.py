@@ -26,7 +26,7 @@ from call_recorder.facts.facts import (
     UploaderKeyChangedFact,
 )
 from call_recorder.facts.messages import QueueMessage
-from call_recorder.facts.storage_urls import get_location
+from call_recorder.facts.storage_urls import ObjectPointer, get_location
 from call_recorder.tracking.attribution import (
     AboutRecording,
     Attribution,
@@ -278,7 +278,8 @@ class FactProcessor:
         for delivery in deliveries:
             match delivery.message:
                 case ObjectStoredFact(url=url):
-                    grouped[get_location(url)].append(delivery)
+                    if not ObjectPointer.of(url).is_probe:
+                        grouped[get_location(url)].append(delivery)
                 case CheckLocation(location=location):
                     grouped[location].append(delivery)
                 case message:
