@@ -19,6 +19,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "profile": "call_recorder_cli.commands.profiles:profile",
     "explain": "call_recorder_cli.commands.explain:explain_profile",
     "recordings": "call_recorder_cli.commands.recordings:recordings",
+    "check": "call_recorder_cli.commands.checks:check",
+    "doctor": "call_recorder_cli.commands.checks:doctor",
     "trial": "call_recorder_cli.commands.trial:trial",
 }
 """Every command or group by its name, with its module and the name in it."""

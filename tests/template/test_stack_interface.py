@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from call_recorder_cli import __version__
 from tests.template.stack import ROOT, Stack, allows, read_template
 
 TEMPLATE = read_template()
@@ -14,7 +15,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
 OUTPUTS = {
     *("CallbackUrl", "CallbackPath", "CallbackApiId", "CallbackApiLogGroupName", "ParameterPrefix"),
-    *("RecordingsBucketName", "RecordingStoredRuleName", "UploaderUserName"),
+    *("RecordingsBucketName", "RecordingStoredRuleName", "UploaderUserName", "Version"),
     *(f"{name}{kind}" for name in ("RecordingsBus", "RecordingsTable", "PlacesTable") for kind in ("Name", "Arn")),
     *(f"Recording{name}{kind}" for name in ("Queue", "DeadLetterQueue") for kind in ("Name", "Url", "Arn")),
     *("OperatorPolicyArn", "InvestigatorPolicyArn", "PrivacyOfficerPolicyArn"),
@@ -60,6 +61,14 @@ def test_a_parameter_has_a_description_limits_and_a_valid_default(name: str) -> 
 def test_a_parameter_refuses_values_that_cannot_work(name: str, refused: list[str]) -> None:
     assert [value for value in refused if allows(PARAMETERS[name], value)] == []
     assert name != "AlarmEmail" or allows(PARAMETERS[name], "a.b+calls@mail.example.co.uk")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """`doctor` compares the output with the version of the command line."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    published = TEMPLATE["Metadata"]["AWS::ServerlessRepo::Application"]["SemanticVersion"]
+
+    assert {project, published, TEMPLATE["Outputs"]["Version"]["Value"], __version__} == {project}
 
 
 def test_the_console_shows_every_parameter_in_a_group() -> None:
