@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from call_recorder_cli.main import main
 from local.emulator import ADMINISTRATOR
-from local.gaps import make_evaluable
 
 if TYPE_CHECKING:
     from local.stack import LocalStack
@@ -53,17 +51,11 @@ def run(stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def _find_person(stack: LocalStack, policy: str) -> tuple[str, str]:
-    """Return the access key of a user who has one of the stack's policies, in a form that the emulator can evaluate."""
+    """Return the access key of a user who has one of the stack's policies and nothing else."""
     iam, user = stack.aws.iam, f"{stack.stack_name}-{policy}"
     if user not in {each["UserName"] for each in iam.list_users()["Users"]}:
         iam.create_user(UserName=user)
-        arn = stack.outputs[f"{policy}Arn"]
-        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        document: Any = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-        document = json.loads(document) if isinstance(document, str) else document
-        statements = [make_evaluable(each) for each in document["Statement"]]
-        rewritten = json.dumps(document | {"Statement": statements})
-        iam.put_user_policy(UserName=user, PolicyName=policy, PolicyDocument=rewritten)
+        iam.attach_user_policy(UserName=user, PolicyArn=stack.outputs[f"{policy}Arn"])
     for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
     made = iam.create_access_key(UserName=user)["AccessKey"]
