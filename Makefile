@@ -15,14 +15,14 @@ BENCH := $(ENVIRONMENTS)/bench
 CLI := $(ENVIRONMENTS)/cli
 INSTALLED := installed.txt
 
-CHECKED := src call_recorder_cli local tests tools benchmarks
+CHECKED := src call_recorder_cli local tests benchmarks
 TEMPLATES := template.yaml $(wildcard examples/*/template.yaml)
 COMPILE := $(UV)/bin/uv pip compile --quiet --universal --generate-hashes --no-strip-extras \
 	--python-version 3.11 --no-header $(if $(UPGRADE),--upgrade)
 
 # Nothing here may reach a real AWS account by what this shell is set to, except the commands of an operator; and it
 # may tell checkov neither of its vendor nor to look away.
-OPERATED := dead-letters put-back test-call upgrade-indexes
+OPERATED := test-call
 ifneq ($(or $(filter-out $(OPERATED),$(MAKECMDGOALS)),$(if $(MAKECMDGOALS),,help)),)
 unexport $(filter-out AWS_PORT,$(filter AWS_% BC_% CKV_% PRISMA_%,$(.VARIABLES)))
 export AWS_CONFIG_FILE := /dev/null
@@ -81,7 +81,7 @@ events: $(DEV)/$(INSTALLED) ## Sign the events of events/ afresh, into .local/ev
 schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
-.PHONY: cli test-call dead-letters put-back upgrade-indexes
+.PHONY: cli test-call
 cli: $(CLI)/$(INSTALLED) ## Install the operator's command line, call-recorder, into an environment of this clone
 	@$(CLI)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
 		--force-reinstall .
@@ -90,17 +90,8 @@ cli: $(CLI)/$(INSTALLED) ## Install the operator's command line, call-recorder, 
 test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack and show its recording; APP=key STACK=name
 	@test -n "$$APP" || { echo "Name the key of a Sinch application: make test-call APP=your-sinch-application-key." >&2; \
 		exit 2; }
-	@exec $(DEV)/bin/python -m tools.play_call --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
+	@exec $(DEV)/bin/python -m local.test_call --application-key "$$APP" $(if $(STACK),--stack "$$STACK") \
 		$(if $(TO),--to "$$TO") $(if $(FROM),--from "$$FROM")
-
-dead-letters: $(DEV)/$(INSTALLED) ## Say which call facts a deployed stack gave up on, and why; STACK=call-recorder
-	@exec $(DEV)/bin/python -m tools.dead_letters $(if $(STACK),--stack "$$STACK")
-
-put-back: $(DEV)/$(INSTALLED) ## Put them back into the queue; STACK=call-recorder
-	@exec $(DEV)/bin/python -m tools.dead_letters --put-back $(if $(STACK),--stack "$$STACK")
-
-upgrade-indexes: $(DEV)/$(INSTALLED) ## Upgrade the indexes of a deployed stack, as docs/upgrade.md says; STACK=name
-	@exec $(DEV)/bin/python -m tools.upgrade_indexes $(if $(STACK),--stack "$$STACK")
 
 # What `make test` runs, in this order, two at a time on two processors: those that take longest begin first.
 CHECKS := lint integration types unit faults-in-short template template-lint contract

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from botocore.exceptions import ClientError
 
+from call_recorder_cli.commands.upgrade_indexes import STEPS
 from local.emulator import ROOT
 from local.waiting import wait_until
 from tests.aws import ThroughBoto3
@@ -23,7 +24,6 @@ from tests.metered import process
 from tests.recorded_call import MAX_WRITE_UNITS, ORDERS, play
 from tests.tables import RECORDINGS, create
 from tests.template.stack import Stack
-from tools.upgrade_indexes import STEPS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

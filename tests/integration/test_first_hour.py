@@ -28,7 +28,7 @@ from local.emulator import (
     run_emulator,
     stop_left_over,
 )
-from tools.play_call import CUSTOM
+from local.test_call import CUSTOM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from call_recorder_cli.commands.upgrade_indexes import STEPS, IndexUpgrade
 from call_recorder_cli.recording_lists import CALLEE, CALLER, DAY, RecordingLists
 from local.audio import make_silence
 from local.demo import DemoApplication, make_application
@@ -25,7 +26,6 @@ from local.stack import LocalStack, build, deploy, update
 from local.subscriber import Subscriber
 from local.transport import HttpTransport
 from tests.integration.conftest import COLD_START_SECONDS, RECORD_ALL, STATE_OF_TESTS, WITHIN, start, wait_until_taken
-from tools.upgrade_indexes import STEPS, IndexUpgrade
 
 if TYPE_CHECKING:
     pass
@@ -142,7 +142,8 @@ def test_calls_in_progress_are_recorded_through_the_whole_upgrade(former: LocalS
 
     stack = update(former, build(STATE / "now"), STATE / "now", {"TableIndexes": "former"})
     line.stack = stack
-    upgrade = IndexUpgrade(stack.aws.cloudformation, stack.aws.dynamodb.meta.client, stack.stack_name, poll_seconds=0.2)
+    clients, table = (stack.aws.cloudformation, stack.aws.dynamodb.meta.client), stack.outputs["RecordingsTableName"]
+    upgrade = IndexUpgrade(*clients, stack.stack_name, table, poll_seconds=0.2)
     assert upgrade.steps() == [*STEPS][1:]
     line.report(before[0], *before[0].left)
     for number, step in enumerate(upgrade.steps()):

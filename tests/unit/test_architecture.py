@@ -1,6 +1,8 @@
-"""The rooms of the package, and which may import which (docs/decisions/0026)."""
+"""The rooms of the package and the command line, and which may import which (docs/decisions/0026)."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -9,6 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "call_recorder"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
+ROOT = PACKAGE.parents[1]
+COMMAND_LINE = sorted((ROOT / "call_recorder_cli").rglob("*.py"))
 
 # From the top down. Rooms of one floor do not import each other.
 FLOORS = [["functions"], ["adapters"], ["uploader_key"], ["answering", "tracking"], ["facts"], ["sinch"]]
@@ -19,6 +23,8 @@ MAY_IMPORT = {
 }
 OUTSIDE = {"boto3", "botocore", "mypy_boto3", "socket", "ssl", "http", "urllib", "threading", "concurrent", "asyncio"}
 PURE = {"urllib.parse"}
+SLOW = {"boto3", "azure", "rich"}
+"""What a command line loads when a command needs it, and not for its help."""
 
 
 def room_of(path: Path) -> str:
@@ -95,3 +101,30 @@ def test_only_the_edges_catch_every_exception() -> None:
     broad = {named(path) for path in FILES if any(map(is_broad, ast.walk(ast.parse(path.read_text()))))}
 
     assert broad == {"functions/callback_handler.py", "functions/cleanup.py", "functions/watchdog.py"}
+
+
+def imported_packages(paths: list[Path]) -> set[str]:
+    return {name.partition(".")[0] for path in paths for name in imports(path)}
+
+
+def test_lambda_never_sees_the_command_line() -> None:
+    assert "call_recorder_cli" not in imported_packages([*PACKAGE.rglob("*.py")])
+
+
+def test_the_command_line_imports_nothing_that_is_not_installed_with_it() -> None:
+    assert not imported_packages(COMMAND_LINE) & {"local", "tests", "benchmarks", "aws_lambda_powertools"}
+
+
+def test_help_loads_no_client_of_a_store() -> None:
+    script = "import sys; from call_recorder_cli.main import main; code = main(['--help']); print(*sys.modules)"
+    loaded = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": "src:."},
+    ).stdout
+
+    assert "dead-letters" in loaded
+    assert not SLOW & set(loaded.split())

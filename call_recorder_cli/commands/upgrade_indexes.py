@@ -1,23 +1,20 @@
-"""Gives the table of recordings of a deployed stack its current indexes, one after the other.
+"""Give the table of recordings its current indexes, one after the other: ``call-recorder upgrade-indexes``.
 
-``python -m tools.upgrade_indexes --stack call-recorder`` goes on where the stack is. DynamoDB creates or deletes one
-index in an update of a table, and CloudFormation does not wait until a new index is filled. So each step updates the
-stack with the next value of its parameter ``TableIndexes``, and nothing else, when all indexes are active.
-
-It can be stopped at any time and started again. docs/upgrade.md says when it is needed.
+DynamoDB creates or deletes one index in an update of a table, and CloudFormation does not wait until a new index is
+filled. So each step updates the stack with the next value of its parameter ``TableIndexes``, and nothing else, when all
+indexes are active. docs/upgrade.md says when this is needed.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+import click
 
-from tools.stack import NO_REGION, Refused, open_session, read_outputs
+from call_recorder_cli.errors import CommandFailed
+from call_recorder_cli.invocation import Invocation, stack_command
+from call_recorder_cli.output import Report, print_sentences
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -49,6 +46,7 @@ class IndexUpgrade:
         cloudformation: CloudFormation.
         dynamodb: DynamoDB.
         stack: the name of the stack.
+        table: the name of the table of recordings.
         poll_seconds: the pause between two looks at CloudFormation or DynamoDB.
     """
 
@@ -57,26 +55,27 @@ class IndexUpgrade:
         cloudformation: CloudFormationClient,
         dynamodb: DynamoDBClient,
         stack: str,
+        table: str,
         *,
         poll_seconds: float | None = None,
     ) -> None:
         self._cloudformation = cloudformation
         self._dynamodb = dynamodb
         self._stack = stack
-        self._table = read_outputs(cloudformation, stack).get("RecordingsTableName", "")
+        self._table = table
         self._poll_seconds = POLL_SECONDS if poll_seconds is None else poll_seconds
 
     def steps(self) -> list[str]:
         """Wait until no update is in progress, and return the steps that are still to take.
 
         Raises:
-            Refused: the stack is not a call recorder, or its template is of the version before.
+            CommandFailed: the template of the stack is of the version before.
         """
         self._wait_until_idle()
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in self._describe().get("Parameters", ())}
         at = parameters.get(PARAMETER)
-        if not self._table or at not in STEPS:
-            raise Refused(
+        if at not in STEPS:
+            raise CommandFailed(
                 f"The stack {self._stack} has no parameter {PARAMETER}: deploy this version to it first, with "
                 f"`sam deploy --parameter-overrides {PARAMETER}=former`. See docs/upgrade.md."
             )
@@ -87,7 +86,7 @@ class IndexUpgrade:
         """Take the next step, and wait until it is done and all indexes are active.
 
         Raises:
-            Refused: CloudFormation could not update the stack.
+            CommandFailed: CloudFormation could not update the stack.
         """
         self._wait_for_indexes()
         parameters = self._describe().get("Parameters", ())
@@ -108,7 +107,7 @@ class IndexUpgrade:
     def _wait_for_update(self, step: str) -> None:
         status = self._wait_until_idle()
         if status != "UPDATE_COMPLETE":
-            raise Refused(
+            raise CommandFailed(
                 f"CloudFormation could not update {self._stack} to {step} (it is in the status {status}): read the "
                 "events of the stack. If an index was created before that, delete it, then start again. See "
                 "docs/upgrade.md."
@@ -134,27 +133,26 @@ class IndexUpgrade:
         return stack
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Take all steps that are left, and print each; return 0, or 1 after printing what stopped it."""
-    parser = argparse.ArgumentParser(prog="make upgrade-indexes", description=__doc__.partition("\n")[0])
-    parser.add_argument("--stack", default="call-recorder", help="the name of the stack")
-    options = parser.parse_args(arguments)
-    try:
-        session = open_session()
-        upgrade = IndexUpgrade(session.client("cloudformation"), session.client("dynamodb"), options.stack)
-        left = upgrade.steps()
-        for step in left:
-            print(f"{list(STEPS).index(step)} of {len(STEPS) - 1}: {STEPS[step]} ...", flush=True)
-            upgrade.take(step)
-    except NoRegionError:
-        print(NO_REGION, file=sys.stderr)
-        return 1
-    except (Refused, BotoCoreError, ClientError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"The table of {options.stack} has its current indexes." if left else f"{options.stack} needs no upgrade.")
-    return 0
+class UpgradeIndexesReport(Report):
+    """The steps that were taken: values of the parameter ``TableIndexes``."""
+
+    steps: tuple[str, ...]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@click.command("upgrade-indexes")
+@stack_command(None, UpgradeIndexesReport)
+def upgrade_indexes(invocation: Invocation) -> None:
+    """Give the table of recordings its current indexes. Interrupt it at any time, and start it again.
+
+    It updates the stack, so it needs the rights with which the stack was deployed.
+    """
+    stack, session, output = invocation.stack, invocation.session, invocation.output
+    upgrade = IndexUpgrade(
+        session.client("cloudformation"), session.client("dynamodb"), stack.name, stack.outputs["RecordingsTableName"]
+    )
+    steps = upgrade.steps()
+    for step in steps:
+        output.remark(f"{list(STEPS).index(step)} of {len(STEPS) - 1}: {STEPS[step]} ...")
+        upgrade.take(step)
+    done = f"The table of {stack.name} has its current indexes." if steps else f"{stack.name} needs no upgrade."
+    output.emit(UpgradeIndexesReport(steps=tuple(steps)), lambda console: print_sentences(console, done))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from typing import Any, cast
 
 import pytest
 
+from call_recorder_cli.commands import upgrade_indexes as module
+from call_recorder_cli.commands.upgrade_indexes import PARAMETER, STEPS, IndexUpgrade
+from call_recorder_cli.errors import CommandFailed
 from tests.template.stack import read_template
-from tools import upgrade_indexes as command
-from tools.stack import Refused
-from tools.upgrade_indexes import PARAMETER, STEPS, IndexUpgrade
+from tests.unit.cli.conftest import Run
 
 
 class Account:
@@ -19,9 +20,6 @@ class Account:
     Attributes:
         fails_at: the step that CloudFormation rolls back.
     """
-
-    class meta:  # noqa: N801 - boto3's name
-        region_name = "eu-west-1"
 
     def __init__(self, **parameters: str) -> None:
         self.parameters = {"GraceSeconds": "60", **parameters}
@@ -33,9 +31,8 @@ class Account:
     def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - AWS's names
         in_progress, self._looks = self._looks > 0, max(self._looks - 1, 0)
         pairs = [{"ParameterKey": name, "ParameterValue": value} for name, value in self.parameters.items()]
-        outputs = [{"OutputKey": "RecordingsTableName", "OutputValue": "recordings"}]
         status = "UPDATE_IN_PROGRESS" if in_progress else self.status
-        return {"Stacks": [{"StackStatus": status, "Parameters": pairs, "Outputs": outputs}]}
+        return {"Stacks": [{"StackStatus": status, "Parameters": pairs}]}
 
     def update_stack(self, **call: Any) -> None:
         assert call["UsePreviousTemplate"]
@@ -58,7 +55,7 @@ class Account:
 
 
 def upgrade(account: Account) -> IndexUpgrade:
-    return IndexUpgrade(cast("Any", account), cast("Any", account), "the-stack", poll_seconds=0)
+    return IndexUpgrade(cast("Any", account), cast("Any", account), "the-stack", "recordings", poll_seconds=0)
 
 
 def take_all(account: Account) -> None:
@@ -80,7 +77,7 @@ def test_every_step_is_taken_when_the_one_before_is_done() -> None:
 def test_an_upgrade_goes_on_after_a_failed_step(step: str) -> None:
     account = Account(TableIndexes="former")
     account.fails_at = step
-    with pytest.raises(Refused, match=f"could not update the-stack to {step} .*UPDATE_ROLLBACK_COMPLETE"):
+    with pytest.raises(CommandFailed, match=f"could not update the-stack to {step} .*UPDATE_ROLLBACK_COMPLETE"):
         take_all(account)
 
     account.fails_at = ""
@@ -92,7 +89,7 @@ def test_an_upgrade_goes_on_after_a_failed_step(step: str) -> None:
 
 @pytest.mark.parametrize("parameters", [{}, {"TableIndexes": "of a later version"}])
 def test_a_stack_without_the_parameter_is_refused(parameters: dict[str, str]) -> None:
-    with pytest.raises(Refused, match="sam deploy --parameter-overrides TableIndexes=former"):
+    with pytest.raises(CommandFailed, match="sam deploy --parameter-overrides TableIndexes=former"):
         upgrade(Account(**parameters)).steps()
 
 
@@ -100,34 +97,12 @@ def test_the_steps_are_the_values_of_the_parameter() -> None:
     assert sorted(STEPS) == sorted(read_template()["Parameters"][PARAMETER]["AllowedValues"])
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Account], int]:
-    def run(account: Account) -> int:
-        monkeypatch.setattr(command, "open_session", lambda: cast("Any", Session(account)))
-        monkeypatch.setattr(command, "POLL_SECONDS", 0)
-        return command.main(["--stack", "the-stack"])
-
-    return run
-
-
-class Session:
-    def __init__(self, account: Account) -> None:
-        self._account = account
-
-    def client(self, _service: str) -> Account:
-        return self._account
-
-
-def test_the_command_prints_each_step(run: Callable[[Account], int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_each_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     account = Account(TableIndexes="upgrade-6")
+    monkeypatch.setattr(module, "IndexUpgrade", lambda *_: upgrade(account))
 
-    assert run(account) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "7 of 8: deletes byCaller ...",
-        "8 of 8: deletes byCallee ...",
-        "The table of the-stack has its current indexes.",
-    ]
-    assert run(account) == 0
-    assert capsys.readouterr().out == "the-stack needs no upgrade.\n"
-    assert run(Account()) == 1
-    assert "has no parameter TableIndexes" in capsys.readouterr().err
+    printed = run("upgrade-indexes")
+    assert printed.err.splitlines() == ["7 of 8: deletes byCaller ...", "8 of 8: deletes byCallee ..."]
+    assert printed.out == "The table of call-recorder has its current indexes.\n"
+    assert json.loads(run("upgrade-indexes", "--json").out) == {"steps": []}
+    assert run("upgrade-indexes").out == "call-recorder needs no upgrade.\n"

@@ -11,36 +11,18 @@ import pytest
 
 from call_recorder.facts.facts import RecordingAvailableFact
 from call_recorder.facts.messages import write_message
-from local.emulator import ADMINISTRATOR
+from call_recorder_cli.dead_letters import NO_FACT, NOT_FOUND
 from local.waiting import wait_until
 from tests.integration.conftest import WITHIN, without
-from tools import dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from local.stack import LocalStack
+    from tests.integration.cli.conftest import Run
 
 CALL = "a-call-that-was-given-up-on"
-
-
-@pytest.fixture
-def command(
-    stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Any]:
-    """Run the command as an operator of the local stack does; return what it writes for machines."""
-    access_key, secret_key = ADMINISTRATOR
-    monkeypatch.setenv("AWS_ENDPOINT_URL", stack.aws_endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", stack.region)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    def run(*arguments: str) -> Any:
-        assert dead_letters.main(["--stack", stack.stack_name, "--json", *arguments]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return run
+POLICY = None
 
 
 @contextmanager
@@ -57,16 +39,17 @@ def giving_up_soon(stack: LocalStack) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_abandoned_facts_are_listed_with_the_reason_and_put_back(
-    stack: LocalStack, command: Callable[..., Any]
-) -> None:
+def test_abandoned_facts_are_listed_with_the_reason_and_redriven(stack: LocalStack, run: Run) -> None:
+    def command(*words: str) -> Any:
+        return json.loads(run("dead-letters", *words, "--json", policy=POLICY).out)
+
     def given_up(number: int) -> dict[str, dict[str, Any]] | None:
         """Return the dead letters by their subject, as soon as there are so many and the log gives the reasons."""
-        letters = {letter["about"]: letter for letter in command()}
-        explained = all(letter["why"] != dead_letters.NOT_FOUND for letter in letters.values())
+        letters = {letter["about"]: letter for letter in command("list")["deadLetters"]}
+        explained = all(letter["why"] != NOT_FOUND for letter in letters.values())
         return letters if len(letters) == number and explained else None
 
-    assert command() == []
+    assert command("list") == {"deadLetters": []}
     now = datetime.now(UTC).replace(microsecond=0)
     fact = RecordingAvailableFact(recording_id=CALL, application_key=stack.application_key, call_id=CALL, at=now)
     with giving_up_soon(stack), without(stack, "NotifyFunction", "dynamodb:PutItem"):
@@ -76,11 +59,12 @@ def test_abandoned_facts_are_listed_with_the_reason_and_put_back(
 
     assert letters[CALL]["fact"] == "recording-available"
     assert letters[CALL]["why"].startswith("PutItem: AccessDenied")
-    assert letters[""]["fact"] == dead_letters.NO_FACT
+    assert command("show", letters[CALL]["messageId"])["message"] == json.loads(write_message(fact))
+    assert letters[""]["fact"] == NO_FACT
     assert letters[""]["why"] == "not a call fact: body"
 
     with giving_up_soon(stack):
-        assert command("--put-back")["putBack"] == 2
+        assert command("redrive", "--yes")["taken"] == 2
         stack.wait_for_item(CALL, "available", within=WITHIN)
         assert list(wait_until("only the other is given up on", lambda: given_up(1), within=WITHIN)) == [""]
     stack.aws.sqs.purge_queue(QueueUrl=stack.outputs["RecordingDeadLetterQueueUrl"])

@@ -8,11 +8,10 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, NoRegionError
 
+from local import test_call as command
 from local.simulator import PlayedCall, Step, app_to_app
 from local.simulator.platform import Answer
-from tools import play_call as command
-from tools.play_call import Stack, explain_failure
-from tools.stack import open_session
+from local.test_call import explain_failure
 
 OUTPUTS = {
     "CallbackUrl": "https://api.example/callbacks",
@@ -33,13 +32,17 @@ class Session:
     def __init__(self, outputs: dict[str, str] | None, parameters: dict[str, str] | None = None) -> None:
         self.outputs, self.parameters = outputs, parameters or {}
 
+    class meta:  # noqa: N801 - boto3's name
+        endpoint_url = "https://cloudformation.eu-west-1.amazonaws.com"
+
     def client(self, _service: str) -> Session:
         if self.outputs is None:
             raise NoRegionError
         return self
 
     def describe_stacks(self, **_: str) -> dict[str, Any]:
-        return {"Stacks": [{"Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in (self.outputs or {}).items()]}]}
+        outputs = [{"OutputKey": name, "OutputValue": value} for name, value in (self.outputs or {}).items()]
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]}
 
     def get_parameter(self, *, Name: str, WithDecryption: bool) -> dict[str, Any]:  # noqa: N803 - boto3's names
         assert WithDecryption
@@ -57,7 +60,7 @@ class Session:
             [],
             "The application-secrets of app are not Base64: put the secret",
         ),
-        (Session(None), [], "No region is chosen: set AWS_REGION"),
+        (Session(None), [], "No region is chosen: pass --region, or set AWS_REGION"),
         (Session(OUTPUTS), ["--to", "+12017777777"], "TO is '+12017777777': write one of username:..., "),
     ],
 )
@@ -75,26 +78,6 @@ def test_a_call_that_cannot_be_played_is_refused_in_a_sentence(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(sentence)
     assert "not base64!" not in line
-
-
-def test_the_region_is_that_of_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-north-1")
-
-    assert open_session().region_name == "eu-north-1"
-
-
-@pytest.mark.parametrize(
-    ("url", "endpoint", "expected"),
-    [
-        ("", None, "https://api.example/callbacks"),
-        ("https://calls.example.com/callbacks", None, "https://calls.example.com/callbacks"),
-        ("", "http://127.0.0.1:4566", "http://127.0.0.1:4566/_aws/execute-api/api1/$default/callbacks"),
-    ],
-)
-def test_callbacks_go_to_the_stacks_url_unless_another_is_named(url: str, endpoint: str | None, expected: str) -> None:
-    session: Any = Session(OUTPUTS)
-
-    assert Stack.find(session, "stack", url, endpoint).callback_url == expected
 
 
 @pytest.mark.parametrize(

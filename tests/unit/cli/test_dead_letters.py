@@ -1,4 +1,4 @@
-"""The dead letters of a stack: listed with the reason and left alone, or put back once each."""
+"""The dead letters of a stack: listed with the reason and left alone, shown without secrets, or redriven once each."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from typing import Any, Final, cast
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, NoRegionError
+from botocore.exceptions import ClientError
 
 from call_recorder.facts.commands import CheckLocation
 from call_recorder.facts.facts import RecordingAvailableFact, RecordingFinishedFact
 from call_recorder.facts.messages import write_message
+from call_recorder_cli.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, DeadLetterQueue, Redriven, remove
+from call_recorder_cli.stack import Stack
 from tests import sinch
-from tools import dead_letters as command
-from tools.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, Moved, Stack, list_dead_letters, put_back
+from tests.aws import object_created
+from tests.facts import stored
+from tests.unit.cli.conftest import Run
 
-STACK: Final = Stack("https://sqs.example/facts", "https://sqs.example/dead", "/aws/lambda/stack-notify")
-OUTPUTS: Final = {
-    "RecordingQueueUrl": STACK.queue_url,
-    "RecordingDeadLetterQueueUrl": STACK.dead_letters_url,
-    "NotifyFunctionLogGroupName": STACK.log_group,
-}
+QUEUE_URL, DEAD_URL, LOG_GROUP = "https://sqs.example/facts", "https://sqs.example/dead", "/aws/lambda/stack-notify"
 SENT: Final = int(sinch.NOW.timestamp() * 1000)
 
 
-def finished(recording_id: str) -> str:
+def finished(recording_id: str, *, key: str = "app", call_id: str = "one") -> str:
     return write_message(
-        RecordingFinishedFact(recording_id=recording_id, application_key="app", call_id="one", at=sinch.NOW)
+        RecordingFinishedFact(recording_id=recording_id, application_key=key, call_id=call_id, at=sinch.NOW)
     )
 
 
@@ -48,11 +46,8 @@ class Account:
         before_receiving: runs before each ReceiveMessage, with the number of calls so far.
     """
 
-    class meta:  # noqa: N801 - boto3's name
-        region_name = "eu-west-1"
-
     def __init__(self) -> None:
-        self.queues: dict[str, list[dict[str, Any]]] = {STACK.queue_url: [], STACK.dead_letters_url: []}
+        self.queues: dict[str, list[dict[str, Any]]] = {QUEUE_URL: [], DEAD_URL: []}
         self.hidden: set[str] = set()
         self.calls: list[str] = []
         self.refused: set[str] = set()
@@ -62,13 +57,9 @@ class Account:
         self.before_receiving: Callable[[int], None] = lambda _calls: None
         self.log: list[dict[str, Any]] = []
         self.searches: list[dict[str, Any]] = []
-        self.outputs: dict[str, str] = OUTPUTS
         self._ids = count(1)
 
-    def client(self, _service: str) -> Any:
-        return self
-
-    def put(self, body: str, *, queue: str = STACK.dead_letters_url, sent: int = SENT, attributes: Any = None) -> str:
+    def put(self, body: str, *, queue: str = DEAD_URL, sent: int = SENT, attributes: Any = None) -> str:
         message_id = f"m{next(self._ids)}"
         message = {"MessageId": message_id, "ReceiptHandle": f"r-{message_id}", "Body": body}
         system = {"SentTimestamp": str(sent), "ApproximateReceiveCount": "21"}
@@ -80,17 +71,18 @@ class Account:
 
     @property
     def dead(self) -> list[str]:
-        return [message["Body"] for message in self.queues[STACK.dead_letters_url]]
+        return [message["Body"] for message in self.queues[DEAD_URL]]
 
     @property
     def waiting(self) -> list[str]:
-        return [message["Body"] for message in self.queues[STACK.queue_url]]
+        return [message["Body"] for message in self.queues[QUEUE_URL]]
 
-    def list(self) -> list[DeadLetter]:
-        return list_dead_letters(cast("Any", self), cast("Any", self), STACK)
+    @property
+    def queue(self) -> DeadLetterQueue:
+        return DeadLetterQueue(cast("Any", self), DEAD_URL, QUEUE_URL)
 
-    def put_back(self) -> Moved:
-        return put_back(cast("Any", self), STACK)
+    def read(self) -> list[DeadLetter]:
+        return self.queue.read(cast("Any", self), LOG_GROUP)
 
     def _called(self, name: str, asked: dict[str, Any]) -> None:
         self.calls.append(name)
@@ -117,7 +109,7 @@ class Account:
     def send_message_batch(self, **asked: Any) -> dict[str, Any]:
         self._called("SendMessageBatch", asked)
         assert sum(len(each["MessageBody"]) for each in asked["Entries"]) <= 256 * 1024
-        queue = STACK.dead_letters_url if self.comes_back else asked["QueueUrl"]
+        queue = DEAD_URL if self.comes_back else asked["QueueUrl"]
         taken = [each for each in asked["Entries"] if each["MessageBody"] not in self.refused]
         ids = [self.put(each["MessageBody"], queue=queue, attributes=each["MessageAttributes"]) for each in taken]
         return {"Successful": [{"Id": each["Id"], "MessageId": new} for each, new in zip(taken, ids, strict=True)]}
@@ -138,23 +130,17 @@ class Account:
         self.searches.append(asked)
         return [{"events": [event]} for event in self.log] + [{"events": []}]
 
-    def describe_stacks(self, **asked: Any) -> dict[str, Any]:
-        self._called("DescribeStacks", asked)
-        return {"Stacks": [{"Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]}]}
-
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Account:
-    account = Account()
-    monkeypatch.setattr(boto3, "Session", lambda **_: account)
-    return account
+def account() -> Account:
+    return Account()
 
 
 def test_each_message_is_listed_once_by_age_and_stays_visible(account: Account) -> None:
     ids = [account.put(finished("one"), sent=SENT - number) for number in range(25)]
     account.before_receiving = lambda calls: account.hidden.clear() if calls == 3 else None  # SQS may deliver twice
 
-    assert [letter.message_id for letter in account.list()] == ids[::-1]
+    assert [letter.message_id for letter in account.read()] == ids[::-1]
     assert len(account.dead) == 25
     assert not account.hidden
 
@@ -166,7 +152,7 @@ def test_messages_become_visible_again_if_the_listing_fails(account: Account) ->
     account.before_receiving = lambda calls: account.fails.update(ReceiveMessage=error) if calls else None
 
     with pytest.raises(ClientError):
-        account.list()
+        account.read()
 
     assert len(account.calls) > 2
     assert not account.hidden
@@ -185,19 +171,19 @@ def test_the_last_logged_problem_is_the_reason(account: Account) -> None:
     account.write_line("START RequestId: 1")
     account.write_line("[]")
 
-    assert [letter.why for letter in account.list()] == ["PutEvents: Denied"]
+    assert [letter.why for letter in account.read()] == ["PutEvents: Denied"]
 
 
 def test_the_log_is_searched_for_as_many_messages_as_a_pattern_takes(account: Account) -> None:
     for number in range(40):
         account.put("x", sent=SENT + number)
-    for message in account.queues[STACK.dead_letters_url]:
+    for message in account.queues[DEAD_URL]:
         message["MessageId"] = f"9d3f6a52-0c1b-4e7a-8f44-{message['MessageId']:0>12}"
 
-    account.list()
+    account.read()
 
     assert [asked["startTime"] for asked in account.searches] == [SENT, SENT + 16, SENT + 32]
-    assert {asked["logGroupName"] for asked in account.searches} == {STACK.log_group}
+    assert {asked["logGroupName"] for asked in account.searches} == {LOG_GROUP}
     assert max(len(asked["filterPattern"]) for asked in account.searches) <= 1024
     assert account.searches[-1]["filterPattern"].count("$.messageId = ") == 8
 
@@ -213,9 +199,9 @@ CREATED = {"source": "aws.s3", "detail-type": "Object Created", "detail": OBJECT
     ("body", "fact", "about", "why"),
     [
         (finished("one"), "recording-finished", "one", NOT_FOUND),
-        (BY_PHONE, "recording-available", "+*********01", NOT_FOUND),
+        (BY_PHONE, "recording-available", "+46700000001", NOT_FOUND),
         (OVERDUE, "place-overdue", "own-bucket/recordings/app/one", NOT_FOUND),
-        (OVERDUE_PHONE, "place-overdue", "s3://own-bucket/recordings/sales_2b*********01", NOT_FOUND),
+        (OVERDUE_PHONE, "place-overdue", "s3://own-bucket/recordings/sales_2b46700000001", NOT_FOUND),
         (json.dumps(CREATED), "object-stored", "s3://own-bucket/recordings/one.mp3", NOT_FOUND),
         ("not json", NO_FACT, "", "not a call fact: body"),
         ('{"fact": "call-ended", "callId": "one"}', NO_FACT, "", "not a call fact: call-ended."),
@@ -228,21 +214,21 @@ def test_a_message_is_listed_with_its_subject_and_reason(
 ) -> None:
     account.put(body)
 
-    [letter] = account.list()
+    [letter] = account.read()
 
     assert (letter.fact, letter.about) == (fact, about)
     assert letter.why.startswith(why)
 
 
-def test_all_messages_are_put_back_unchanged_and_deleted(account: Account) -> None:
+def test_all_messages_are_redriven_unchanged_and_deleted(account: Account) -> None:
     sender = {"sender": {"DataType": "String", "StringValue": "by hand"}}
     bodies = [f'{{"exactly":  "as it is", "n": {number}, "ü": "\\u00fc"}}' for number in range(23)]
     for body in bodies:
         account.put(body, attributes=sender)
 
-    assert account.put_back() == Moved(put_back=23)
+    assert account.queue.redrive() == Redriven(taken=23)
     assert account.waiting == bodies
-    assert all(message["MessageAttributes"] == sender for message in account.queues[STACK.queue_url])
+    assert all(message["MessageAttributes"] == sender for message in account.queues[QUEUE_URL])
     assert account.dead == []
 
 
@@ -250,7 +236,7 @@ def test_a_refused_message_stays_and_becomes_visible_again(account: Account) -> 
     handles = [f"r-{account.put(body)}" for body in ("one", "two", "three")]
     account.refused = {"two"}
 
-    assert account.put_back() == Moved(put_back=2, not_taken=1)
+    assert account.queue.redrive() == Redriven(taken=2, refused=1)
     assert account.dead == ["two"]
     assert handles[1] not in account.hidden
 
@@ -259,7 +245,7 @@ def test_a_message_that_cannot_be_deleted_is_sent_once(account: Account) -> None
     account.kept = {f"r-{account.put(body)}" for body in ("one", "two", "three")}
     account.before_receiving = lambda _calls: account.hidden.clear()
 
-    assert account.put_back() == Moved(put_back=3, in_both=3)
+    assert account.queue.redrive() == Redriven(taken=3, in_both=3)
     assert account.waiting == account.dead
 
 
@@ -271,11 +257,11 @@ def test_a_move_that_fails_loses_nothing_and_can_be_repeated(account: Account, c
     account.fails = {call: refusal(call)}
 
     with pytest.raises(ClientError):
-        account.put_back()
+        account.queue.redrive()
     assert {*account.dead, *account.waiting} == bodies
     assert not account.hidden
     account.fails = {}
-    account.put_back()
+    account.queue.redrive()
 
     assert ({*account.waiting}, account.dead) == (bodies, [])
 
@@ -284,79 +270,102 @@ def test_large_messages_are_sent_in_requests_that_sqs_accepts(account: Account) 
     for _ in range(5):
         account.put("x" * 200 * 1024)
 
-    assert account.put_back() == Moved(put_back=5)
+    assert account.queue.redrive() == Redriven(taken=5)
 
 
-def test_an_empty_queue_is_no_error(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([]) == 0
-    assert command.main(["--put-back"]) == 0
+def test_only_the_chosen_messages_are_redriven(account: Account) -> None:
+    one, two, three = map(account.put, ("one", "two", "three"))
 
-    assert capsys.readouterr().out == "There are no dead letters.\nThere was nothing to put back.\n"
+    assert account.queue.redrive({one, three}) == Redriven(taken=2)
+    assert (account.waiting, account.dead) == (["one", "three"], ["two"])
+    assert f"r-{two}" not in account.hidden
 
 
-def test_the_list_is_a_table_that_cannot_control_the_terminal(
-    account: Account, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for body in (finished("one"), "not json", finished("\x1b[2Jgone\n\u202e")):
-        account.put(body)
+@pytest.fixture
+def put(aws: boto3.Session, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Give the stack its queues and its log, and return what puts a dead letter."""
+    monkeypatch.setattr("call_recorder_cli.dead_letters._WAIT_SECONDS", 0)
+    sqs, logs = aws.client("sqs"), aws.client("logs")
+    urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("facts", "dead")}
+    logs.create_log_group(logGroupName=LOG_GROUP)
+    outputs |= {"RecordingQueueUrl": urls["facts"], "RecordingDeadLetterQueueUrl": urls["dead"]}
+    outputs["NotifyFunctionLogGroupName"] = LOG_GROUP
+    return lambda body: sqs.send_message(QueueUrl=urls["dead"], MessageBody=body)["MessageId"]
 
-    assert command.main(["--stack", "mine"]) == 0
 
-    assert capsys.readouterr().out.splitlines() == [
-        "FIRST SENT            RECEIVED  FACT                ABOUT       WHY",
-        "2026-11-23T09:30:00Z  21        recording-finished  one         not found in the log of NotifyFunction",
-        "2026-11-23T09:30:00Z  21        no fact                         not a call fact: body",
-        "2026-11-23T09:30:00Z  21        recording-finished  ?[2Jgone??  not found in the log of NotifyFunction",
-        "",
-        "3 messages; all of them are still in the queue.",
+def test_a_list_masks_numbers_and_cannot_control_the_terminal(run: Run, put: Callable[[str], str]) -> None:
+    for body in (BY_PHONE, "not json", finished("\x1b[2Jgone\n\u202e")):
+        put(body)
+
+    printed = run("dead-letters", "list")
+    assert printed.code == 0
+    assert printed.out.splitlines()[0].split() == ["MESSAGE", "FIRST", "SENT", "RECEIVED", "FACT", "ABOUT", "WHY"]
+    assert "+*********01" in printed.out
+    assert "not a call fact: body" in printed.out
+    assert all(char.isprintable() or char == "\n" for char in printed.out)
+    assert "+46700000001" in run("dead-letters", "list", "--show-numbers").out
+
+
+HOSTILE: Final = {
+    "fact": "call-from-the-future",
+    "from": "46701234567",
+    "details": [{"note": "call +46 70 123 45 67", "applicationSecret": "hidden-1", "Authorization": ["hidden-2"]}],
+    "recordingOptions": {"credentials": {"key": "hidden-3"}},
+}
+
+
+def test_a_message_is_shown_whole_without_numbers_and_secrets(run: Run, put: Callable[[str], str]) -> None:
+    fact, hostile, text = map(put, (finished("one"), json.dumps(HOSTILE), "hidden-4"))
+
+    assert json.loads(run("dead-letters", "show", fact, "--json").out)["message"] == json.loads(finished("one"))
+    for words in (("--json",), ()):
+        printed = run("dead-letters", "show", hostile, *words).out
+        assert "call-from-the-future" in printed
+        assert '"*********67"' in printed
+        assert "701234567" not in printed.replace(" ", "")
+        assert "hidden" not in printed
+    assert "Its 8 bytes are not shown." in run("dead-letters", "show", text).out
+    assert run("dead-letters", "show", "unknown").code == 3
+
+
+def test_nothing_is_redriven_before_the_user_agrees(run: Run, put: Callable[[str], str]) -> None:
+    one, two = put(finished("one")), put("not json")
+
+    refused = run("dead-letters", "redrive", "--json")
+    preview = json.loads(refused.out)
+    assert (refused.code, preview["done"], len(preview["deadLetters"])) == (1, False, 2)
+    assert refused.err == "Nothing was changed: pass --yes to do this without a question.\n"
+
+    done = json.loads(run("dead-letters", "redrive", one, "--yes", "--json").out)
+    assert (done["done"], done["taken"], [each["messageId"] for each in done["deadLetters"]]) == (True, 1, [one])
+    assert [each["messageId"] for each in json.loads(run("dead-letters", "list", "--json").out)["deadLetters"]] == [two]
+    assert run("dead-letters", "redrive", "--yes").out == "1 message put back.\n"
+    assert run("dead-letters", "redrive", "--yes").out == "There was nothing to put back.\n"
+
+
+def test_erasing_a_recording_removes_its_dead_letters_alone(aws: boto3.Session, put: Callable[[str], str]) -> None:
+    folder = "s3://own-bucket/recordings/app/2026/11/23"
+    gone = [
+        finished("one"),
+        finished("one@@app"),
+        finished("standup", call_id="one"),
+        '{"recordingId": "one", "applicationKey": "app"}',
+        write_message(CheckLocation(location=f"{folder}/one", at=sinch.NOW)),
+        json.dumps(object_created(stored(f"{folder}/one-transcript.json"))),
+        json.dumps(object_created(stored("s3://own-bucket/renamed.mp3"))),
     ]
-
-
-def test_machines_get_json(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    account.put(finished("one"))
-    assert command.main(["--json"]) == 0
-    [letter] = json.loads(capsys.readouterr().out)
-    assert letter.keys() == {"messageId", "firstSent", "received", "fact", "about", "why"}
-
-    assert command.main(["--put-back", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"putBack": 1, "inBoth": 0, "failedAgain": 0, "notTaken": 0}
-
-
-def test_the_result_of_a_move_is_printed(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
-    for body in ("one", "two", "three"):
-        account.put(body)
-    account.refused, account.kept, account.comes_back = {"three"}, {"r-m1"}, True
-
-    assert command.main(["--put-back"]) == 1
-
-    printed = capsys.readouterr()
-    assert printed.out.splitlines() == [
-        "2 messages put back.",
-        "1 message could not be deleted from the dead-letter queue, which does no harm.",
-        "2 messages failed again and came back.",
+    kept = [
+        finished("one", key="other"),
+        finished("another", call_id="two"),
+        json.dumps(object_created(stored(f"{folder}/one-2.mp3"))),
+        "one app",
     ]
-    assert printed.err == "The queue refused 1 message; run the command again to put back the rest.\n"
+    for body in (*gone, *kept):
+        put(body)
+    stack = Stack.open("call-recorder", aws)
 
-
-DENIED = "An error occurred (AccessDenied) when calling the "
-
-
-@pytest.mark.parametrize(
-    ("operation", "error", "sentence"),
-    [
-        ("DescribeStacks", refusal("", "ValidationError"), "There is no stack call-recorder in eu-west-1: "),
-        ("DescribeStacks", refusal("DescribeStacks"), f"{DENIED}DescribeStacks operation"),
-        ("ReceiveMessage", refusal("ReceiveMessage"), f"{DENIED}ReceiveMessage operation"),
-        ("DescribeStacks", NoRegionError(), "No region is chosen: set AWS_REGION"),
-        ("", None, "The stack call-recorder has no output RecordingDeadLetterQueueUrl: it is not a call recorder."),
-    ],
-)
-def test_an_error_is_one_sentence(
-    account: Account, operation: str, error: Any, sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    account.fails = {operation: error}
-    account.outputs = OUTPUTS if error else {"RecordingQueueUrl": STACK.queue_url}
-
-    assert command.main([]) == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(sentence)
+    assert remove(aws, stack, ["one"], "app", ["s3://own-bucket/renamed"]) == len(gone)
+    assert remove(aws, stack, [], "app") == 0
+    sqs, url = aws.client("sqs"), stack.outputs["RecordingDeadLetterQueueUrl"]
+    left = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)["Messages"]
+    assert {message["Body"] for message in left} == {*kept}

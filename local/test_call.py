@@ -1,6 +1,6 @@
 """Plays a test call against a deployed stack, from the first callback to the stored file: `make test-call`.
 
-``python -m tools.play_call --stack call-recorder --application-key KEY`` does what Sinch does: it signs the callbacks
+``python -m local.test_call --stack call-recorder --application-key KEY`` does what Sinch does: it signs the callbacks
 with the application's secret from SSM, and stores a silent file with the credentials and at the URL of the stack's
 answer. The result is a real recording: it has an item in the table, and subscribers get its events. The account, the
 region and the endpoint are those of boto3's configuration.
@@ -9,23 +9,22 @@ region and the endpoint are those of boto3's configuration.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import SECRETS
+from call_recorder_cli.errors import CommandFailed, translate
+from call_recorder_cli.stack import Stack, open_session
 from local.flows import find_recording_id
 from local.simulator import Application, HttpTransport, IncomingCall, PlayedCall, Simulator, StorageEndpoints
 from local.simulator.calls import parse_destination
-from local.stack import build_callback_url, dump_json
+from local.stack import dump_json
 from local.waiting import TooLate, wait_until
-from tools.stack import NO_REGION, Refused, open_session, read_outputs
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
@@ -36,80 +35,51 @@ CUSTOM: Final = "test call of make test-call"
 _DEFAULT_DESTINATION: Final = "username:alice"
 _ANSWERED_WITHIN: Final = 15.0  # longer than Sinch's timeout: a cold start must not fail the test call
 _AVAILABLE_WITHIN: Final = 90.0
-_REQUIRED_OUTPUTS: Final = ("CallbackUrl", "CallbackPath", "CallbackApiId", "ParameterPrefix", "RecordingsTableName")
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A stack's callback URL and its outputs."""
-
-    callback_url: str
-    outputs: Mapping[str, str]
-
-    @classmethod
-    def find(cls, session: boto3.Session, name: str, url: str, endpoint: str | None) -> Stack:
-        """Read a stack's outputs.
-
-        Args:
-            session: has the credentials of the stack's account.
-            name: the stack's name.
-            url: the callback URL, if it is not that of the outputs.
-            endpoint: the URL of an emulator, or ``None`` on AWS.
-
-        Raises:
-            Refused: there is no such stack, or it is not a call recorder.
-        """
-        outputs = read_outputs(session.client("cloudformation"), name)
-        if missing := [each for each in _REQUIRED_OUTPUTS if each not in outputs]:
-            raise Refused(f"The stack {name} has no output {missing[0]}: it is not a call recorder.")
-        own = build_callback_url(endpoint, outputs) if endpoint else outputs["CallbackUrl"]
-        return cls(url or own, outputs)
-
-
-def play(session: boto3.Session, stack: Stack, key: str, call: IncomingCall, endpoint: str | None) -> PlayedCall:
-    """Play a call of an application against a stack.
+def play(stack: Stack, key: str, call: IncomingCall, url: str) -> PlayedCall:
+    """Play a call of an application against a callback URL of a stack.
 
     Raises:
-        Refused: the application has no secret in SSM, or the secret is not Base64.
+        CommandFailed: the application has no secret in SSM, or the secret is not Base64.
     """
-    application = Application(key, _read_secret(session.client("ssm"), stack.outputs["ParameterPrefix"], key))
+    application = Application(key, _read_secret(stack.session.client("ssm"), stack.parameter_path(key, SECRETS)))
     simulator = Simulator(
-        stack.callback_url,
+        url,
         application,
         public_path=stack.outputs["CallbackPath"],
-        endpoints=StorageEndpoints(s3=endpoint),
+        endpoints=StorageEndpoints(s3=None if stack.on_aws else stack.endpoint),
         transport=HttpTransport(_ANSWERED_WITHIN),
         lenient=True,
     )
     try:
         return simulator.play(call)
     except ValueError:
-        raise Refused(
+        raise CommandFailed(
             f"The {SECRETS} of {key} are not Base64: put the secret as the Sinch dashboard shows it."
         ) from None
 
 
-def _read_secret(ssm: SSMClient, prefix: str, key: str) -> SecretStr:
-    name = f"/{prefix}/{key}/{SECRETS}"
+def _read_secret(ssm: SSMClient, name: str) -> SecretStr:
     try:
         value = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ParameterNotFound":
             raise
-        raise Refused(
+        raise CommandFailed(
             f"There is no parameter {name}: put the application's parameters first, as README.md says."
         ) from None
     # Sinch signs with the first secret, or will do so soon.
     return SecretStr(value.split(",")[0].strip())
 
 
-def wait_for_item(session: boto3.Session, stack: Stack, played: PlayedCall) -> dict[str, Any]:
+def wait_for_item(stack: Stack, played: PlayedCall) -> dict[str, Any]:
     """Wait until the recording of a played call is available, and return its item.
 
     Raises:
         TooLate: the recording is not available in time.
     """
-    table = session.resource("dynamodb").Table(stack.outputs["RecordingsTableName"])
+    table = stack.session.resource("dynamodb").Table(stack.outputs["RecordingsTableName"])
     name = find_recording_id(played)
 
     def look() -> dict[str, Any] | None:
@@ -149,12 +119,12 @@ def _make_call(to: str, caller: str) -> IncomingCall:
     """Make the call that the command line describes.
 
     Raises:
-        Refused: the destination is not valid.
+        CommandFailed: the destination is not valid.
     """
     try:
         call = replace(parse_destination(to), custom=CUSTOM)
     except ValueError as error:
-        raise Refused(f"TO is {to!r}: {error}.") from None
+        raise CommandFailed(f"TO is {to!r}: {error}.") from None
     if caller:
         call = replace(call, user=caller) if call.in_app else replace(call, cli=caller)
     return call
@@ -163,30 +133,29 @@ def _make_call(to: str, caller: str) -> IncomingCall:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     options = _parser().parse_args(arguments)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
     try:
         call = _make_call(options.to, options.caller)
-        session = open_session()
-        stack = Stack.find(session, options.stack, options.url, endpoint)
-        print(f"A call to {call.to_endpoint} ({call.to_type}), by {stack.callback_url}", flush=True)
-        played = play(session, stack, options.application_key, call, endpoint)
+        stack = Stack.open(options.stack, open_session(None, None))
+        url = options.url or stack.callback_url
+        print(f"A call to {call.to_endpoint} ({call.to_type}), by {url}", flush=True)
+        played = play(stack, options.application_key, call, url)
         for step in played.steps:
             print(f"  {'ok    ' if step.held else 'FAILED'} {step}", flush=True)
         if not (played.held and played.uploads):
-            raise Refused(explain_failure(played))
-        print("\n".join(filter(None, report(played, wait_for_item(session, stack, played)))))
-    except NoRegionError:
-        print(NO_REGION, file=sys.stderr)
-        return 1
-    except (Refused, TooLate, ClientError, BotoCoreError) as error:
+            raise CommandFailed(explain_failure(played))
+        print("\n".join(filter(None, report(played, wait_for_item(stack, played)))))
+    except (CommandFailed, TooLate) as error:
         print(error, file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(translate(error), file=sys.stderr)
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.play_call", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m local.test_call", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stack", default="call-recorder-development", help="name of the stack (default: %(default)s)")
     parser.add_argument("--application-key", required=True, help="key of the Sinch application")
