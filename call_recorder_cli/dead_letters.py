@@ -11,8 +11,7 @@ no effect.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,9 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from call_recorder.facts import messages
 from call_recorder.facts.commands import CheckLocation
 from call_recorder.facts.facts import ObjectStoredFact, UploaderKeyChangedFact
-from call_recorder.facts.identifiers import escape
 from call_recorder.facts.messages import MalformedFact, QueueMessage
-from call_recorder.facts.storage_urls import get_location
 from call_recorder_cli.stack import Stack
 
 if TYPE_CHECKING:
@@ -226,35 +223,6 @@ class DeadLetterQueue:
         return [unwanted[int(deleted["Id"])]["MessageId"] for deleted in answer.get("Successful", ())]
 
 
-def remove(
-    session: boto3.Session,
-    stack: Stack,
-    recording_ids: Collection[str],
-    application_key: str,
-    locations: Collection[str] = (),
-) -> int:
-    """Delete the dead letters about recordings of an application, and return how many.
-
-    Args:
-        session: has the rights.
-        stack: the stack.
-        recording_ids: the keys of the items: ids of calls and conferences.
-        application_key: the key of the application.
-        locations: the object locations of the recordings, if their files are not named after the ids.
-    """
-    ids = {recording_id.removesuffix(f"@@{application_key}") for recording_id in recording_ids}
-    files = re.compile("|".join(rf"(?<![\w-]){re.escape(escape(each))}(?![\w-])" for each in ids))
-
-    def is_unwanted(body: str) -> bool:
-        content = _parse_object(body)
-        if url := _find_url(content):
-            return get_location(url) in locations or bool(files.search(get_location(url)))
-        named = {str(content.get(name)) for name in ("recordingId", "callId", "conferenceId")}
-        return content.get("applicationKey") == application_key and bool(named & {*ids, *recording_ids})
-
-    return DeadLetterQueue.open(session, stack).delete(is_unwanted) if ids else 0
-
-
 def parse_body(body: str) -> dict[str, Any] | None:
     """Return the JSON object in a message, or ``None`` if there is none."""
     return _parse_object(body) or None
@@ -318,7 +286,7 @@ def _identify(body: str) -> tuple[str, str, str | None]:
     try:
         fact = messages.read_message(body)
     except MalformedFact as error:
-        url = _find_stored_object(_parse_object(body))
+        url = _find_stored_object(body)
         return ("object-stored", url, None) if url else (NO_FACT, "", str(error))
     return fact.fact, _find_subject(fact), None
 
@@ -335,18 +303,9 @@ def _find_subject(fact: QueueMessage) -> str:
             return fact.recording_id
 
 
-def _find_url(content: Mapping[str, Any]) -> str | None:
-    """Return the URL or location in a message about an object, and ``None`` for a message about a recording."""
-    match content:
-        case {"place": str(url)} | {"url": str(url)}:
-            return url
-        case _:
-            return _find_stored_object(content)
-
-
-def _find_stored_object(content: Mapping[str, Any]) -> str | None:
+def _find_stored_object(body: str) -> str | None:
     """Return the URL of the object in an event of S3, as EventBridge sends it to the queue; ``None`` otherwise."""
-    match content:
+    match _parse_object(body):
         case {"source": "aws.s3", "detail": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
             return f"s3://{bucket}/{key}"
         case _:

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "doctor": "call_recorder_cli.commands.checks:doctor",
     "trial": "call_recorder_cli.commands.trial:trial",
     "dead-letters": "call_recorder_cli.commands.dead_letters:dead_letters",
+    "events": "call_recorder_cli.commands.events:events",
     "upgrade-indexes": "call_recorder_cli.commands.upgrade_indexes:upgrade_indexes",
 }
 """Every command or group by its name, with its module and the name in it."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.errors import NotFound, TryAgain
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
+from call_recorder_cli.masked_json import mask_json
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from call_recorder_cli.dead_letters import DeadLetter, DeadLetterQueue, Redriven
-
-# A fact has none of these fields. But anybody with the right to send may have sent the message.
-_SECRET: Final = re.compile("secret|credential|password|token|authori[sz]ation|signature|api_?key", re.IGNORECASE)
-_ADDRESSES: Final = {"from", "to", "cli"}
 
 
 class ListedDeadLetter(Report):
@@ -90,7 +86,7 @@ def show(invocation: Invocation, message_id: str) -> None:
     report = DeadLetterReport(
         **dict(_make_row(letter, output)),
         size=len(letter.body.encode()),
-        message=None if message is None else _mask(message, output),
+        message=None if message is None else mask_json(message, output),
     )
     output.emit(report, lambda console: _render_one(report, console))
 
@@ -140,23 +136,6 @@ def _make_row(letter: DeadLetter, output: Output) -> ListedDeadLetter:
         about=str(output.id(letter.about)),
         why=str(output.text(letter.why)),
     )
-
-
-def _mask(value: Any, output: Output, name: str = "") -> Any:
-    """Return a message without what could be a secret, and with masked numbers in its names and values."""
-    match value:
-        case _ if _SECRET.search(name):
-            return "(not shown)"
-        case dict():
-            return {str(output.id(key)): _mask(each, output, key) for key, each in value.items()}
-        case list():
-            return [_mask(each, output, name) for each in value]
-        case str() | int() if name in _ADDRESSES:
-            return output.address(str(value))
-        case str():
-            return output.id(value)
-        case _:
-            return value
 
 
 def _report(rows: tuple[ListedDeadLetter, ...], redriven: Redriven) -> RedriveReport:

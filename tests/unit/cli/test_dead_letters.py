@@ -14,20 +14,17 @@ from botocore.exceptions import ClientError
 from call_recorder.facts.commands import CheckLocation
 from call_recorder.facts.facts import RecordingAvailableFact, RecordingFinishedFact
 from call_recorder.facts.messages import write_message
-from call_recorder_cli.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, DeadLetterQueue, Redriven, remove
-from call_recorder_cli.stack import Stack
+from call_recorder_cli.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, DeadLetterQueue, Redriven
 from tests import sinch
-from tests.aws import object_created
-from tests.facts import stored
 from tests.unit.cli.conftest import Run
 
 QUEUE_URL, DEAD_URL, LOG_GROUP = "https://sqs.example/facts", "https://sqs.example/dead", "/aws/lambda/stack-notify"
 SENT: Final = int(sinch.NOW.timestamp() * 1000)
 
 
-def finished(recording_id: str, *, key: str = "app", call_id: str = "one") -> str:
+def finished(recording_id: str) -> str:
     return write_message(
-        RecordingFinishedFact(recording_id=recording_id, application_key=key, call_id=call_id, at=sinch.NOW)
+        RecordingFinishedFact(recording_id=recording_id, application_key="app", call_id="one", at=sinch.NOW)
     )
 
 
@@ -281,6 +278,16 @@ def test_only_the_chosen_messages_are_redriven(account: Account) -> None:
     assert f"r-{two}" not in account.hidden
 
 
+def test_unwanted_messages_are_deleted_and_the_others_stay_visible(account: Account) -> None:
+    for number in range(12):
+        account.put(f"{number % 2}")
+    account.kept = {"r-m1"}
+
+    assert account.queue.delete(lambda body: body == "0") == 5
+    assert account.dead == ["0", *6 * "1"]
+    assert not account.hidden & {message["ReceiptHandle"] for message in account.queues[DEAD_URL]}
+
+
 @pytest.fixture
 def put(aws: boto3.Session, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Give the stack its queues and its log, and return what puts a dead letter."""
@@ -341,31 +348,3 @@ def test_nothing_is_redriven_before_the_user_agrees(run: Run, put: Callable[[str
     assert [each["messageId"] for each in json.loads(run("dead-letters", "list", "--json").out)["deadLetters"]] == [two]
     assert run("dead-letters", "redrive", "--yes").out == "1 message put back.\n"
     assert run("dead-letters", "redrive", "--yes").out == "There was nothing to put back.\n"
-
-
-def test_erasing_a_recording_removes_its_dead_letters_alone(aws: boto3.Session, put: Callable[[str], str]) -> None:
-    folder = "s3://own-bucket/recordings/app/2026/11/23"
-    gone = [
-        finished("one"),
-        finished("one@@app"),
-        finished("standup", call_id="one"),
-        '{"recordingId": "one", "applicationKey": "app"}',
-        write_message(CheckLocation(location=f"{folder}/one", at=sinch.NOW)),
-        json.dumps(object_created(stored(f"{folder}/one-transcript.json"))),
-        json.dumps(object_created(stored("s3://own-bucket/renamed.mp3"))),
-    ]
-    kept = [
-        finished("one", key="other"),
-        finished("another", call_id="two"),
-        json.dumps(object_created(stored(f"{folder}/one-2.mp3"))),
-        "one app",
-    ]
-    for body in (*gone, *kept):
-        put(body)
-    stack = Stack.open("call-recorder", aws)
-
-    assert remove(aws, stack, ["one"], "app", ["s3://own-bucket/renamed"]) == len(gone)
-    assert remove(aws, stack, [], "app") == 0
-    sqs, url = aws.client("sqs"), stack.outputs["RecordingDeadLetterQueueUrl"]
-    left = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)["Messages"]
-    assert {message["Body"] for message in left} == {*kept}

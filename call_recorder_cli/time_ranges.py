@@ -1,0 +1,103 @@
+"""Ranges of time, as options of a command name them. A time without a zone is in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NoReturn
+
+import click
+
+DEFAULT_DAYS: Final = 7
+_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """The times from ``since`` up to, but not including, ``until``. Both are in UTC and whole seconds."""
+
+    since: datetime
+    until: datetime
+
+    def list_days(self) -> Iterator[date]:
+        """Yield the days that the range touches."""
+        day = self.since.date()
+        while datetime(day.year, day.month, day.day, tzinfo=UTC) < self.until:
+            yield day
+            day += _DAY
+
+    def __str__(self) -> str:
+        return f"from {self.since:%Y-%m-%d %H:%M:%S} to {self.until:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class TimeOption(click.ParamType[datetime]):
+    """A time, such as ``2026-11-23`` or ``2026-11-23T09:30``.
+
+    Args:
+        end: whether a day stands for its end, not for its beginning.
+    """
+
+    name = "time"
+
+    def __init__(self, *, end: bool = False) -> None:
+        self._end = end
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time that a text names."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self._refuse(value, param, ctx)
+        if not 2000 <= at.year < 3000:  # As in all messages. Durations can be added and subtracted.
+            self._refuse(value, param, ctx)
+        at = at.replace(tzinfo=at.tzinfo or UTC, microsecond=0).astimezone(UTC)
+        return at + _DAY if self._end and len(value) == len("2026-11-23") else at
+
+    def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+        self.fail(f"{value!r} is not a time: write 2026-11-23 or 2026-11-23T09:30 (UTC)", param, ctx)
+
+
+DAY_OPTION: Final = click.option(
+    "--day", type=TimeOption(), metavar="YYYY-MM-DD", help="A day in UTC, instead of --since and --until."
+)
+SINCE_OPTION: Final = click.option(
+    "--since", type=TimeOption(), metavar="TIME", help="A day, or a time such as 2026-11-23T09:30, in UTC."
+)
+UNTIL_OPTION: Final = click.option(
+    "--until", type=TimeOption(end=True), metavar="TIME", help="Likewise; a day is included. Default: today."
+)
+
+
+def find_range(
+    day: datetime | None, since: datetime | None, until: datetime | None, now: datetime | None = None
+) -> TimeRange | None:
+    """Return the range that the options name, or ``None`` if they name none.
+
+    Without ``--since``, a range has seven days.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    if day is not None:
+        if since or until:
+            raise click.UsageError("Pass either --day, or --since and --until.")
+        since, until = _begin_day(day), _begin_day(day) + _DAY
+    if not (since or until):
+        return None
+    end = until or _begin_day(now or datetime.now(UTC)) + _DAY
+    if since and since >= end:
+        raise click.UsageError(f"--since is not before --until ({end:%Y-%m-%d %H:%M} UTC).")
+    return TimeRange(since or end - DEFAULT_DAYS * _DAY, end)
+
+
+def recent_days(now: datetime | None = None) -> TimeRange:
+    """Return the last seven days, today included."""
+    end = _begin_day(now or datetime.now(UTC)) + _DAY
+    return TimeRange(end - DEFAULT_DAYS * _DAY, end)
+
+
+def _begin_day(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
