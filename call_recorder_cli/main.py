@@ -24,6 +24,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "trial": "call_recorder_cli.commands.trial:trial",
     "dead-letters": "call_recorder_cli.commands.dead_letters:dead_letters",
     "events": "call_recorder_cli.commands.events:events",
+    "rotate": "call_recorder_cli.commands.stack_care:rotate",
+    "uninstall": "call_recorder_cli.commands.stack_care:uninstall",
     "upgrade-indexes": "call_recorder_cli.commands.upgrade_indexes:upgrade_indexes",
 }
 """Every command or group by its name, with its module and the name in it."""

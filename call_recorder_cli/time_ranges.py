@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
@@ -50,14 +50,11 @@ class TimeOption(click.ParamType[datetime]):
         try:
             at = datetime.fromisoformat(value)
         except ValueError:
-            self._refuse(value, param, ctx)
-        if not 2000 <= at.year < 3000:  # As in all messages. Durations can be added and subtracted.
-            self._refuse(value, param, ctx)
+            at = None
+        if at is None or not 2000 <= at.year < 3000:  # As in all messages. Durations can be added and subtracted.
+            self.fail(f"{value!r} is not a time: write 2026-11-23 or 2026-11-23T09:30 (UTC)", param, ctx)
         at = at.replace(tzinfo=at.tzinfo or UTC, microsecond=0).astimezone(UTC)
         return at + _DAY if self._end and len(value) == len("2026-11-23") else at
-
-    def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
-        self.fail(f"{value!r} is not a time: write 2026-11-23 or 2026-11-23T09:30 (UTC)", param, ctx)
 
 
 DAY_OPTION: Final = click.option(
