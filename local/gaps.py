@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from local.aws import Aws
 
 _MAX_CONCURRENCY = 2
+_BATCHED = {"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:SendMessage"}
 _ALIAS_IN_URI = re.compile(r"/functions/\$\{(\w+)\}/")
 
 
@@ -65,10 +66,11 @@ def rewrite_policies(aws: Aws, stack_name: str) -> None:
     The emulator refuses these permissions although they are granted:
 
     - ``ssm:GetParameters`` and ``ssm:DeleteParameters``: it checks the call as a whole, not each parameter;
-    - ``events:PutEvents`` with a condition on ``events:source``: it does not know this key;
-    - ``events:RemoveTargets`` and ``events:ListTargetsByRule``: it checks the bus, not the rule;
+    - ``events:PutEvents`` and ``events:PutTargets`` with a condition on ``events:source`` or ``events:TargetArn``: it
+      does not know these keys;
+    - ``events:PutTargets``, ``events:RemoveTargets`` and ``events:ListTargetsByRule``: it checks the bus, not the rule;
     - ``logs:FilterLogEvents``: it does not know that the ARN of a log group ends with ``:*``;
-    - SendMessageBatch: it does not derive it from ``sqs:SendMessage``.
+    - batches of messages: it does not derive their actions from those for one message.
 
     Actions that a policy does not grant stay refused.
     """
@@ -98,14 +100,15 @@ def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:
         "ssm:DeleteParameters",
         "events:RemoveTargets",
         "events:ListTargetsByRule",
+        "events:PutTargets",
     } & _list_actions(statement):
         rewritten["Resource"] = "*"
     if "logs:FilterLogEvents" in _list_actions(statement):
         rewritten["Resource"] = [each.removesuffix(":*") for each in _list(statement["Resource"])]
-    if statement["Action"] == "events:PutEvents":
+    if statement["Action"] in ("events:PutEvents", "events:PutTargets"):
         rewritten.pop("Condition", None)
-    if "sqs:SendMessage" in _list_actions(statement):
-        rewritten["Action"] = sorted(_list_actions(statement) | {"sqs:SendMessageBatch"})
+    if batches := {f"{action}Batch" for action in _list_actions(statement) & _BATCHED}:
+        rewritten["Action"] = sorted(_list_actions(statement) | batches)
     return rewritten
 
 

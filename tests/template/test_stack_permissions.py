@@ -121,7 +121,7 @@ PEOPLE = ("OperatorPolicy", "InvestigatorPolicy", "PrivacyOfficerPolicy")
 MAX_POLICY_CHARACTERS = 6144  # IAM counts no white space.
 WITHOUT_RESOURCE = {
     *("ssm:DescribeParameters", "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData"),
-    *("lambda:GetAccountSettings", "logs:DescribeLogGroups"),
+    *("lambda:GetAccountSettings", "logs:DescribeLogGroups", "events:ListRules"),
 }
 """The actions of people that AWS cannot limit to a resource. All of them read, and none reads a secret."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.integration.cli.conftest import Run
 
 CALL = "a-call-that-was-given-up-on"
-POLICY = None
+POLICY = "OperatorPolicy"
 
 
 @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from local.subscriber import Subscriber
     from tests.integration.cli.conftest import Run
 
-POLICY = None
+POLICY = "OperatorPolicy"
 
 
 def rules(stack: LocalStack) -> set[str]:

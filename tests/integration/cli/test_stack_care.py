@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from local.stack import LocalStack
     from tests.integration.cli.conftest import Run
 
-POLICY = None
+POLICY = "OperatorPolicy"
 
 pytestmark = pytest.mark.long
 
