@@ -6,6 +6,8 @@ import re
 
 _NUMBER = re.compile(r"(?P<prefix>\+|00)?(?P<digits>[1-9][0-9]{4,14})")
 _SEPARATORS = str.maketrans("", "", " -./()\N{NO-BREAK SPACE}")
+_TRUNK_PREFIX = re.compile(r"(?<=[0-9])\s*\(0\)\s*")
+"""Some write ``+46 (0)70…``. A caller from abroad leaves the zero out."""
 
 
 def normalize(address: str) -> str:
@@ -13,7 +15,7 @@ def normalize(address: str) -> str:
 
     Other addresses, such as the name of an app user or a number without a country code, are returned as they are.
     """
-    match = _NUMBER.fullmatch(address.strip().translate(_SEPARATORS))
+    match = _NUMBER.fullmatch(_TRUNK_PREFIX.sub("", address).strip().translate(_SEPARATORS))
     return match["digits"] if match else address
 
 
