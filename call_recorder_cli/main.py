@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "rotate": "call_recorder_cli.commands.stack_care:rotate",
     "uninstall": "call_recorder_cli.commands.stack_care:uninstall",
     "upgrade-indexes": "call_recorder_cli.commands.upgrade_indexes:upgrade_indexes",
+    "consent": "call_recorder_cli.commands.consent:prove_consent",
 }
 """Every command or group by its name, with its module and the name in it."""
 
