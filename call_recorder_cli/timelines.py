@@ -132,7 +132,8 @@ class _Story:
         """Yield what became of the recording."""
         recording = self._recording
         if recording.finished_at:
-            yield Moment(at=recording.finished_at, step="finished", reported_by="notification")
+            stopped = "Sinch stopped recording"
+            yield Moment(at=recording.finished_at, step="finished", detail=stopped, reported_by="notification")
         for file in recording.files.values():
             yield from self._tell_file("stored", file)
         for file in recording.transcripts.values():

@@ -211,7 +211,7 @@ def _describe(proof: ConsentProof, application_key: str) -> Iterator[str]:
         yield f"  Header    {proof.header}: {proof.header_value or 'absent'}"
     yield f"  Decided  {_at(proof.at)}, in the {proof.callback.upper()} that Sinch signed for {application_key}"
     if proof.recording_requested_at:
-        yield f"  Recorded  from{_at(proof.recording_requested_at)} on"
+        yield f"  Recorded {_at(proof.recording_requested_at)}"
     if proof.withdrawn_at:
         yield f"  Withdrawn{_at(proof.withdrawn_at)}: a later answer to Sinch does not record"
     yield f"  Declared  {_describe_declared(proof)}"

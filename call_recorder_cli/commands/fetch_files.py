@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,7 +126,7 @@ def print_urls(
 @click.command("download")
 @RECORDING_ARGUMENT
 @APPLICATION_OPTION
-@click.option("--to", "target", type=click.Path(path_type=Path), metavar="PATH", help="A folder, or a file's name.")
+@click.option("--to", "target", default="./", metavar="PATH", help="A folder, which ends with /, or a file's name.")
 @click.option("--transcript", is_flag=True, help="The transcript too.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @stack_command(INVESTIGATOR, DownloadReport)
@@ -133,7 +134,7 @@ def download_files(
     invocation: Invocation,
     recording: str,
     application_key: str | None,
-    target: Path | None,
+    target: str,
     transcript: bool,
     force: bool,
 ) -> None:
@@ -150,7 +151,7 @@ def download_files(
         objects += list_objects(found, "transcript")
         if not any(each.kind == "transcript" for each in objects):
             output.remark("There is no transcript.")
-    targets = choose_targets(found.recording_id, objects, target or Path())
+    targets = choose_targets(found.recording_id, objects, target)
     for path in targets if not force else ():
         _refuse_existing(path)
     reader = FileReader(stack, found, finder)
@@ -171,21 +172,26 @@ def download_files(
     output.emit(report, lambda console: _render_downloads(report, console))
 
 
-def choose_targets(recording_id: str, objects: list[StoredObject], target: Path) -> list[Path]:
+def choose_targets(recording_id: str, objects: list[StoredObject], target: str) -> list[Path]:
     """Return where each file goes: into a folder, or, if there is one file only, to the name that the user chose.
 
+    A folder whose name ends with a slash is made.
+
     Raises:
-        CommandFailed: the folder does not exist, or one name was given for several files.
+        CommandFailed: one name was given for several files, or its folder does not exist.
     """
+    path = Path(target)
+    if target.endswith(("/", os.sep)):
+        path.mkdir(parents=True, exist_ok=True)
     kinds = [each.kind for each in objects]
     names = [each.choose_name(recording_id, single=kinds.count(each.kind) == 1) for each in objects]
-    if target.is_dir():
-        return [target / name for name in names]
+    if path.is_dir():
+        return [path / name for name in names]
     if len(objects) > 1:
-        raise CommandFailed(f"The recording has {len(objects)} files: name a folder that exists with --to.")
-    if not target.parent.is_dir():
-        raise CommandFailed(f"There is no folder {target.parent}.")
-    return [target]
+        raise CommandFailed(f"The recording has {len(objects)} files: name a folder with --to, such as recordings/.")
+    if not path.parent.is_dir():
+        raise CommandFailed(f"There is no folder {path.parent}.")
+    return [path]
 
 
 def _require_objects(recording: Recording, kind: Any) -> list[StoredObject]:

@@ -148,10 +148,11 @@ def test_a_file_in_another_store_is_downloaded_and_checked(
     run: Run, store: FileStore, tmp_path: Path, url: str, credentials: str
 ) -> None:
     configure(credentials)
+    tmp_path /= "made for them"
     process(requested(url=url), available(url=url))
     store.headers = {"Content-MD5": MD5, "x-goog-hash": f"md5={MD5}"}
     store.cuts = [4000]
-    words = ("recordings", "download", "4f0c1be2-51a7-4d3c-9a5e-7d1f0b6c2e88", "--to", str(tmp_path))
+    words = ("recordings", "download", "4f0c1be2-51a7-4d3c-9a5e-7d1f0b6c2e88", "--to", f"{tmp_path}/")
 
     cut = run(*words)
     assert (cut.code, "goes on there" in cut.err) == (5, True)
