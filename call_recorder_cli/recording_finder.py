@@ -13,9 +13,9 @@ from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.item_names import list_item_names
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.applications import list_applications
 from call_recorder_cli.errors import CommandFailed, NotFound
 from call_recorder_cli.recording_lists import RecordingLists, Row, parse_row
+from call_recorder_cli.registered_applications import list_application_keys
 from call_recorder_cli.stack import Stack
 
 _SEPARATOR: Final = "@@"
@@ -78,7 +78,7 @@ class RecordingFinder:
 
     @cached_property
     def _application_keys(self) -> Sequence[str]:
-        return [self._application_key] if self._application_key else list_applications(self._stack)
+        return [self._application_key] if self._application_key else list_application_keys(self._stack)
 
     def _list_candidates(self, text: str) -> Iterator[list[str]]:
         """Yield the names of items that a text may stand for, the most likely ones first."""

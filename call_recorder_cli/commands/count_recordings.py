@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from call_recorder.adapters.dynamodb_items import UnreadableItem
-from call_recorder_cli.applications import choose_applications
+from call_recorder_cli.commands.list_recordings import choose_searched
 from call_recorder_cli.day_figures import DayFigures, draw_bar, list_figures, read_metrics, whole_days
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Report, print_sentences, print_table
@@ -62,7 +62,7 @@ def count_recordings(
     """
     times = whole_days(find_range(day, since, until) or recent_days())
     stack = invocation.stack
-    keys = choose_applications(stack, application_key)
+    keys = choose_searched(stack, application_key)
     figures, unreadable = list_figures(times), 0
     lists = RecordingLists(stack.session.resource("dynamodb"), stack.outputs["RecordingsTableName"])
     for row in lists.search_days(keys, times):

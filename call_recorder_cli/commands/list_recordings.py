@@ -12,12 +12,13 @@ import click
 
 from call_recorder.adapters.dynamodb_items import UnreadableItem
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.applications import choose_applications
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, printable
 from call_recorder_cli.phone_numbers import list_spellings
 from call_recorder_cli.recording_lists import CALLEE, CALLER, ListKey, RecordingLists, Row, parse_row
+from call_recorder_cli.registered_applications import choose_applications
+from call_recorder_cli.stack import Stack
 from call_recorder_cli.time_ranges import DAY_OPTION, SINCE_OPTION, UNTIL_OPTION, TimeRange, find_range, recent_days
 
 NO_CONSENT: Final = "no-consent"
@@ -153,7 +154,7 @@ def list_recordings(
     times = find_range(day, since, until) or (None if caller or callee else recent_days())
     stack, output = invocation.stack, invocation.output
     search = Search(
-        application_keys=choose_applications(stack, application_key),
+        application_keys=choose_searched(stack, application_key),
         times=times,
         caller=list_spellings(caller) if caller else (),
         callee=list_spellings(callee) if callee else (),
@@ -166,6 +167,11 @@ def list_recordings(
     number = _print_rows(rows, output.as_json, show_application=len(search.application_keys) > 1)
     if not number:
         raise NotFound(search.describe(output, [name for name in (caller, callee) if name]))
+
+
+def choose_searched(stack: Stack, application_key: str | None) -> list[str]:
+    """Return the applications to search: all registered ones, or one, which need not be registered any more."""
+    return [application_key] if application_key else choose_applications(stack, None)
 
 
 def find_status(recording: Recording) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,17 +14,19 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from azure.storage.blob import ContainerClient
 from jsonschema import validate
 
 from call_recorder_cli import stored_files
 from call_recorder_cli.invocation import INVESTIGATOR
 from local import demo
+from local.azurite import run_azurite
 from local.emulator import ADMINISTRATOR
 from local.flows import EVENTS, FLOWS, find_recording_id, play, wait_until_settled
 from local.schemas import SCHEMAS
 from local.simulator import app_to_app, app_to_conference
 from local.simulator.calls import CALLER_NUMBER
-from tests.integration.conftest import WITHIN, add_application
+from tests.integration.conftest import STATE_OF_TESTS, WITHIN, add_application
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,6 +133,35 @@ def test_a_file_in_another_bucket_or_at_google_is_read_with_the_applications_key
         words = ("recordings", "download", call_id, "--to", str(tmp_path))
         [file] = report(run, "recordings-download", *words, policy=READS_PARAMETERS)["files"]
         assert Path(file["path"]).read_bytes() == b"audio"
+
+
+def test_a_blob_at_azure_is_read_with_the_account_key(
+    run: Run, stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which("npm") and not os.environ.get("CI"):
+        pytest.skip("Azurite needs npm, which is not here")
+    key = base64.b64encode(b"the key of the account").decode()
+    with run_azurite({"account": key}, STATE_OF_TESTS) as endpoint:
+        monkeypatch.setattr(stored_files, "AZURE_ENDPOINT", f"{endpoint}/{{account}}")
+        simulator = add_application(
+            stack, f"azure-{uuid4()}", key, destination="azure://account/calls/{date}/{callId}.mp3"
+        )
+        call_id = _ask_to_record(simulator, stack)
+        item: Any = stack.item(call_id)
+        _, _, name = item["destinationUrl"].removeprefix("azure://").split("/", 2)
+        container = ContainerClient(
+            f"{endpoint}/account", "calls", credential={"account_name": "account", "account_key": key}
+        )
+        container.create_container()
+        words = ("recordings", "download", call_id, "--to", str(tmp_path))
+        absent = run(*words, policy=READS_PARAMETERS)
+        assert (absent.code, "no such file" in absent.err) == (3, True)
+        container.upload_blob(name, b"audio" * 1000)
+
+        [file] = report(run, "recordings-download", *words, policy=READS_PARAMETERS)["files"]
+        assert (Path(file["path"]).read_bytes(), file["verifiedBy"]) == (b"audio" * 1000, "md5")
+        [signed] = report(run, "recordings-url", "recordings", "url", call_id, policy=READS_PARAMETERS)["files"]
+        assert key not in signed["url"]
 
 
 def _make_client(stack: LocalStack, region: str) -> Any:
