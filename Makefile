@@ -82,10 +82,11 @@ schemas: $(DEV)/$(INSTALLED) ## Generate schemas/ afresh
 	@$(DEV)/bin/python -m local.schemas
 
 .PHONY: cli test-call
-cli: $(CLI)/$(INSTALLED) ## Install the operator's command line, call-recorder, into an environment of this clone
+cli: python ## Install the command line call-recorder into this clone; eval "$(make cli)" puts it on the PATH
+	@$(MAKE) --silent --no-print-directory $(CLI)/$(INSTALLED) >&2
 	@$(CLI)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation \
 		--force-reinstall .
-	@echo "Installed call-recorder. Put it on your PATH: export PATH=\"$(CURDIR)/$(CLI)/bin:\$$PATH\""
+	@echo "export PATH=\"$(CURDIR)/$(CLI)/bin:\$$PATH\""
 
 test-call: $(DEV)/$(INSTALLED) ## Play a signed call against a deployed stack and show its recording; APP=key STACK=name
 	@test -n "$$APP" || { echo "Name the key of a Sinch application: make test-call APP=your-sinch-application-key." >&2; \

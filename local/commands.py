@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import textwrap
@@ -44,6 +45,12 @@ _EVENT_OF_NOTIFICATION = {
 }
 _ARRIVES_WITHIN = 90.0
 _AWS_CONFIG = "aws.config"
+_SHELL_SETTINGS = "shell"
+_CHOICES_OF_AWS = (
+    *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+)
+"""The variables by which a shell chooses an account, a region or an endpoint."""
 _NEW_APPLICATION = "new-application"
 _NEW_SECRET = "new-application.secret"  # noqa: S105 - the name of the file
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -97,7 +104,6 @@ def run(chosen: Flow | IncomingCall, *, once: bool, first_menu: FirstMenu = "mai
             _expect_refusal(stack)
         stack.write(file)
         on_exit.callback(file.unlink, missing_ok=True)
-        stack.write_aws_config(file.with_name(_AWS_CONFIG))
         _play(stack, chosen, progress, first_menu)
         if not once:
             sinch = on_exit.enter_context(run_configuration_api())
@@ -105,7 +111,8 @@ def run(chosen: Flow | IncomingCall, *, once: bool, first_menu: FirstMenu = "mai
                 sinch.add(Application(key, secret), stack.callback_url)
             secret_file = _register_new_application(sinch, file.with_name(_NEW_SECRET))
             on_exit.callback(secret_file.unlink, missing_ok=True)
-            _stay_up(stack, file, sinch)
+            _write_shell_settings(stack, file, sinch)
+            _stay_up(stack, file)
 
 
 def call(chosen: Flow | IncomingCall, *, first_menu: FirstMenu = "mainMenu") -> None:
@@ -237,7 +244,22 @@ def _register_new_application(sinch: ConfigurationApi, file: Path) -> Path:
     return file
 
 
-def _stay_up(stack: LocalStack, file: Path, sinch: ConfigurationApi) -> None:
+def _write_shell_settings(stack: LocalStack, file: Path, sinch: ConfigurationApi) -> None:
+    """Write what a shell must set, and unset, so that `call-recorder` and the AWS CLI work on this stack alone."""
+    config = file.with_name(_AWS_CONFIG)
+    stack.write_aws_config(config)
+    settings = {
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,  # Its keys would go before those of the other file.
+        "CALL_RECORDER_STACK": stack.stack_name,
+        API_URL_VARIABLE: sinch.url,
+    }
+    lines = [f"unset {' '.join(_CHOICES_OF_AWS)}"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    file.with_name(_SHELL_SETTINGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _stay_up(stack: LocalStack, file: Path) -> None:
     flows = textwrap.fill(", ".join(FLOWS), width=100, initial_indent="  ", subsequent_indent="  ")
     print(
         f"""
@@ -249,11 +271,8 @@ The stack is up until Ctrl-C.
   AWS            {stack.aws_endpoint}, region {stack.region}, access key and secret: {":".join(ADMINISTRATOR)}
   emulator log   {_relative(file.with_name("emulator.log"))}
 
-To operate this stack with `call-recorder`, or to look with the AWS CLI, run this in another terminal first:
-  export AWS_CONFIG_FILE={file.with_name(_AWS_CONFIG)}
-  export {API_URL_VARIABLE}={sinch.url}
-
-Set up an application that the simulated Sinch knows and the stack does not:
+Operate it from another terminal, as docs/local.md shows. Sinch knows an application that the stack does not know yet:
+  eval "$(make cli)" && . {_relative(file.with_name(_SHELL_SETTINGS))}
   call-recorder onboard --application {_NEW_APPLICATION} < {_relative(file.with_name(_NEW_SECRET))}
 
 Play one more call from another terminal with `make call TO=username:alice`, or with `make call FLOW=menu`.

@@ -9,6 +9,7 @@ region and the endpoint are those of boto3's configuration.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -157,7 +158,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.test_call", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stack", default="call-recorder-development", help="name of the stack (default: %(default)s)")
+    default = os.environ.get("CALL_RECORDER_STACK", "call-recorder-development")
+    parser.add_argument("--stack", default=default, help="name of the stack (default: %(default)s)")
     parser.add_argument("--application-key", required=True, help="key of the Sinch application")
     parser.add_argument("--url", default="", help="the callback URL, if it is not that of the stack's outputs")
     parser.add_argument("--from", dest="caller", default="", help="the caller: a number, or an app user's name")

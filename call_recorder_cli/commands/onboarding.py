@@ -79,7 +79,11 @@ class OffboardReport(Report):
     metavar="FILE",
     help="File with the recording profile. Without it, the stored one stays, or a new application records every call.",
 )
-@click.option("--phone", metavar="NUMBER", help="Without any profile: the phone that answers calls to your numbers.")
+@click.option(
+    "--phone",
+    metavar="NUMBER",
+    help="Use a profile that records every call, and connects calls to your numbers to this phone.",
+)
 @click.option("--add-secret", is_flag=True, help="Keep the stored secret beside the new one, to change it at Sinch.")
 @click.option("--print-url", is_flag=True, help="Print the callback URL instead of setting it at Sinch.")
 @click.option("--yes", is_flag=True, help="Replace what is there without a question.")
@@ -176,15 +180,15 @@ def _choose_secrets(stored: StoredApplication, source: SecretSource, *, add_secr
 
 
 def _choose_profile(stored: StoredApplication, file: Path | None, phone: str | None) -> tuple[str, str]:
-    """Return the text of the profile, and its name for people. A file that says the same as the stored one is that."""
-    if phone and (file or stored.profile is not None):
-        raise click.UsageError("--phone is for an application without a profile: write a route into the profile.")
-    if stored.profile is None:
-        return (read_profile(file), str(file)) if file else (make_quick_start(phone), _QUICK_START)
-    if file is None:
+    """Return the text of the profile, and its name for people. A text that says the same as the stored one is that."""
+    if phone and file:
+        raise click.UsageError("Pass --phone or --recording-profile, not both: write a route into the file.")
+    if stored.profile is not None and not phone and file is None:
         return stored.profile, PROFILE
-    text = read_profile(file)
-    return (text if list_differences(stored.profile, text, str(file)) else stored.profile), str(file)
+    text, name = (read_profile(file), str(file)) if file else (make_quick_start(phone), _QUICK_START)
+    if stored.profile is not None and not list_differences(stored.profile, text, name):
+        return stored.profile, name
+    return text, name
 
 
 def _choose_credentials(stored: StoredApplication, wanted: StoredApplication, source: SecretSource) -> SecretStr | None:

@@ -75,9 +75,9 @@ def commands(clone: Path, tmp_path: Path) -> Path:
 def test_the_commands_of_the_readme_record_calls_and_deliver_their_events(
     clone: Path, commands: Path, tmp_path: Path
 ) -> None:
-    deploy, store, url, play = blocks("Deploy in four steps")
+    deploy, onboard, play = blocks("Deploy in three steps")
     subscribe, receive = blocks("Subscribe, and look")
-    script = [deploy, store, store, url, play, subscribe, "make test-call APP=$APP", receive, "echo", 'echo "$QUEUE"']
+    script = [deploy, onboard, onboard, play, subscribe, "make test-call APP=$APP", receive, "echo", 'echo "$QUEUE"']
     secret = base64.b64encode(b"the secret of an application").decode()
     access_key, secret_key = ADMINISTRATOR
 
@@ -94,7 +94,7 @@ def test_the_commands_of_the_readme_record_calls_and_deliver_their_events(
                 AWS_DEFAULT_REGION=REGION,
                 NO_PROXY="127.0.0.1",
             ),
-            input=f"{secret}\n" * 2,
+            input=f"{secret}\n",
             capture_output=True,
             text=True,
             timeout=WITHIN,

@@ -69,9 +69,9 @@ def test_a_new_application_is_set_up_and_a_second_run_changes_nothing(run: Run, 
         CREDENTIALS: "SecureString",
         PROFILE: "String",
     }
-    for lines in ((SECRET,), ()):
+    for lines, words in (((SECRET,), ("--phone", "+12025550142")), ((), ())):
         world.pipe(*lines)
-        again = onboard(run)
+        again = onboard(run, *words)
         assert again.out.endswith("Nothing has changed: app was set up already.\n"), again
     assert (world.parameters(), world.invocations) == (stored, 1)
 
