@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from call_recorder.facts import messages
 from call_recorder.facts.commands import CheckLocation
-from call_recorder.facts.facts import ObjectStoredFact, UploaderKeyChangedFact
+from call_recorder.facts.facts import CallNotRecordedFact, ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.messages import MalformedFact, QueueMessage
 from call_recorder_cli.stack import Stack
 
@@ -299,6 +299,8 @@ def _find_subject(fact: QueueMessage) -> str:
             return fact.location
         case UploaderKeyChangedFact():
             return f"{fact.key} of {fact.user}"
+        case CallNotRecordedFact():
+            return fact.call_id
         case _:
             return fact.recording_id
 

@@ -18,11 +18,11 @@ from typing import Any
 # descriptions are half of the package, and a client keeps the whole description of its service in memory.
 OPERATIONS: Mapping[str, Collection[str]] = {
     "cloudformation": ("DescribeStacks",),
-    "dynamodb": ("BatchGetItem", "PutItem", "Query"),
+    "dynamodb": ("BatchGetItem", "DeleteItem", "PutItem", "Query"),
     "events": ("DeleteRule", "ListRules", "ListTargetsByRule", "PutEvents", "RemoveTargets"),
     "iam": ("CreateAccessKey", "DeleteAccessKey", "ListAccessKeys", "UpdateAccessKey"),
     "sqs": ("GetQueueAttributes", "SendMessage", "SendMessageBatch"),
-    "ssm": ("DeleteParameters", "DescribeParameters", "GetParameters", "PutParameter"),
+    "ssm": ("DeleteParameters", "DescribeParameters", "GetParameter", "GetParameters", "PutParameter"),
 }
 
 # Files that Python never reads at run time: type stubs, scripts, and notes of the installer, which also differ between

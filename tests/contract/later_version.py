@@ -13,10 +13,19 @@ from datetime import timedelta
 from typing import Any
 
 from call_recorder.adapters.dynamodb_items import from_item
-from call_recorder.facts.call_details import AwaitedAnswer, CallEnd, CallStart, Consent, Notification, RecordingRequest
+from call_recorder.facts.call_details import (
+    AwaitedAnswer,
+    CallEnd,
+    CallStart,
+    Consent,
+    Notification,
+    RecordingRequest,
+    WithdrawnAnswer,
+)
 from call_recorder.facts.facts import (
     CallDecidedFact,
     CallEndedFact,
+    CallNotRecordedFact,
     NotifiedFact,
     ObjectStoredFact,
     RecordingAvailableFact,
@@ -106,6 +115,14 @@ def written() -> dict[str, Any]:
         decided("new"),
         *heard("new"),
         stored("another"),
+        CallNotRecordedFact(
+            application_key=sinch.APPLICATION,
+            call_id="unrecorded",
+            at=AT,
+            event="ice",
+            outcome="not-recorded",
+            withdrawn=WithdrawnAnswer(at=AT, verified=True),
+        ),
         UploaderKeyChangedFact(at=AT, user="uploader", key="…ABCD", step="created"),
     ]
     return {

@@ -19,7 +19,14 @@ from hypothesis import strategies as st
 from call_recorder.adapters.eventbridge import RecordingsBus
 from call_recorder.adapters.operations import CallFailed
 from call_recorder.facts.commands import CheckLocation, CheckRecording
-from call_recorder.facts.facts import CallDecidedFact, Fact, ObjectStoredFact, RecordingFact, UploaderKeyChangedFact
+from call_recorder.facts.facts import (
+    CallDecidedFact,
+    CallNotRecordedFact,
+    Fact,
+    ObjectStoredFact,
+    RecordingFact,
+    UploaderKeyChangedFact,
+)
 from call_recorder.facts.identifiers import unescape
 from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message, write_message
 from call_recorder.facts.storage_urls import get_location
@@ -367,6 +374,8 @@ class NotifyFunction:
                 return place.with_object(fact, sinch.NOW) == place
             case CheckLocation() | CheckRecording():
                 return True  # it asks for a look, and says nothing
+            case CallNotRecordedFact():
+                return True  # the stack of this test keeps nothing of such calls
             case CallDecidedFact() if fact.applies_to_known_calls_only:
                 return True  # the call may be unknown
             case CallDecidedFact() if fact.withdrawn and fact.conference_id:

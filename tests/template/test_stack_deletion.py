@@ -39,3 +39,4 @@ def test_recordings_and_tables_outlive_the_stack_and_nothing_else(stack: Stack) 
     for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
         kept = {name for name, resource in stack.resources.items() if resource.get(policy) == "Retain"}
         assert kept == {"RecordingsBucket", "RecordingsTable", "PlacesTable"}
+        assert Stack(UnrecordedCalls="hashes").resources["UnrecordedCallsTable"][policy] == "Retain"

@@ -32,6 +32,7 @@ NAMED_OTHERWISE = {
     "UPLOADER_USER_NAME": "Uploader",
     "DUE_INDEX": "waiting",
     "INDEX_SHARDS": "8",
+    "KEEPS_UNRECORDED_CALLS": "on",
 }
 """What variables hold that are not named after a parameter or a resource."""
 

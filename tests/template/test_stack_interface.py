@@ -21,6 +21,7 @@ OUTPUTS = {
     *("OperatorPolicyArn", "InvestigatorPolicyArn", "PrivacyOfficerPolicyArn"),
     *(f"{name}{kind}" for name in FUNCTIONS for kind in ("Name", "Arn", "LogGroupName")),
 }
+UNRECORDED = {"UnrecordedCallsTableName", "UnrecordedCallsTableArn"}
 
 
 @pytest.mark.parametrize("path", ["template.yaml", "examples/subscriber/template.yaml"])
@@ -83,6 +84,7 @@ def test_the_outputs_are_those_that_were_promised(stack: Stack) -> None:
 
     assert stack.outputs.keys() == OUTPUTS
     assert outputs.keys() == {*OUTPUTS, "AlarmEmailTopicArn"}
+    assert Stack(UnrecordedCalls="hashes").outputs.keys() == {*OUTPUTS, *UNRECORDED}
     assert all(output["Description"] for output in outputs.values())
     for name, value in arns.items():
         assert value == f"{name.removesuffix('Arn')}.{'PolicyArn' if name.endswith('PolicyArn') else 'Arn'}"

@@ -12,6 +12,8 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-0000000000
 PARAMETERS = "arn:aws:ssm:eu-west-1:123456789012:parameter/the-stack"
 CREDENTIALS, UPLOADER_KEY = f"{PARAMETERS}/*/storage-credentials", f"{PARAMETERS}/uploader-key"
 SECRETS, PROFILES = f"{PARAMETERS}/*/application-secrets", f"{PARAMETERS}/*/recording-profile"
+HASH_KEY, UNRECORDED_TABLE = f"{PARAMETERS}/number-hash-key", "UnrecordedCallsTable.Arn"
+VIA_SSM = {"kms:ViaService": "ssm.eu-west-1.amazonaws.com"}
 QUEUE, TABLES = "RecordingQueue.Arn", {"RecordingsTable.Arn", "PlacesTable.Arn"}
 ROUTE = "arn:aws:execute-api:eu-west-1:123456789012:CallbackApi/*/POST/callbacks"
 RULES = "arn:aws:events:eu-west-1:123456789012:rule/RecordingsBus/*"
@@ -95,12 +97,41 @@ def test_a_function_may_do_what_it_needs_and_nothing_else(name: str, tracing: st
     assert allowed == ALLOWED[name] | logs | traces
 
 
+@pytest.mark.parametrize(
+    ("kept", "notify", "rotation"),
+    [
+        ("nothing", {}, {}),
+        ("numbers", {"dynamodb:PutItem": UNRECORDED_TABLE}, {}),
+        (
+            "hashes",
+            {"dynamodb:PutItem": UNRECORDED_TABLE, "ssm:GetParameter": HASH_KEY, "kms:Decrypt": KEY},
+            {"ssm:PutParameter": HASH_KEY},
+        ),
+    ],
+)
+def test_the_hash_key_is_made_by_one_function_and_read_by_another(
+    kept: str, notify: dict[str, str], rotation: dict[str, str]
+) -> None:
+    usual, keeping = (Stack(UnrecordedCalls=each, ParametersKmsKeyArn=KEY) for each in ("nothing", kept))
+
+    for name, more in {"NotifyFunction": notify, "RotationFunction": rotation}.items():
+        before, after = (statements(stack.properties(f"{name}Role")) for stack in (usual, keeping))
+        added = [each for each in after if each not in before]
+        assert {each["Action"]: each["Resource"] for each in added} == more
+        assert [each for each in before if each not in after] == []
+        for each in added:
+            bound = {"StringEquals": {**VIA_SSM, "kms:EncryptionContext:PARAMETER_ARN": HASH_KEY}}
+            assert each.get("Condition") == (bound if each["Action"] == "kms:Decrypt" else None)
+
+
 @pytest.mark.parametrize("prefix", ["", "the-stack", "calls/test"])
 def test_every_role_is_bound_to_the_prefix_that_its_function_knows(prefix: str) -> None:
-    stack = Stack(ParameterPrefix=prefix, ParametersKmsKeyArn=KEY)
+    stack = Stack(ParameterPrefix=prefix, ParametersKmsKeyArn=KEY, UnrecordedCalls="hashes")
     functions = stack.of_type("AWS::Lambda::Function").values()
     known = {function["Environment"]["Variables"].get("PARAMETER_PREFIX") for function in functions} - {None}
-    allowed = re.findall(r":parameter/([^*]*?)/(?:\*|uploader-key)", str(stack.of_type("AWS::IAM::Role")))
+    allowed = re.findall(
+        r":parameter/([^*]*?)/(?:\*|uploader-key|number-hash-key)", str(stack.of_type("AWS::IAM::Role"))
+    )
 
     assert known == set(allowed) == {prefix or "the-stack"} == {stack.outputs["ParameterPrefix"]["Value"]}
 
@@ -126,9 +157,9 @@ WITHOUT_RESOURCE = {
 """The actions of people that AWS cannot limit to a resource. All of them read, and none reads a secret."""
 
 
-def of_person(name: str) -> dict[str, set[str]]:
+def of_person(name: str, **parameters: str) -> dict[str, set[str]]:
     """Return the actions of a policy for people, each with its resources."""
-    document = Stack(ParametersKmsKeyArn=KEY).properties(name)["PolicyDocument"]
+    document = Stack(ParametersKmsKeyArn=KEY, **parameters).properties(name)["PolicyDocument"]
     assert len(re.sub(r"\s", "", str(document))) < MAX_POLICY_CHARACTERS
     allowed: dict[str, set[str]] = {}
     for statement in document["Statement"]:
@@ -161,6 +192,16 @@ def test_no_person_may_delete_or_change_a_recording_directly(name: str) -> None:
     }
 
     assert changing == set()
+
+
+@pytest.mark.parametrize("kept", ["nothing", "hashes", "numbers"])
+def test_an_investigator_may_read_why_calls_were_not_recorded(kept: str) -> None:
+    allowed = of_person("InvestigatorPolicy", UnrecordedCalls=kept)
+
+    for action in ("dynamodb:Query", "dynamodb:BatchGetItem"):
+        assert ({UNRECORDED_TABLE, f"{UNRECORDED_TABLE}/index/*"} <= allowed[action]) is (kept != "nothing")
+    assert allowed.get("ssm:GetParameter", set()) == ({HASH_KEY} if kept == "hashes" else set())
+    assert ("kms:Decrypt" in allowed) is (kept == "hashes")
 
 
 def test_only_operators_may_read_secrets() -> None:

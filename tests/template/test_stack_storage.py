@@ -103,13 +103,25 @@ def test_the_first_step_writes_only_shards_that_the_version_before_reads() -> No
     assert written == ["8", *[str(SHARDS)] * (len(UPDATES) - 1)]
 
 
-TABLES = ("RecordingsTable", "PlacesTable")
+@pytest.mark.parametrize("kept", ["hashes", "numbers"])
+def test_an_unrecorded_call_is_found_by_both_numbers(stack: Stack, kept: str) -> None:
+    keeping = Stack(UnrecordedCalls=kept)
+    table = keeping.properties("UnrecordedCallsTable")
+
+    assert keeping.resources.keys() - stack.resources.keys() == {"UnrecordedCallsTable"}
+    assert table["KeySchema"] == [{"AttributeName": "unrecordedId", "KeyType": "HASH"}]
+    assert keys(indexes(table)) == {"byCaller": ["caller", "at"], "byCallee": ["callee", "at"]}
+    assert {index["Projection"]["ProjectionType"] for index in indexes(table).values()} == {"KEYS_ONLY"}
+    check_definitions(table)
+
+
+TABLES = ("RecordingsTable", "PlacesTable", "UnrecordedCallsTable")
 
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("protected", ["on", "off"])
 def test_a_table_expires_its_items_and_can_be_restored(name: str, protected: str) -> None:
-    table = Stack(TableDeletionProtection=protected).properties(name)
+    table = Stack(TableDeletionProtection=protected, UnrecordedCalls="hashes").properties(name)
 
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}

@@ -8,6 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from call_recorder.adapters.number_hash_key import NumberHashKey
 from call_recorder.facts.errors import ParametersUnavailable, RotationIncomplete
 from call_recorder.facts.facts import UploaderKeyChangedFact
 from call_recorder.facts.messages import read_message
@@ -15,6 +16,7 @@ from call_recorder.functions.rotation import RotationHandler, RotationSettings, 
 from call_recorder.functions.settings import SettingsRefused
 from call_recorder.uploader_key.plan import SETTLE_TIME
 from call_recorder.uploader_key.rotation import Rotation
+from tests.aws import ThroughBoto3
 from tests.fakes import BUCKET, RecordedTelemetry
 from tests.keys import POLICY, PROFILE, USER, Account
 
@@ -100,6 +102,25 @@ def test_every_run_counts_problems_and_days_overdue(function: Function) -> None:
     function.run({})
     function.run({})
     assert function.telemetry.counts["UploaderKeyDaysOverdue"] == 3
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_key_of_the_hashes_is_made_beside_the_rotation(function: Function, broken: bool) -> None:
+    with mock_aws():
+        ssm = boto3.client("ssm")
+        key = NumberHashKey(ThroughBoto3(ssm), "ssm" if broken else "calls")
+        run = RotationHandler(function.run._rotation, function.telemetry, key)
+        if broken:
+            with pytest.raises(RotationIncomplete, match="^PutParameter: ValidationException$"):
+                run({})
+        else:
+            run({})
+            run({})
+
+        assert len(ssm.describe_parameters()["Parameters"]) == (not broken)
+    made = [line for line in function.telemetry.lines if "hashes" in line.message]
+    assert len(made) == (not broken)
+    assert len(function.account.keys) == 1, "the uploader has its key all the same"
 
 
 def test_a_problem_is_logged_counted_and_answered(function: Function) -> None:

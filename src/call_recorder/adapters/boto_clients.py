@@ -72,6 +72,11 @@ def create_sqs() -> BotoService:
     return BotoService(get_session().create_client("sqs", config=_config(limits.BACKGROUND)))
 
 
+def create_ssm() -> BotoService:
+    """Create the service SSM, for NotifyFunction, which reads the key of the numbers' hashes."""
+    return BotoService(get_session().create_client("ssm", config=_config(limits.BACKGROUND)))
+
+
 def create_dynamodb_client() -> DynamoDBClient:
     """Create the DynamoDB client with which WatchdogFunction reads the index."""
     client: DynamoDBClient = get_session().create_client("dynamodb", config=_config(limits.BACKGROUND))

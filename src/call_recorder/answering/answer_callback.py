@@ -13,10 +13,11 @@ from call_recorder.answering.answer import CallAnswer, DegradedAnswer, Outcome
 from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.known_call import KnownCall
 from call_recorder.answering.policy import Policy
-from call_recorder.answering.routing import answer_degraded, needs_known_call
-from call_recorder.facts.call_details import WithdrawnAnswer
+from call_recorder.answering.routing import answer_degraded, find_destination_after_menu, needs_known_call
+from call_recorder.answering.rules import Decision
+from call_recorder.facts.call_details import CallStart, WithdrawnAnswer
 from call_recorder.facts.errors import TableUnavailable, UpstreamFailed
-from call_recorder.facts.facts import AnswerRefusedFact, CallDecidedFact, Fact, NotifiedFact
+from call_recorder.facts.facts import AnswerRefusedFact, CallDecidedFact, CallNotRecordedFact, Fact, NotifiedFact
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.facts.identifiers import is_recordable
 from call_recorder.sinch.callbacks import (
@@ -26,6 +27,7 @@ from call_recorder.sinch.callbacks import (
     IceCallback,
     NotifyCallback,
     PieCallback,
+    To,
     UnknownCallback,
 )
 from call_recorder.sinch.svaml import UpstreamSvaml
@@ -68,7 +70,7 @@ class CallbackResult(NamedTuple):
     outcome: Outcome
     callback: Callback | None = None
     answer: str = ""
-    fact: Fact | None = None
+    fact: Fact | CallNotRecordedFact | None = None
     remembered: CallDecidedFact | None = None
     must_queue: bool = False
     forward_for: Application | None = None
@@ -92,6 +94,7 @@ def answer_callback(
     calls: CallFinder,
     forward: Callable[[], str],
     degraded: DegradedAnswer,
+    keeps_unrecorded: bool = False,
     problem: str | None = None,
 ) -> CallbackResult:
     """Decide what to do with a callback.
@@ -106,10 +109,16 @@ def answer_callback(
         calls: finds what earlier callbacks decided.
         forward: sends the callback to the application's own backend and returns its answer. Raises UpstreamFailed.
         degraded: what to do with a call if the application's profile cannot be used.
+        keeps_unrecorded: whether to queue a fact about each answer that does not record its call.
         problem: why there is no application.
     """
     if isinstance(callback, (IceCallback, AceCallback, PieCallback)):
-        return _answer(callback, application, application_key, at, calls, forward, degraded, problem)
+        result, decision, known = _answer(callback, application, application_key, at, calls, forward, degraded, problem)
+        if keeps_unrecorded:
+            verified = application is not None
+            note = _note_unrecorded(callback, result, decision, known, application_key, at, verified=verified)
+            return result._replace(fact=note) if note else result
+        return result
     if application is None:
         raise ValueError("an unverified callback is answered only if it is an ICE")
     return _report(callback, application, at, body)
@@ -143,7 +152,8 @@ def _answer(
     forward: Callable[[], str],
     degraded: DegradedAnswer,
     problem: str | None,
-) -> CallbackResult:
+) -> tuple[CallbackResult, Decision | None, KnownCall | None]:
+    """Return the result of a question, the decision of an ICE, and what was known of the call."""
     recorder = application.recorder if application else None
     backend = _ask_backend(recorder, forward)
     earlier = _look_up(callback, application, calls)
@@ -156,7 +166,7 @@ def _answer(
     if (recorder is None or recorder.profile.records_on_answer) and not isinstance(callback, AceCallback):
         answer = _with_withdrawal(answer, application_key, callback.call_id, at, verified=application is not None)
     fact = answer.fact
-    return CallbackResult(
+    result = CallbackResult(
         outcome=answer.outcome,
         callback=callback,
         answer=answer.svaml.to_json(),
@@ -168,6 +178,55 @@ def _answer(
         problem=earlier.problem or problem or backend.problem,
         metrics=(*backend.metrics, *answer.metrics),
         observed=application if recorder and recorder.profile.observe else None,
+    )
+    return result, answer.decision, earlier.known
+
+
+def _note_unrecorded(
+    callback: Question,
+    result: CallbackResult,
+    decision: Decision | None,
+    known: KnownCall | None,
+    application_key: str,
+    at: datetime,
+    *,
+    verified: bool,
+) -> CallNotRecordedFact | None:
+    """Return the fact about an answer that does not record its call. It also has the withdrawal of the answer's fact.
+
+    An answer that records, asks or awaits has an item in the table, and so does a declined consent. An ACE or PIE that
+    decides nothing leaves the answer to the ICE in force. The outcome is that of the log; where the rules decided, it
+    is their reason, which says more.
+    """
+    decided = result.fact if isinstance(result.fact, CallDecidedFact) else None
+    if (decided and decided.decides) or not is_recordable(callback.call_id) or not is_recordable(application_key):
+        return None
+    start = known.start if known else None
+    match callback:
+        case IceCallback():
+            start = CallStart.of(callback, at)
+        case PieCallback():
+            if result.outcome is Outcome.CONTINUED:
+                return None
+            to = find_destination_after_menu(callback, known) or To()
+            start = start or CallStart.clipped(at=at, to=to.endpoint, to_type=to.type)
+        case AceCallback():
+            if not (result.problem or (known and known.awaited)):
+                return None
+    awaited = known.awaited if known and isinstance(callback, AceCallback) else None
+    return CallNotRecordedFact.clipped(
+        application_key=application_key,
+        call_id=callback.call_id,
+        at=at,
+        event=callback.event,
+        outcome=decision.why if decision and not decision.record else result.outcome.value,
+        rule=result.rule or (awaited.rule if awaited else None),
+        problem=result.problem,
+        from_=start.from_ if start else None,
+        to=start.to if start else None,
+        to_type=start.to_type if start else None,
+        verified=verified,
+        withdrawn=decided.withdrawn if decided else None,
     )
 
 

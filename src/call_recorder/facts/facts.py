@@ -19,7 +19,7 @@ from call_recorder.facts.call_details import (
     RecordingRequest,
     WithdrawnAnswer,
 )
-from call_recorder.facts.model import MAX_NAME_BYTES, Identifier, Key, Model, Name, Time, Url, Word
+from call_recorder.facts.model import MAX_NAME_BYTES, Identifier, Key, Model, Name, Text, Time, Url, Word
 
 
 class RecordingFact(Model):
@@ -157,6 +157,41 @@ class UploaderKeyChangedFact(Model):
     user: Name
     key: Word
     step: Literal["created", "handed-out", "deactivated", "deleted"]
+
+
+class CallNotRecordedFact(Model):
+    """An answer to a call that does not record it, and the reason. It is sent only if the stack keeps such answers.
+
+    Attributes:
+        at: when Sinch signed the callback.
+        event: the callback: ``ice``, ``pie`` or ``ace``.
+        outcome: the result of the callback as in the log, or why the rules do not record the call.
+        rule: the name of the rule that decided.
+        problem: what went wrong, as in the log.
+        verified: whether the signature of the callback was verified. If not, the callback may be forged.
+        withdrawn: the same answer withdraws an earlier decision to record the call.
+    """
+
+    fact: Literal["call-not-recorded"] = "call-not-recorded"
+    application_key: Identifier
+    call_id: Identifier
+    at: Time
+    event: Word
+    outcome: Word
+    rule: Word | None = None
+    problem: Text | None = None
+    from_: Name | None = Field(None, alias="from")
+    to: Name | None = None
+    to_type: Word | None = None
+    verified: bool = True
+    withdrawn: WithdrawnAnswer | None = None
+
+    @property
+    def withdrawal(self) -> CallDecidedFact | None:
+        """The decision that only withdraws an earlier one, if there is one."""
+        if self.withdrawn is None:
+            return None
+        return CallDecidedFact.of_withdrawal(self.application_key, self.call_id, self.withdrawn)
 
 
 Fact = (

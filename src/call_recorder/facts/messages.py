@@ -12,10 +12,10 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from call_recorder.facts.commands import Command
-from call_recorder.facts.facts import Fact, ObjectStoredFact, UploaderKeyChangedFact
+from call_recorder.facts.facts import CallNotRecordedFact, Fact, ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.facts.model import MAX_TEXT_BYTES
 
-QueueMessage = Fact | ObjectStoredFact | UploaderKeyChangedFact | Command
+QueueMessage = Fact | CallNotRecordedFact | ObjectStoredFact | UploaderKeyChangedFact | Command
 
 _QUEUE_MESSAGE: TypeAdapter[QueueMessage] = TypeAdapter(
     Annotated[QueueMessage, Field(discriminator="fact")], config=ConfigDict(defer_build=True)

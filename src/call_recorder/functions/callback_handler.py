@@ -16,7 +16,7 @@ from call_recorder.answering.answer import Outcome
 from call_recorder.answering.answer_callback import CallbackResult, CallFinder, answer_callback
 from call_recorder.answering.application import Application
 from call_recorder.facts.errors import ParametersUnavailable, QueueUnavailable, UnknownApplication, UpstreamFailed
-from call_recorder.facts.facts import CallDecidedFact, Fact
+from call_recorder.facts.facts import CallDecidedFact, CallNotRecordedFact, Fact
 from call_recorder.functions.masking import mask_address, masked_id
 from call_recorder.functions.settings import CallbackSettings
 from call_recorder.functions.telemetry import Telemetry
@@ -38,7 +38,7 @@ class _Applications(Protocol):
 
 
 class _Queue(Protocol):
-    def send(self, fact: Fact, *, urgent: bool) -> None: ...
+    def send(self, fact: Fact | CallNotRecordedFact, *, urgent: bool) -> None: ...
 
 
 class _Calls(CallFinder, Protocol):
@@ -191,6 +191,7 @@ class CallbackHandler:
             calls=self._calls,
             forward=lambda: self._forward(received, application),
             degraded=self._settings.degraded_answer,
+            keeps_unrecorded=self._settings.keeps_unrecorded_calls == "on",
             problem=problem,
         )
 
@@ -206,7 +207,7 @@ class CallbackHandler:
             return self._forward_report(result, received, result.forward_for)
         return result
 
-    def _send(self, result: CallbackResult, fact: Fact) -> CallbackResult:
+    def _send(self, result: CallbackResult, fact: Fact | CallNotRecordedFact) -> CallbackResult:
         try:
             self._queue.send(fact, urgent=bool(result.answer))
         except QueueUnavailable as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,18 +21,22 @@ from pydantic import Field
 from call_recorder.adapters import boto_clients, limits
 from call_recorder.adapters.dynamodb_items import SHARDS
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
+from call_recorder.adapters.dynamodb_unrecorded_calls import UnrecordedCallWriter
 from call_recorder.adapters.eventbridge import RecordingsBus
+from call_recorder.adapters.number_hash_key import NumberHashKey
+from call_recorder.adapters.operations import Operations
 from call_recorder.adapters.s3_events import read_s3_event
 from call_recorder.facts.commands import CheckRecording
-from call_recorder.facts.facts import RecordingFact
+from call_recorder.facts.facts import CallNotRecordedFact, RecordingFact
 from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message
 from call_recorder.facts.model import Model
-from call_recorder.functions.masking import masked_id
-from call_recorder.functions.settings import Settings
+from call_recorder.functions.masking import mask_numbers, masked_id
+from call_recorder.functions.settings import ParameterPrefix, Settings, UnrecordedCallsKept
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.tracking.fact_processor import BatchReport, Delivery, FactProcessor
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.published_events import Event, RecordingMissingEvent
+from call_recorder.tracking.unrecorded_call import UnrecordedCall
 
 _METRICS = {
     "Recording Requested": "RecordingsRequested",
@@ -55,6 +59,10 @@ class NotifySettings(Settings):
     grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
     longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
     index_shards: Annotated[int, Field(ge=1, le=SHARDS)] = SHARDS
+    unrecorded_calls: UnrecordedCallsKept = "nothing"
+    unrecorded_calls_table: str = ""
+    unrecorded_calls_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    parameter_prefix: ParameterPrefix = "call-recorder"
 
     @property
     def retention(self) -> timedelta:
@@ -73,11 +81,15 @@ class FactBatchHandler:
     Args:
         processor: merges facts and publishes events.
         telemetry: log and metrics.
+        unrecorded: writes what unrecorded calls leave, if the stack keeps it.
     """
 
-    def __init__(self, processor: FactProcessor, telemetry: Telemetry) -> None:
+    def __init__(
+        self, processor: FactProcessor, telemetry: Telemetry, unrecorded: UnrecordedCallWriter | None = None
+    ) -> None:
         self._processor = processor
         self._telemetry = telemetry
+        self._unrecorded = unrecorded
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Process an SQS event and return its partial batch response."""
@@ -88,8 +100,10 @@ class FactBatchHandler:
                 deliveries.append(Delivery(record["messageId"], _read(record["body"])))
             except MalformedFact as error:
                 failed[record["messageId"]] = str(error)
-        report = self._processor.process(deliveries)
+        report = self._processor.process([_as_decision(delivery) for delivery in deliveries])
         failed |= report.failed
+        if self._unrecorded:
+            failed |= _write_unrecorded(self._unrecorded, deliveries, report)
         self._report(deliveries, report, failed)
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
@@ -118,7 +132,7 @@ class FactBatchHandler:
             self._telemetry.info("events published", events=_list_ids(report.published))
         for metric, number in Counter(filter(None, map(_metric, report.published))).items():
             self._telemetry.count(metric, number)
-        self._telemetry.count("FactsTaken", len(deliveries) - len(report.failed))
+        self._telemetry.count("FactsTaken", len(deliveries) - sum(delivery.id in failed for delivery in deliveries))
         self._telemetry.count("FactsFailed", len(failed))
         self._telemetry.flush()
 
@@ -134,8 +148,35 @@ def _read(body: str) -> QueueMessage:
         return stored
 
 
+def _as_decision(delivery: Delivery) -> Delivery:
+    """Return a message as the processor takes it: of a call that is not recorded, only the withdrawal."""
+    withdrawal = delivery.message.withdrawal if isinstance(delivery.message, CallNotRecordedFact) else None
+    return Delivery(delivery.id, withdrawal) if withdrawal else delivery
+
+
+def _write_unrecorded(
+    unrecorded: UnrecordedCallWriter, deliveries: Iterable[Delivery], report: BatchReport
+) -> dict[str, str]:
+    """Write what the unrecorded calls of a batch leave. Return the messages that must be delivered again, and why."""
+    calls: list[tuple[UnrecordedCall, tuple[str, ...]]] = [
+        (UnrecordedCall.of(delivery.message), (delivery.id,))
+        for delivery in deliveries
+        if isinstance(delivery.message, CallNotRecordedFact)
+    ]
+    calls += report.undecided
+    problems = unrecorded.write([call for call, _ in calls])
+    return {
+        message: problem
+        for (_, messages), problem in zip(calls, problems, strict=True)
+        if problem
+        for message in messages
+    }
+
+
 def _masked_recording_id(message: QueueMessage) -> str | None:
     """Return the recording of a message for the log. A URL is not logged, since it may contain a phone number."""
+    if isinstance(message, CallNotRecordedFact):
+        return masked_id(message.call_id)
     return masked_id(message.recording_id) if isinstance(message, RecordingFact | CheckRecording) else None
 
 
@@ -164,23 +205,42 @@ def compose(
     """
     settings = NotifySettings.read(environment)
     Model.build()
+    dynamodb = boto_clients.create_dynamodb()
     tables = DynamoDbTables(
-        boto_clients.create_dynamodb(),
+        dynamodb,
         recordings=settings.recordings_table,
         places=settings.places_table,
         retention=settings.retention,
         deadlines=settings.deadlines,
         shards=settings.index_shards,
     )
+    executor = ThreadPoolExecutor(limits.MAX_PARALLEL_CALLS)
     processor = FactProcessor(
         tables=tables,
         bus=RecordingsBus(boto_clients.create_eventbridge(), settings.recordings_bus),
-        executor=ThreadPoolExecutor(limits.MAX_PARALLEL_CALLS),
+        executor=executor,
         clock=clock,
         deadlines=settings.deadlines,
         own_bucket=settings.recordings_bucket,
     )
-    return FactBatchHandler(processor, Telemetry())
+    return FactBatchHandler(processor, Telemetry(), _make_unrecorded_call_writer(settings, dynamodb, executor))
+
+
+def _make_unrecorded_call_writer(
+    settings: NotifySettings, dynamodb: Operations, executor: Executor
+) -> UnrecordedCallWriter | None:
+    """Return what writes unrecorded calls, or ``None`` if the stack keeps nothing of them."""
+    if settings.unrecorded_calls == "nothing":
+        return None
+    hashes = settings.unrecorded_calls == "hashes"
+    return UnrecordedCallWriter(
+        dynamodb,
+        settings.unrecorded_calls_table,
+        kept=timedelta(days=settings.unrecorded_calls_days),
+        executor=executor,
+        read_key=NumberHashKey(boto_clients.create_ssm(), settings.parameter_prefix).read if hashes else None,
+        mask=mask_numbers,
+    )
 
 
 @cache

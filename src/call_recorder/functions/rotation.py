@@ -16,9 +16,10 @@ from pydantic import Field
 
 from call_recorder.adapters import boto_clients
 from call_recorder.adapters.iam_keys import UploaderKeys
+from call_recorder.adapters.number_hash_key import NumberHashKey
 from call_recorder.adapters.sqs import RecordingQueue
-from call_recorder.facts.errors import CallRecorderError, RotationIncomplete
-from call_recorder.functions.settings import ParameterPrefix, Settings
+from call_recorder.facts.errors import CallRecorderError, ParametersUnavailable, RotationIncomplete
+from call_recorder.functions.settings import ParameterPrefix, Settings, UnrecordedCallsKept
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.uploader_key.plan import RotationPolicy
 from call_recorder.uploader_key.rotation import Rotation, RotationReport
@@ -34,6 +35,7 @@ class RotationSettings(Settings):
     parameters_ttl_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
     grace_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    unrecorded_calls: UnrecordedCallsKept = "nothing"
     key_max_age_days: Annotated[int, Field(ge=1, le=3_650)]
     recording_queue_url: Annotated[str, Field(min_length=1)]
     aws_region: Annotated[str, Field(min_length=1)]
@@ -56,11 +58,13 @@ class RotationHandler:
     Args:
         rotation: plans and takes the steps.
         telemetry: log and metrics.
+        number_hash_key: the key of the hashes of phone numbers, if the stack keeps hashes. It is made once.
     """
 
-    def __init__(self, rotation: Rotation, telemetry: Telemetry) -> None:
+    def __init__(self, rotation: Rotation, telemetry: Telemetry, number_hash_key: NumberHashKey | None = None) -> None:
         self._rotation = rotation
         self._telemetry = telemetry
+        self._number_hash_key = number_hash_key
 
     def __call__(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take the steps that are due. Return the taken steps, the waits and the problems.
@@ -69,10 +73,11 @@ class RotationHandler:
             CallRecorderError: the keys or parameters could not be read, or a step failed. The other steps are taken.
         """
         try:
+            failures = self._make_number_hash_key()
             report = self._rotation.run(force=event.get("rotate") is True)
             self._report(report)
-            if report.failures:
-                raise RotationIncomplete("; ".join(report.failures))
+            if failures := [*failures, *report.failures]:
+                raise RotationIncomplete("; ".join(failures))
         except CallRecorderError as error:
             self._telemetry.warning("rotation failed; the next run continues it", problem=str(error))
             self._telemetry.count("RotationProblems")
@@ -80,6 +85,15 @@ class RotationHandler:
         finally:
             self._telemetry.flush()
         return _summarize(report)
+
+    def _make_number_hash_key(self) -> list[str]:
+        """Make the key of the hashes if there is none. Return what failed; the rotation runs all the same."""
+        try:
+            if self._number_hash_key and self._number_hash_key.make_if_absent():
+                self._telemetry.info("the key of the numbers' hashes is made")
+        except ParametersUnavailable as error:
+            return [str(error)]
+        return []
 
     def _report(self, report: RotationReport) -> None:
         for taken in report.taken:
@@ -115,15 +129,23 @@ def compose(
         SettingsRefused: an environment variable is missing or wrong.
     """
     settings = RotationSettings.read(environment)
+    ssm = boto_clients.create_ssm_client()
     keys = UploaderKeys(
         boto_clients.create_iam_client(),
-        boto_clients.create_ssm_client(),
+        ssm,
         user=settings.uploader_user_name,
         prefix=settings.parameter_prefix,
         kms_key=settings.parameters_kms_key_arn,
     )
     queue = RecordingQueue(boto_clients.create_sqs(), settings.recording_queue_url)
-    return RotationHandler(Rotation(keys, queue, settings.policy, clock), Telemetry())
+    number_hash_key = NumberHashKey(
+        boto_clients.BotoService(ssm), settings.parameter_prefix, kms_key=settings.parameters_kms_key_arn
+    )
+    return RotationHandler(
+        Rotation(keys, queue, settings.policy, clock),
+        Telemetry(),
+        number_hash_key if settings.unrecorded_calls == "hashes" else None,
+    )
 
 
 @cache

@@ -12,6 +12,9 @@ DegradedAnswer = Literal["connect", "hangup"]
 """The answer to an ICE without parameters, as in answering/answer.py. It is not imported from there, since that
 would import profiles and SVAML into functions that use neither."""
 
+UnrecordedCallsKept = Literal["nothing", "hashes", "numbers"]
+"""What an unrecorded call leaves: nothing, or the reason with keyed hashes of its numbers, or with its numbers."""
+
 ParameterPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")]
 """The first part of every parameter's path, without slashes at its ends."""
 
@@ -54,6 +57,7 @@ class CallbackSettings(Settings):
     recordings_bucket: Annotated[str, Field(min_length=3)]
     recordings_table: Annotated[str, Field(min_length=3)]
     degraded_answer: DegradedAnswer = "connect"
+    keeps_unrecorded_calls: Literal["off", "on"] = "off"
     prefetched_application_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,128}$")] = ""
 
     @property

@@ -43,6 +43,7 @@ from call_recorder.tracking.object_locations import ObjectLocation, find_owner
 from call_recorder.tracking.outbox_item import Claim, Deadlines, OutboxItem
 from call_recorder.tracking.published_events import Event, find_due_events, make_key_change_event
 from call_recorder.tracking.recording import Recording, WrongApplication
+from call_recorder.tracking.unrecorded_call import UnrecordedCall, find_unrecorded
 
 CLAIM = timedelta(seconds=30)
 """The time for which an event stays claimed. It is longer than the function's timeout, and ends before the visibility
@@ -120,11 +121,13 @@ class BatchReport:
         published: the events that were published.
         failed: the ids of the messages that must be delivered again, each with the reason.
         missed: the recordings of calls that have ended and should have been recorded from their answer.
+        undecided: the calls that ended before they were decided, each with the ids of the messages about it.
     """
 
     published: tuple[Event, ...]
     failed: Mapping[str, str]
     missed: tuple[str, ...] = ()
+    undecided: tuple[tuple[UnrecordedCall, tuple[str, ...]], ...] = ()
 
 
 _ItemCo = TypeVar("_ItemCo", bound=OutboxItem, covariant=True)
@@ -270,6 +273,12 @@ class FactProcessor:
             published=tuple(event for entry in entries for event in entry.due if event.id in published),
             failed={message: entry.problem for entry in entries if entry.problem for message in entry.messages},
             missed=tuple(_missed_answers(entries, deliveries)),
+            undecided=tuple(
+                (call, entry.messages)
+                for entry in entries
+                if isinstance(entry.item, Recording)
+                for call in find_unrecorded(entry.item)
+            ),
         )
 
     def _group_by_location(self, deliveries: Sequence[Delivery]) -> dict[str, list[Delivery]]:
