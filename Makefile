@@ -177,7 +177,7 @@ bench: $(BENCH)/$(INSTALLED) $(SAM)/$(INSTALLED) ## Measure the functions beside
 	@exec $(BENCH)/bin/python -m benchmarks $(if $(ROUNDS),--rounds '$(ROUNDS)')
 
 # What the variables mean, and their defaults: docs/scaling.md.
-export CALLS MINUTES KIND RECORDED ANSWERED TRANSCRIPTION WINDOW XRAY MEMORY RETENTION
+export CALLS MINUTES KIND RECORDED ANSWERED TRANSCRIPTION WINDOW UNRECORDED XRAY MEMORY RETENTION
 export CALLBACK_CPU_MS FACT_CPU_MS AWS_CALL_MS INSTANCES WRITE
 
 .PHONY: cost

@@ -17,12 +17,16 @@ from typing import Any, Final, Self
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from local.emulator import ROOT
-from local.fake_tables import PLACES, RECORDINGS
+from local.fake_tables import PLACES, RECORDINGS, UNRECORDED
 
 Item = Mapping[str, Mapping[str, Any]]
 """Attributes by name, in DynamoDB's JSON such as ``{"S": "text"}``."""
 
-LOGICAL_NAMES: Final = {"RecordingsTable": RECORDINGS, "PlacesTable": PLACES}
+LOGICAL_NAMES: Final = {
+    "RecordingsTable": RECORDINGS,
+    "PlacesTable": PLACES,
+    "UnrecordedCallsTable": UNRECORDED,
+}
 """The names of the tables in memory, by those in the template."""
 
 WRITE_UNIT_BYTES: Final = 1024

@@ -32,6 +32,7 @@ class Parameters:
         self._values = values
         self._page = page
         self.operations: Operations = {
+            "GetParameter": self.get_parameter,
             "GetParameters": self.get_parameters,
             "DescribeParameters": self.describe_parameters,
         }
@@ -54,6 +55,13 @@ class Parameters:
             ],
             "InvalidParameters": [name for name in call["Names"] if name not in found],
         }
+
+    def get_parameter(self, call: Call) -> Answer:
+        """Answer GetParameter."""
+        found = self.get_parameters({"Names": [call["Name"]]})["Parameters"]
+        if not found:
+            raise Refused("ParameterNotFound", "no such parameter")
+        return {"Parameter": found[0]}
 
     def describe_parameters(self, call: Call) -> Answer:
         """Answer DescribeParameters: the parameters below a path, page by page."""

@@ -18,10 +18,10 @@ Answer = dict[str, Any]
 Operations = Mapping[str, Callable[[Call], Answer]]
 """Operations by name. Each raises Refused."""
 
-RECORDINGS, PLACES = "recordings", "places"
+RECORDINGS, PLACES, UNRECORDED = "recordings", "places", "unrecorded-calls"
 """The names of the tables in this process."""
 
-KEYS = {RECORDINGS: "recordingId", PLACES: "place"}
+KEYS = {RECORDINGS: "recordingId", PLACES: "place", UNRECORDED: "unrecordedId"}
 
 Item = dict[str, dict[str, Any]]
 """Attributes by name, in DynamoDB's JSON such as ``{"S": "text"}``."""
@@ -232,9 +232,12 @@ class _Expression:
             self._expect(")")
             return result
         left = self._operand()
+        or_less = self._skip("<")
         self._expect("=")
         right = self._operand()
-        return left is not None and left == right
+        if left is None or right is None:
+            return False
+        return left == right or (or_less and left["S"] < right["S"])
 
     def _operand(self) -> dict[str, Any] | None:
         return self._value() if self._tokens and self._tokens[-1].startswith(":") else self._item.get(self._name())

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from call_recorder.adapters.dynamodb_waiting_index import RECORDINGS_INDEX
 from local.capacity import read_template
-from local.fake_tables import PLACES, RECORDINGS
+from local.fake_tables import PLACES, RECORDINGS, UNRECORDED
 from local.simulator.calls import Application
 
 PATH: Final = "/callbacks"
@@ -40,6 +40,10 @@ def make_environment(stack: str, bucket: str = BUCKET) -> dict[str, str]:
         "RETENTION_DAYS": defaults["RetentionDays"],
         "GRACE_SECONDS": defaults["GraceSeconds"],
         "LONGEST_CALL_SECONDS": defaults["LongestCallSeconds"],
+        "KEEPS_UNRECORDED_CALLS": "off" if defaults["UnrecordedCalls"] == "nothing" else "on",
+        "UNRECORDED_CALLS": defaults["UnrecordedCalls"],
+        "UNRECORDED_CALLS_TABLE": UNRECORDED,
+        "UNRECORDED_CALLS_DAYS": defaults["UnrecordedCallsDays"],
         "POWERTOOLS_SERVICE_NAME": stack,
         "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
         "POWERTOOLS_LOG_LEVEL": defaults["LogLevel"],

@@ -34,6 +34,7 @@ def read_month(variables: Variables) -> Month:
         answered=share("ANSWERED", month.answered),
         transcription=share("TRANSCRIPTION", month.transcription),
         window=read_whole_number(variables, "WINDOW", month.window, 0, 60),
+        kept=read_word(variables, "UNRECORDED", "nothing", ("nothing", "hashes")) == "hashes",
         xray=read_word(variables, "XRAY", "on" if month.xray else "off", ("on", "off")) == "on",
         memory=read_whole_number(variables, "MEMORY", month.memory, 128, 10240),
         retention=read_number(variables, "RETENTION", month.retention, 0, 120),

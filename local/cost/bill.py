@@ -50,6 +50,7 @@ class Month:
         window: the batching window of NotifyFunction in seconds. With one, the facts at the end of a call are taken to
             arrive in one batch.
         order: which of the two witnesses comes first; ``None`` for the dearer order.
+        kept: whether the stack keeps why the other calls were not recorded, with hashes of their numbers.
         xray: whether Lambda traces the functions.
         memory: the memory of CallbackFunction and NotifyFunction in MB.
         retention: how many months a recording is kept.
@@ -72,6 +73,7 @@ class Month:
     transcription: float = 0.0
     window: int = 0
     order: Order | None = None
+    kept: bool = False
     xray: bool = False
     memory: int = 512
     retention: float = 12.0
@@ -206,7 +208,7 @@ def add_up(month: Month) -> Usage:
         (Scenario(month.kind), talked * (1 - month.transcription)),
         (Scenario(month.kind, transcribed=True), talked * month.transcription),
         (Scenario(month.kind, answered=False), month.calls * month.recorded * (1 - month.answered)),
-        (Scenario("unrecorded"), month.calls * (1 - month.recorded)),
+        (Scenario("unrecorded", kept=month.kept), month.calls * (1 - month.recorded)),
     ):
         if calls:
             usage.add(play_call(month, scenario), calls)

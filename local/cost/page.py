@@ -135,6 +135,11 @@ def _make_kind_table() -> Iterator[Row]:
         ("with a transcript", replace(month, transcription=1.0), Scenario(transcribed=True)),
         ("nobody answers", replace(month, answered=0.0), Scenario(answered=False)),
         (KINDS["unrecorded"].about, replace(month, recorded=0.0), Scenario("unrecorded")),
+        (
+            "the same with `UnrecordedCalls=hashes`",
+            replace(month, recorded=0.0, kept=True),
+            Scenario("unrecorded", kept=True),
+        ),
     ]
     yield ("kind of call", "callbacks", "facts", "events", "write units", "a million of them, to process")
     for about, each, scenario in rows:

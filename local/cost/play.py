@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final, Literal, cast
@@ -18,6 +18,7 @@ from uuid import NAMESPACE_URL, uuid5
 from pydantic import SecretStr
 
 from call_recorder.adapters import boto_clients
+from call_recorder.adapters.number_hash_key import NUMBER_HASH_KEY
 from call_recorder.adapters.prefetch import CallbackServices
 from call_recorder.adapters.ssm import ParameterStore
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
@@ -51,6 +52,11 @@ _BATCH_SIZE: Final = 10
 _STACK: Final = "cost-recorder"
 """As long as the usual name, call-recorder."""
 
+_KEEPS_HASHES: Final = {
+    "POWERTOOLS_SERVICE_NAME": "kept-recorder",
+    "KEEPS_UNRECORDED_CALLS": "on",
+    "UNRECORDED_CALLS": "hashes",
+}
 _START: Final = datetime(2026, 11, 23, 9, 30, 7, tzinfo=UTC)
 _CALL_SECONDS: Final = 180
 _WATCHDOG_INTERVAL: Final = timedelta(minutes=5)
@@ -136,6 +142,7 @@ class Scenario:
         answered: whether the callee answers. If not, nothing is recorded, and the watchdog finds that out.
         batched: whether the facts at the end of the call arrive in one batch. Otherwise each has a batch of its own.
         order: which witness comes first.
+        kept: whether the stack keeps why calls were not recorded, with hashes of their numbers.
     """
 
     kind: str = "phone"
@@ -143,6 +150,7 @@ class Scenario:
     answered: bool = True
     batched: bool = False
     order: Order = "bucket first"
+    kept: bool = field(default=False, repr=False)
 
     @property
     def application(self) -> Application:
@@ -189,13 +197,13 @@ class NotPlayed(Exception):
 def play(scenario: Scenario) -> Usage:
     """Return what a call uses. Raises NotPlayed."""
     idle = play_watchdog()
-    return _make_stage().play(scenario, idle)
+    return _make_stage(scenario.kept).play(scenario, idle)
 
 
 @cache
 def play_watchdog() -> Usage:
     """Return what a round of WatchdogFunction uses that finds nothing due."""
-    stage = _make_stage()
+    stage = _make_stage(False)
     stage.run_watchdog()
     return stage.aws.take_usage()
 
@@ -203,7 +211,7 @@ def play_watchdog() -> Usage:
 @cache
 def play_rotation() -> Usage:
     """Return what a round of RotationFunction writes that has nothing to do. Its calls of IAM and SSM are free."""
-    stage = _make_stage()
+    stage = _make_stage(False)
     stage.run_rotation()
     return stage.aws.take_usage()
 
@@ -211,12 +219,12 @@ def play_rotation() -> Usage:
 @cache
 def play_refresh() -> Usage:
     """Return what CallbackFunction uses when it reads the parameters of an application."""
-    return _make_stage().refresh
+    return _make_stage(False).refresh
 
 
 @cache
-def _make_stage() -> _Stage:
-    return _Stage()
+def _make_stage(kept: bool) -> _Stage:
+    return _Stage(kept=kept)
 
 
 class _Stage:
@@ -225,12 +233,13 @@ class _Stage:
     What the functions write to standard output is their log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept: bool) -> None:
         scenarios = [Scenario(kind, transcribed) for kind in KINDS for transcribed in (False, True)]
         self.aws = MeteredAws(read_tables(), dict(_list_parameters(scenarios)))
         self._now = _START
         self._access_log = _make_access_log_line()
-        self._environment = make_environment(_STACK)
+        # Each stage has a name, since Powertools keeps a logger for each.
+        self._environment = make_environment(_STACK) | (_KEEPS_HASHES if kept else {})
         self._written = io.StringIO()
         self._scenario = Scenario()
         self._stored: list[str] = []
@@ -238,6 +247,8 @@ class _Stage:
             self._compose()
         refreshes = {scenario: self._read_parameters(scenario) for scenario in scenarios}
         self.refresh = refreshes[Scenario()]
+        if kept:  # NotifyFunction reads the key of the hashes once.
+            self.play(Scenario("unrecorded"), Usage())
 
     def _compose(self) -> None:
         client = FakeClient(self.aws.answer)
@@ -377,7 +388,8 @@ class _NothingToRotate:
 
 
 def _list_parameters(scenarios: Iterable[Scenario]) -> Iterator[tuple[str, str]]:
-    """Yield the parameters of every application, each with its full name."""
+    """Yield the parameters of every application, each with its full name, and the key of the numbers' hashes."""
+    yield f"/{_STACK}/{NUMBER_HASH_KEY}", _SECRET
     for scenario in scenarios:
         folder = f"/{_STACK}/{scenario.application.key}"
         yield f"{folder}/{SECRETS}", _SECRET

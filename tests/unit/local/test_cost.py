@@ -64,6 +64,7 @@ def test_a_recorded_call_makes_the_requests_of_its_callbacks_and_facts() -> None
         (Scenario(transcribed=True), 6, 7, 4, 2),
         (Scenario(answered=False), 2, 3, 2, 0),
         (Scenario("unrecorded"), 3, 1, 0, 0),
+        (Scenario("unrecorded", kept=True), 3, 2, 0, 0),
     ],
 )
 def test_each_kind_of_call_is_counted(scenario: Scenario, callbacks: int, facts: int, events: int, files: int) -> None:
@@ -216,6 +217,7 @@ OPTIONS = {
     "ANSWERED": ("0.25", "answered", 0.25),
     "TRANSCRIPTION": ("1", "transcription", 1.0),
     "WINDOW": ("5", "window", 5),
+    "UNRECORDED": ("hashes", "kept", True),
     "XRAY": ("on", "xray", True),
     "MEMORY": ("1024", "memory", 1024),
     "RETENTION": ("6", "retention", 6.0),
