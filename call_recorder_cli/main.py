@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "uninstall": "call_recorder_cli.commands.stack_care:uninstall",
     "upgrade-indexes": "call_recorder_cli.commands.upgrade_indexes:upgrade_indexes",
     "consent": "call_recorder_cli.commands.consent:prove_consent",
+    "why": "call_recorder_cli.commands.why:why",
 }
 """Every command or group by its name, with its module and the name in it."""
 

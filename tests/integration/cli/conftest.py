@@ -24,9 +24,9 @@ class Printed:
 
 
 class Run(Protocol):
-    """Runs a command line with the rights of a policy of the stack, or with all rights."""
+    """Runs a command line with the rights of a policy of the stack, or of another one, or with all rights."""
 
-    def __call__(self, *words: str, policy: str | None = None) -> Printed: ...
+    def __call__(self, *words: str, policy: str | None = None, of: LocalStack | None = None) -> Printed: ...
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def run(stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("CALL_RECORDER_STACK", stack.stack_name)
 
-    def run(*words: str, policy: str | None = None) -> Printed:
-        access_key, secret_key = ADMINISTRATOR if policy is None else _find_person(stack, policy)
+    def run(*words: str, policy: str | None = None, of: LocalStack | None = None) -> Printed:
+        access_key, secret_key = ADMINISTRATOR if policy is None else _find_person(of or stack, policy)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
         capsys.readouterr()
