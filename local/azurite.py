@@ -1,12 +1,13 @@
 """Runs Azurite, Microsoft's emulator of Azure Blob Storage, for the tests of ``call-recorder check``.
 
 It needs Node.js. The first run downloads it below ``.venv/``, in the versions and with the checksums of
-``requirements/azurite/package-lock.json``; no script of a package runs.
+``requirements/azurite.json``, npm's list of packages; no script of a package runs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -23,8 +24,8 @@ from local.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PINS: Final = ROOT / "requirements" / "azurite"
-"""The folder of the package and of the lock file with all its dependencies."""
+PINS: Final = ROOT / "requirements" / "azurite.json"
+"""npm's list of Azurite and all packages that it needs, one in a line."""
 
 HOME: Final = ROOT / ".venv" / "azurite"
 """The folder of the downloaded versions."""
@@ -41,14 +42,17 @@ def install(home: Path = HOME) -> Path:
     Raises:
         LocalError: npm is missing, or a download fails or has another checksum.
     """
-    lock = (PINS / "package-lock.json").read_bytes()
-    installed = home / hashlib.sha256(lock).hexdigest()[:16]
+    pins = PINS.read_text("utf-8")
+    installed = home / hashlib.sha256(pins.encode()).hexdigest()[:16]
     if not (installed / _MAIN).exists():
         npm = find_npm("Azurite")
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="fetching-", dir=home) as scratch:
             fetched = Path(scratch) / "azurite"
-            _fetch(npm, shutil.copytree(PINS, fetched), home / "npm.log")
+            fetched.mkdir()
+            (fetched / "package-lock.json").write_text(pins, "utf-8")
+            (fetched / "package.json").write_text(json.dumps(json.loads(pins)["packages"][""]), "utf-8")
+            _fetch(npm, fetched, home / "npm.log")
             shutil.rmtree(installed, ignore_errors=True)
             fetched.rename(installed)
     return installed
@@ -65,7 +69,7 @@ def _fetch(npm: str, folder: Path, log: Path) -> None:
             check=False,
         ).returncode
     if status:
-        raise LocalError(f"npm could not install Azurite as {PINS.name}/package-lock.json pins it: see {log}.")
+        raise LocalError(f"npm could not install Azurite as {PINS.name} pins it: see {log}.")
 
 
 @contextmanager
