@@ -101,6 +101,7 @@ _TEMPLATE: Mapping[str, str] = {
     "PARAMETER_PREFIX": PREFIX,
     "PARAMETERS_TTL_SECONDS": "300",
     "PLACES_TABLE": "places",
+    "CUSTODY_TABLE": "custody",
     "POWERTOOLS_LOG_LEVEL": "INFO",
     "POWERTOOLS_METRICS_NAMESPACE": "CallRecorder",
     "POWERTOOLS_SERVICE_NAME": "call-recorder",

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from local.emulator import ROOT
-from local.fake_tables import PLACES, RECORDINGS, UNRECORDED
+from local.fake_tables import CUSTODY, PLACES, RECORDINGS, UNRECORDED
 
 Item = Mapping[str, Mapping[str, Any]]
 """Attributes by name, in DynamoDB's JSON such as ``{"S": "text"}``."""
@@ -25,6 +25,7 @@ Item = Mapping[str, Mapping[str, Any]]
 LOGICAL_NAMES: Final = {
     "RecordingsTable": RECORDINGS,
     "PlacesTable": PLACES,
+    "CustodyTable": CUSTODY,
     "UnrecordedCallsTable": UNRECORDED,
 }
 """The names of the tables in memory, by those in the template."""

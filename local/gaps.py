@@ -120,6 +120,17 @@ def _list(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
+def turn_on_object_lock(aws: Aws, stack_name: str) -> None:
+    """Turn on Object Lock for the stack's bucket if its parameter asks for it. CloudFormation does it on AWS."""
+    [stack] = aws.cloudformation.describe_stacks(StackName=stack_name)["Stacks"]
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
+    if parameters.get("RecordingsObjectLock") == "on":
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+        aws.s3.put_object_lock_configuration(
+            Bucket=outputs["RecordingsBucketName"], ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+        )
+
+
 def limit_concurrency(aws: Aws, function_name: str) -> None:
     """Let a function process at most two batches of its queue at the same time.
 

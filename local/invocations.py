@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from call_recorder.adapters.dynamodb_expiring_index import EXPIRING_INDEX
 from call_recorder.adapters.dynamodb_waiting_index import RECORDINGS_INDEX
 from local.capacity import read_template
-from local.fake_tables import PLACES, RECORDINGS, UNRECORDED
+from local.fake_tables import CUSTODY, PLACES, RECORDINGS, UNRECORDED
 from local.simulator.calls import Application
 
 PATH: Final = "/callbacks"
@@ -35,9 +36,12 @@ def make_environment(stack: str, bucket: str = BUCKET) -> dict[str, str]:
         "RECORDINGS_BUCKET": bucket,
         "RECORDINGS_TABLE": RECORDINGS,
         "PLACES_TABLE": PLACES,
+        "CUSTODY_TABLE": CUSTODY,
+        "EXPIRING_INDEX": EXPIRING_INDEX,
         "DUE_INDEX": RECORDINGS_INDEX,
         "RECORDINGS_BUS": f"{stack}-recordings",
         "RETENTION_DAYS": defaults["RetentionDays"],
+        "RECEIPT_RETENTION_DAYS": defaults["ReceiptRetentionDays"],
         "GRACE_SECONDS": defaults["GraceSeconds"],
         "LONGEST_CALL_SECONDS": defaults["LongestCallSeconds"],
         "KEEPS_UNRECORDED_CALLS": "off" if defaults["UnrecordedCalls"] == "nothing" else "on",

@@ -92,6 +92,7 @@ def _prepare_environment(aws: Aws, endpoint: str) -> Environment:
         variables["RECORDING_QUEUE_URL"] = endpoint + queue.removeprefix(aws.endpoint)
     _create_table(aws, notify["RECORDINGS_TABLE"], "recordingId", RECORDINGS_INDEX)
     _create_table(aws, notify["PLACES_TABLE"], "place", PLACES_INDEX)
+    _create_table(aws, notify["CUSTODY_TABLE"], "custodyId", PLACES_INDEX)
     aws.events.create_event_bus(Name=notify["RECORDINGS_BUS"])
     for variables in environment.values():
         variables["AWS_ENDPOINT_URL"] = endpoint

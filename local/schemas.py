@@ -45,6 +45,7 @@ SCHEMAS: Final = Path(__file__).resolve().parent.parent / "schemas"
 
 _CALL: Final = "4f0c1be2-51a7-4d3c-9a5e-7d1f0b6c2e88"
 _APPLICATION: Final = "6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"
+_RECEIPT: Final = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 _BUCKET: Final = "example-recordings"
 _URL: Final = f"s3://{_BUCKET}/recordings/{_APPLICATION}/2026/11/23/{_CALL}.mp3"
 _TRANSCRIPT_URL: Final = re.sub(r"\.mp3$", "-transcript.json", _URL)
@@ -148,7 +149,9 @@ def _make_samples() -> list[published_events.Event]:
     change = UploaderKeyChangedFact(
         at=_at(3, 15, 0), user="call-recorder-Uploader-1H6ZQ0", key="…7QMD", step="handed-out"
     )
-    return [*samples, published_events.make_key_change_event(change)]
+    samples.append(published_events.make_key_change_event(change))
+    samples.append(published_events.make_erased_event(requested, _at(16, 20, 0), _RECEIPT, "request"))
+    return [*samples, published_events.make_erased_file_event(_stored_object())]
 
 
 def _missing_recording(requested: Recording) -> Recording:

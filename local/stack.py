@@ -38,7 +38,10 @@ STACK_NAME = "call-recorder"
 EVENT_PATTERN: Mapping[str, Any] = {"source": ["call-recorder"]}
 """The pattern of a subscriber's rule that matches every event."""
 
-FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
+FUNCTIONS = (
+    *("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction"),
+    "CustodyFunction",
+)
 """The stack's functions, as its outputs name them."""
 
 _ARTIFACTS_BUCKET = "call-recorder-artifacts"
@@ -364,6 +367,7 @@ def update(stack: LocalStack, built: Path, state: Path, parameters: Mapping[str,
     """
     _sam_deploy(built, stack.aws_endpoint, state, parameters, stack.stack_name)
     gaps.rewrite_policies(stack.aws, stack.stack_name)
+    gaps.turn_on_object_lock(stack.aws, stack.stack_name)
     outputs = _read_outputs(stack.aws, stack.stack_name)
     gaps.limit_concurrency(stack.aws, outputs["NotifyFunctionName"])
     return stack.model_copy(update={"outputs": outputs})
@@ -380,6 +384,7 @@ def set_up(endpoint: str, name: str, applications: Sequence[DemoApplication]) ->
     aws = Aws(endpoint)
     gaps.add_routes(aws, name)
     gaps.rewrite_policies(aws, name)
+    gaps.turn_on_object_lock(aws, name)
     outputs = _read_outputs(aws, name)
     gaps.limit_concurrency(aws, outputs["NotifyFunctionName"])
     first = applications[0].application

@@ -21,6 +21,7 @@ OPERATIONS: Mapping[str, Collection[str]] = {
     "dynamodb": ("BatchGetItem", "DeleteItem", "PutItem", "Query"),
     "events": ("DeleteRule", "ListRules", "ListTargetsByRule", "PutEvents", "RemoveTargets"),
     "iam": ("CreateAccessKey", "DeleteAccessKey", "ListAccessKeys", "UpdateAccessKey"),
+    "s3": ("DeleteObjects", "GetObjectLockConfiguration", "ListObjectVersions", "PutObjectLegalHold"),
     "sqs": ("GetQueueAttributes", "SendMessage", "SendMessageBatch"),
     "ssm": ("DeleteParameters", "DescribeParameters", "GetParameter", "GetParameters", "PutParameter"),
 }
@@ -91,7 +92,11 @@ def _prune_service(service: Path, operations: Collection[str]) -> str:
     model = _read(newest / "service-2")
     _write(newest / "service-2", _narrowed(model, operations))
     older = [path for path in service.iterdir() if path != newest]
-    for path in [*older, *newest.glob("examples-*"), *newest.glob("waiters-*")]:
+    # What the extras add to S3 is for GetObject.
+    for path in [
+        *older,
+        *(path for name in ("examples-*", "waiters-*", "service-2.sdk-extras.*") for path in newest.glob(name)),
+    ]:
         _remove(path)
     return str(model["metadata"]["endpointPrefix"])
 
@@ -108,6 +113,8 @@ def _narrowed(model: dict[str, Any], operations: Collection[str]) -> dict[str, A
         waiting = set().union(*(_referred_to(model["shapes"][name]) for name in waiting)) - reached
     shapes = {name: shape for name, shape in model["shapes"].items() if name in reached}
     narrowed: dict[str, Any] = _undocumented(model | {"operations": described, "shapes": shapes})
+    for parameter in narrowed.get("clientContextParams", {}).values():
+        parameter["documentation"] = ""  # botocore reads it.
     return narrowed
 
 

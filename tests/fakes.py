@@ -35,6 +35,7 @@ from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
 from call_recorder.tracking.published_events import Event
 from call_recorder.tracking.recording import Recording
+from call_recorder.tracking.tombstones import Tombstone
 from tests import sinch
 
 BUCKET: Final = "own-bucket"
@@ -73,6 +74,7 @@ class InMemoryTables:
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
         self.places: dict[str, dict[str, Any]] = {}
+        self.tombstones: dict[str, Tombstone] = {}
         self.down = False
         self.refuses: set[str] = set()
         self.writes = 0
@@ -80,7 +82,9 @@ class InMemoryTables:
         self.after_save: Callable[[int], None] = lambda write: None
         self._lock = threading.Lock()
 
-    def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
+    def load(
+        self, recording_ids: Collection[str], locations: Collection[str] = (), tombstones: Collection[str] = ()
+    ) -> StoredItems:
         if self.down:
             raise TableUnavailable("BatchGetItem: InternalServerError")
         with self._lock:
@@ -89,6 +93,7 @@ class InMemoryTables:
                 locations={
                     name: from_item(ObjectLocation, self.places[name]) for name in locations if name in self.places
                 },
+                tombstones={name: self.tombstones[name] for name in tombstones if name in self.tombstones},
             )
 
     def save(self, item: ItemT) -> ItemT:

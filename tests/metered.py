@@ -22,7 +22,7 @@ Used = Counter[tuple[str, str | None]]
 
 
 class InMemoryDynamoDb(FakeClient):
-    """Two tables in this process."""
+    """Tables in this process."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         operations = Tables(keys).operations
@@ -83,6 +83,7 @@ def process(dynamodb: Operations, batches: Iterable[Sequence[QueueMessage]], nam
         metered,
         recordings=names["RecordingsTable"],
         places=names["PlacesTable"],
+        custody=names["CustodyTable"],
         retention=RETENTION,
         deadlines=DEADLINES,
     )

@@ -1,4 +1,4 @@
-"""The two tables as the template declares them, on a made-up AWS or a real DynamoDB."""
+"""The tables as the template declares them, on a made-up AWS or a real DynamoDB."""
 
 from __future__ import annotations
 
@@ -16,25 +16,34 @@ if TYPE_CHECKING:
 
 RECORDINGS: Final = "recordings"
 PLACES: Final = "places"
+CUSTODY: Final = "custody"
 
 
 @cache
 def declared() -> Mapping[str, dict[str, Any]]:
-    """Return both tables as CreateTable takes them, by their names in the template."""
+    """Return the tables as CreateTable takes them, by their names in the template."""
     stack, wanted = Stack(), ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    return {
-        table: {name: stack.properties(table)[name] for name in wanted} for table in ("RecordingsTable", "PlacesTable")
-    }
+    names = ("RecordingsTable", "PlacesTable", "CustodyTable")
+    return {table: {name: stack.properties(table)[name] for name in wanted} for table in names}
 
 
-def create(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> None:
-    """Create both tables."""
-    for name, table in zip((recordings, places), declared().values(), strict=True):
+def create(
+    client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES, custody: str = CUSTODY
+) -> None:
+    """Create the tables."""
+    for name, table in zip((recordings, places, custody), declared().values(), strict=True):
         client.create_table(TableName=name, **table)
 
 
-def tables(client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES) -> DynamoDbTables:
+def tables(
+    client: DynamoDBClient, *, recordings: str = RECORDINGS, places: str = PLACES, custody: str = CUSTODY
+) -> DynamoDbTables:
     """Return the tables as NotifyFunction uses them."""
     return DynamoDbTables(
-        ThroughBoto3(client), recordings=recordings, places=places, retention=RETENTION, deadlines=DEADLINES
+        ThroughBoto3(client),
+        recordings=recordings,
+        places=places,
+        custody=custody,
+        retention=RETENTION,
+        deadlines=DEADLINES,
     )

@@ -31,7 +31,8 @@ STEPS: Final = {
     "upgrade-5": "deletes waiting",
     "upgrade-6": "deletes byApplicationDay",
     "upgrade-7": "deletes byCaller",
-    "current": "deletes byCallee",
+    "upgrade-8": "deletes byCallee",
+    "current": "creates expiring",
 }
 """The values of the parameter in the order of the upgrade, and what an update to each does."""
 

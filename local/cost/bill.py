@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from local.capacity import read_template
-from local.cost.play import ORDERS, Order, Scenario, play, play_refresh, play_rotation, play_watchdog
+from local.cost.play import ORDERS, Order, Scenario, play, play_custody, play_refresh, play_rotation, play_watchdog
 from local.cost.usage import Usage
 
 PRICES: Final = Path(__file__).with_name("prices.toml")
@@ -61,7 +61,7 @@ class Month:
             ten. Measured likewise.
         aws_call_ms: the wait for one call to AWS. Assumed. Calls are taken to follow one another, although
             NotifyFunction makes some of them at the same time.
-        round_seconds: the duration of a round of WatchdogFunction or RotationFunction. Assumed.
+        round_seconds: the duration of a round of WatchdogFunction, RotationFunction or CustodyFunction. Assumed.
         environments: the number of environments of CallbackFunction that run all the time. Assumed.
     """
 
@@ -215,6 +215,7 @@ def add_up(month: Month) -> Usage:
     rounds = _rounds_a_month()
     usage.add(play_watchdog(), rounds["WatchdogFunction"])
     usage.add(play_rotation(), rounds["RotationFunction"])
+    usage.add(play_custody(), rounds["CustodyFunction"])
     usage.count("empty receives", POLLERS / POLL_SECONDS * SECONDS_A_MONTH)
     refreshes = month.environments * SECONDS_A_MONTH / read_default("ParametersTtlSeconds")
     for name in ("parameters read", "parameters decrypted"):
@@ -236,7 +237,7 @@ def count_seconds(month: Month, usage: Usage) -> Mapping[str, float]:
 def count_traces(month: Month, usage: Usage) -> float:
     """Return the traces of a month: one a second and function, and a share of the rest. Requests arrive at random."""
     traces = 0.0
-    for name in ("callback", "notify", "watchdog", "rotation"):
+    for name in ("callback", "notify", "watchdog", "rotation", "custody"):
         requests = usage.get(f"{name} invocations")
         first = SECONDS_A_MONTH * (1 - math.exp(-requests / SECONDS_A_MONTH))
         traces += first + TRACED * (requests - first)
@@ -263,7 +264,7 @@ _Row = tuple[str, str, float, str]
 def _process(month: Month, usage: Usage) -> tuple[_Row, ...]:
     count, seconds = usage.get, count_seconds(month, usage)
     gigabytes = month.memory / MB_PER_GB
-    rounds = count("watchdog invocations") + count("rotation invocations")
+    rounds = sum(count(f"{name} invocations") for name in ("watchdog", "rotation", "custody"))
     round_time = rounds * month.round_seconds * read_template()["Globals"]["Function"]["MemorySize"] / MB_PER_GB
     reads, ttl = sum(usage.reads.values()), read_default("ParametersTtlSeconds")
     callback_time, notify_time = (

@@ -22,7 +22,7 @@ from call_recorder.adapters.number_hash_key import NUMBER_HASH_KEY
 from call_recorder.adapters.prefetch import CallbackServices
 from call_recorder.adapters.ssm import ParameterStore
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.functions import callback, notify, rotation, watchdog
+from call_recorder.functions import callback, custody, notify, rotation, watchdog
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.uploader_key.rotation import Rotation, RotationReport
 from local.capacity import read_tables, read_template
@@ -217,6 +217,14 @@ def play_rotation() -> Usage:
 
 
 @cache
+def play_custody() -> Usage:
+    """Return what a round of CustodyFunction uses that finds nothing due."""
+    stage = _make_stage()
+    stage.run_custody()
+    return stage.aws.take_usage()
+
+
+@cache
 def play_refresh() -> Usage:
     """Return what CallbackFunction uses when it reads the parameters of an application."""
     return _make_stage(False).refresh
@@ -258,6 +266,7 @@ class _Stage:
             self._callback = callback.compose(self._environment, services=_Services(client), clock=self._clock)
         self._notify = notify.compose(self._environment, clock=self._clock)
         self._watchdog = watchdog.compose(self._environment, clock=self._clock)
+        self._custody = custody.compose(self._environment, clock=self._clock)
         self._rotation = rotation.RotationHandler(cast("Rotation", _NothingToRotate()), Telemetry())
         boto_clients.get_session.cache_clear()
 
@@ -294,6 +303,10 @@ class _Stage:
     def run_rotation(self) -> None:
         """Let RotationFunction find nothing to do."""
         self._invoke("rotation", lambda: self._rotation({}))
+
+    def run_custody(self) -> None:
+        """Let CustodyFunction find nothing due."""
+        self._invoke("custody", lambda: self._custody({}))
 
     def send(self, _method: str, _url: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Deliver a callback to CallbackFunction, and its fact to NotifyFunction: the platform's transport."""

@@ -27,7 +27,7 @@ from call_recorder.functions.telemetry import Telemetry
 from call_recorder.functions.watchdog import Watchdog
 from call_recorder.tracking.fact_processor import FactProcessor
 from call_recorder.tracking.outbox_item import Deadlines
-from local.fake_tables import PLACES, RECORDINGS
+from local.fake_tables import CUSTODY, PLACES, RECORDINGS
 from local.invocations import make_environment
 from local.scale import figures
 from local.scale.figures import Quota, Scenario
@@ -304,6 +304,7 @@ class NotifyFunction:
             BotoClient(database.service, limits.BACKGROUND),
             recordings=RECORDINGS,
             places=PLACES,
+            custody=CUSTODY,
             retention=timedelta(days=365),
             deadlines=deadlines,
             shards=scenario.shards,

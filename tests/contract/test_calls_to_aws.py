@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "RECORDINGS_BUCKET": BUCKET,
     "RECORDINGS_TABLE": "recordings",
     "PLACES_TABLE": "places",
+    "CUSTODY_TABLE": "custody",
     "RECORDINGS_BUS": "bus",
     "RETENTION_DAYS": "30",
     "GRACE_SECONDS": "1800",

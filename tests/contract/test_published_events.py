@@ -22,16 +22,21 @@ from call_recorder.tracking.published_events import (
     Event,
     RecordingMissingEvent,
     find_due_events,
+    make_erased_event,
+    make_erased_file_event,
     make_key_change_event,
 )
 from call_recorder.tracking.recording import Recording
 from local import schemas
 from tests import sinch
+from tests.facts import stored as stored_object
 from tests.fakes import BUCKET, DEADLINES
 from tests.strategies import places, recordings
 
 STEMS = [f"{event.detail_type.lower().replace(' ', '-')}.v{SCHEMA_VERSION}" for event in PUBLISHED]
-OF_RECORDINGS = [stem for stem in STEMS if not stem.startswith(("recording-unattributed", "uploader-key-changed"))]
+ERASED = f"recording-erased.v{SCHEMA_VERSION}"
+OTHERS = ("recording-unattributed", "uploader-key-changed", "recording-erased", "erased-file-stored")
+OF_RECORDINGS = [stem for stem in STEMS if not stem.startswith(OTHERS)]
 FIRST = Path(__file__).parent / "first_v1"
 """The samples as they were when version 1 was first published."""
 
@@ -115,7 +120,8 @@ def test_a_sample_shows_every_field_but_those_of_conferences_and_headers(stem: s
     missing = names(schema, schema) - paths(stored(f"{stem}.sample.json"))
 
     alternatives = {"detail.data.conferenceId", f"{consent}.header", f"{consent}.headerValue"}
-    assert missing == (alternatives if stem in OF_RECORDINGS else set())
+    of_others = {"detail.data.conferenceId"} if stem == ERASED else set()
+    assert missing == (alternatives if stem in OF_RECORDINGS else of_others)
 
 
 ENVELOPE = ["source", "detail-type", "detail.metadata.eventId", "detail.metadata.schemaVersion"]
@@ -128,6 +134,8 @@ DEMANDED = {
     "recording-missing": ["recordingId", "applicationKey", "missingSince", "reason", "witnesses"],
     "recording-unattributed": ["storedAt", "file"],
     "uploader-key-changed": ["user", "key", "step"],
+    "recording-erased": ["recordingId", "applicationKey", "erasedAt", "reason", "receiptId"],
+    "erased-file-stored": ["storedAt", "file"],
 }
 
 
@@ -170,6 +178,14 @@ def test_every_event_of_an_unattributed_file_fits_its_schema(place: ObjectLocati
         assert_fits(event)
 
 
+@given(recordings, st.sampled_from(["request", "retention"]))
+def test_every_erasure_and_late_file_fits_its_schema(
+    recording: Recording, reason: Literal["request", "retention"]
+) -> None:
+    assert_fits(make_erased_event(recording, sinch.NOW, "3fa85f64-5717-4562-b3fc-2c963f66afa6", reason))
+    assert_fits(make_erased_file_event(stored_object()))
+
+
 @pytest.mark.parametrize("step", ["created", "handed-out", "deactivated", "deleted"])
 def test_every_step_of_an_uploader_key_fits_its_schema(
     step: Literal["created", "handed-out", "deactivated", "deleted"],
@@ -182,6 +198,7 @@ def test_the_names_in_subscribers_rules_stay_as_they_are() -> None:
     assert [event.detail_type for event in PUBLISHED] == [
         *("Recording Requested", "Recording Finished", "Recording Available", "Transcription Available"),
         *("Recording Missing", "Recording Unattributed", "Uploader Key Changed"),
+        *("Recording Erased", "Erased File Stored"),
     ]
 
 
@@ -198,13 +215,16 @@ OF_MISSING = [
     *({"witnesses": ["storage"]}, {"result": ["ANSWERED"]}),
 ]
 OF_A_FILE = {"file": {"bucket": ["example-recordings"], "size": [{"numeric": [">", 0]}]}}
-STORED = ["recording-available.v1", "transcription-available.v1", "recording-unattributed.v1"]
+STORED = [
+    *("recording-available.v1", "transcription-available.v1", "recording-unattributed.v1"),
+    "erased-file-stored.v1",
+]
 RULES: list[tuple[dict[str, Any], list[str]]] = [
     *(
         ({"source": [SOURCE], "detail-type": [event.detail_type]} | VERSION, [stem])
         for stem, event in zip(STEMS, KINDS, strict=True)
     ),
-    ({"detail": {"data": {"applicationKey": ["6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"]}}}, OF_RECORDINGS),
+    ({"detail": {"data": {"applicationKey": ["6b1d7c52-0f3e-4a86-b7a4-0c9e2f5d8a13"]}}}, [*OF_RECORDINGS, ERASED]),
     *(
         ({"detail-type": ["Recording Missing"], "detail": {"data": data}}, ["recording-missing.v1"])
         for data in OF_MISSING

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 KILLED: Final = 137
 _DRIP_SECONDS: Final = 0.1
-_BOTO3_SERVICES: Final = ("cloudformation", "dynamodb", "events", "iam", "sqs", "ssm")
+_BOTO3_SERVICES: Final = ("cloudformation", "dynamodb", "events", "iam", "s3", "sqs", "ssm")
 _LOADER: Final = create_loader()
 """Reads botocore's descriptions of the services. Forked processes share what it has read by then."""
 
@@ -266,6 +266,8 @@ def _answer(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
     if b"Action=" in (request.body or b"") and "json" not in str(request.headers.get("Content-Type", "")):
         error = f"<Error><Code>{code}</Code><Message>made up</Message></Error>"
         kind, body = "text/xml", f"<ErrorResponse>{error}</ErrorResponse>".encode()
+    elif "X-Amz-Target" not in request.headers:  # S3
+        kind, body = "application/xml", f"<Error><Code>{code}</Code><Message>made up</Message></Error>".encode()
     return AWSResponse(request.url, status, {"content-type": kind}, _Body(body))  # type: ignore[arg-type]
 
 

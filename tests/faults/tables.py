@@ -63,10 +63,12 @@ class BoundedTables(InMemoryTables):
         super().__init__()
         self.refused: list[str] = []
 
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
+    def load(
+        self, recording_ids: Collection[str], places: Collection[str] = (), tombstones: Collection[str] = ()
+    ) -> StoredItems:
         if not all(1 <= len(key.encode()) <= MAX_PARTITION_KEY for key in (*recording_ids, *places)):
             raise self._refusal("BatchGetItem", "a key that is empty or too long")
-        return super().load(recording_ids, places)
+        return super().load(recording_ids, places, tombstones)
 
     def save(self, item: ItemT) -> ItemT:
         table = "RecordingsTable" if isinstance(item, Recording) else "PlacesTable"
@@ -104,14 +106,16 @@ class RealTables:
         self.refused: list[str] = []
         self._client = client
         unique = f"hostile-{uuid4().hex[:12]}"
-        self._names = {"recordings": f"{unique}-recordings", "places": f"{unique}-places"}
+        self._names = {name: f"{unique}-{name}" for name in ("recordings", "places", "custody")}
         create(client, **self._names)
         self._tables = tables(client, **self._names)
         self._waiting = WaitingIndex(client, recordings=self._names["recordings"], places=self._names["places"])
 
-    def load(self, recording_ids: Collection[str], places: Collection[str] = ()) -> StoredItems:
+    def load(
+        self, recording_ids: Collection[str], places: Collection[str] = (), tombstones: Collection[str] = ()
+    ) -> StoredItems:
         with self._noted():
-            return self._tables.load(recording_ids, places)
+            return self._tables.load(recording_ids, places, tombstones)
 
     def save(self, item: ItemT) -> ItemT:
         with self._noted():
@@ -122,7 +126,7 @@ class RealTables:
             yield from self._scan(TableName=name)
 
     def due_times(self) -> list[str]:
-        indexes = zip(self._names.values(), (RECORDINGS_INDEX, PLACES_INDEX), strict=True)
+        indexes = zip(self._names.values(), (RECORDINGS_INDEX, PLACES_INDEX), strict=False)
         return [item["dueAt"]["S"] for name, index in indexes for item in self._scan(TableName=name, IndexName=index)]
 
     def look(self, at: datetime) -> list[QueueMessage]:
@@ -132,7 +136,7 @@ class RealTables:
 
     def clear(self) -> None:
         self.refused.clear()
-        for name, key in zip(self._names.values(), ("recordingId", "place"), strict=True):
+        for name, key in zip(self._names.values(), ("recordingId", "place", "custodyId"), strict=True):
             for item in self._scan(TableName=name):
                 self._client.delete_item(TableName=name, Key={key: item[key]})
 

@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from call_recorder_cli.commands.upgrade_indexes import STEPS
+from local.capacity import LOGICAL_NAMES
 from local.emulator import ROOT
 from local.waiting import wait_until
 from tests.aws import ThroughBoto3
@@ -96,8 +97,8 @@ def test_both_tables_take_what_fits_and_nothing_else(client: DynamoDBClient, tab
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_recorded_call_uses_what_the_meter_says(client: DynamoDBClient, order: str) -> None:
     """The meter's rules stand for DynamoDB in the unit tests, in `make cost` and in `make scale`."""
-    names = {name: f"{order.partition(' ')[0]}-{name}" for name in ("RecordingsTable", "PlacesTable")}
-    create(client, recordings=names["RecordingsTable"], places=names["PlacesTable"])
+    names = {name: f"{order.partition(' ')[0]}-{name}" for name in LOGICAL_NAMES}
+    create(client, **{logical.removesuffix("Table").lower(): name for logical, name in names.items()})
     call = play()
 
     used = process(ThroughBoto3(client), [[call[name]] for name in ORDERS[order]], names)

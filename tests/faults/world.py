@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from call_recorder.adapters.prefetch import CallbackServices
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
-from call_recorder.functions import callback, cleanup, notify, rotation, watchdog
+from call_recorder.functions import callback, cleanup, custody, notify, rotation, watchdog
 from local.aws import Aws
 from local.emulator import ADMINISTRATOR, REGION
 from tests import sinch
@@ -75,6 +75,7 @@ def _cleanup(_environment: _Environment, _clock: _Clock) -> _Function:
 _FUNCTIONS: Final[Mapping[str, Callable[[_Environment, _Clock], _Function]]] = {
     "callback": _callback,
     "cleanup": _cleanup,
+    "custody": lambda environment, clock: custody.compose(environment, clock=clock),
     "notify": lambda environment, clock: notify.compose(environment, clock=clock),
     "rotation": lambda environment, clock: rotation.compose(environment, clock=clock),
     "watchdog": _watchdog,
@@ -137,7 +138,7 @@ class World:
 
     def __post_init__(self) -> None:
         _warm_up_once()
-        tables = {"recordings": f"{self.name}-RecordingsTable", "places": f"{self.name}-PlacesTable"}
+        tables = {name: f"{self.name}-{name.title()}Table" for name in ("recordings", "places", "custody")}
         create(self.aws.dynamodb.meta.client, **tables)
         self.queue_url = self.aws.sqs.create_queue(QueueName=self.name)["QueueUrl"]
         self.subscriber_url = self.aws.sqs.create_queue(QueueName=f"{self.name}-subscriber")["QueueUrl"]
@@ -171,6 +172,9 @@ class World:
             "RECORDINGS_BUCKET": BUCKET,
             "RECORDINGS_TABLE": f"{self.name}-RecordingsTable",
             "PLACES_TABLE": f"{self.name}-PlacesTable",
+            "CUSTODY_TABLE": f"{self.name}-CustodyTable",
+            "EXPIRING_INDEX": "expiring",
+            "RECEIPT_RETENTION_DAYS": "1825",
             "DUE_INDEX": "due",
             "RECORDINGS_BUS": self.name,
             "RETENTION_DAYS": "365",

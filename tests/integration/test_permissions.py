@@ -22,6 +22,7 @@ from call_recorder.answering.parameter_names import CREDENTIALS
 from call_recorder.facts.call_details import RecordingRequest
 from call_recorder.facts.facts import CallDecidedFact, Fact, RecordingAvailableFact
 from call_recorder.facts.messages import write_message
+from call_recorder.tracking.tombstones import name_recording
 from local import demo
 from local.emulator import REGION
 from local.simulator import app_to_app, phone_to_number
@@ -65,6 +66,7 @@ UNENFORCED: Final[Mapping[str, tuple[str, ...]]] = {
         "sqs:DeleteMessage",
         "sqs:GetQueueAttributes",
     ),
+    "the emulator keeps failed invocations itself": ("sqs:SendMessage",),
     "the emulator uses no KMS key as its caller": ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"),
 }
 """The actions that the emulator never refuses, by the reason. AWS refuses them."""
@@ -106,14 +108,18 @@ def is_taken(stack: LocalStack, fact: Fact) -> bool:
     return not failures
 
 
+def make_request(url: str, at: datetime) -> CallDecidedFact:
+    """Return the decision to record a new call."""
+    call_id = str(uuid4())
+    request = RecordingRequest(
+        at=at, rule="any", destination_url=url, format="mp3", notification_events=True, transcription=False
+    )
+    return CallDecidedFact(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
+
+
 def overdue_is_found(stack: LocalStack) -> bool:
     """Run the watchdog when there is a recording for it to find."""
-    yesterday, call_id, url = datetime.now(UTC) - timedelta(days=1), str(uuid4()), recording_url(stack)
-    request = RecordingRequest(
-        at=yesterday, rule="any", destination_url=url, format="mp3", notification_events=True, transcription=False
-    )
-    fact = CallDecidedFact(recording_id=call_id, application_key=demo.DEMO, call_id=call_id, request=request)
-    assert is_taken(stack, fact)
+    assert is_taken(stack, make_request(recording_url(stack), datetime.now(UTC) - timedelta(days=1)))
     try:
         return stack.watch() > 0
     except FunctionFailed:
@@ -204,6 +210,63 @@ def stack_is_cleaned_up(stack: LocalStack) -> bool:
     return not left
 
 
+def record(stack: LocalStack) -> dict[str, str]:
+    """Record a call with two versions of its file, in a bucket with Object Lock; return a command's fields about it."""
+    url, bucket = recording_url(stack), stack.outputs["RecordingsBucketName"]
+    decision = make_request(url, datetime.now(UTC))
+    assert is_taken(stack, decision)
+    for _ in range(2):
+        stack.aws.s3.put_object(Bucket=bucket, Key=url.removeprefix(f"s3://{bucket}/"), Body=b"audio")
+    stack.aws.s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"})
+    return {"recordingId": decision.recording_id, "applicationKey": demo.DEMO, "by": "officer"}
+
+
+def give(stack: LocalStack, command: str, **fields: Any) -> str:
+    """Give CustodyFunction a command, and return the state in its answer."""
+    return str(stack.invoke("CustodyFunction", {"command": command, **fields})["state"])
+
+
+def recording_is_erased(stack: LocalStack) -> bool:
+    """Erase a recording under a receipt that adds up."""
+    about, receipt = record(stack), {"receiptId": str(uuid4())}
+    opened = give(stack, "open-receipt", **receipt, by="officer", reason="request")
+    erased = give(stack, "erase", **about, **receipt, preview=False)
+    return (opened, erased, give(stack, "read-receipt", **receipt)) == ("opened", "erased", "complete")
+
+
+def recording_is_held(stack: LocalStack) -> bool:
+    about = record(stack)
+    held = give(stack, "hold", **about)
+    return (held, give(stack, "release", **about)) == ("held", "released")
+
+
+def empty_erasure_is_forgotten(stack: LocalStack) -> bool:
+    """Erase a held recording whose erasure was interrupted before it erased anything."""
+    about, receipt = record(stack), {"receiptId": str(uuid4())}
+    assert give(stack, "hold", **about) == "held"
+    custody_id = name_recording(demo.DEMO, about["recordingId"])
+    begun: dict[str, Any] = {
+        "custodyId": custody_id,
+        **receipt,
+        "at": datetime.now(UTC).isoformat(),
+        "state": "started",
+        "revision": 1,
+    }
+    table = stack.aws.dynamodb.Table(stack.outputs["CustodyTableName"])
+    table.put_item(Item=begun)
+    give(stack, "open-receipt", **receipt, by="officer", reason="request")
+    give(stack, "erase", **about, **receipt, preview=False)
+    return "Item" not in table.get_item(Key={"custodyId": custody_id})
+
+
+def custody_makes_a_round(stack: LocalStack) -> bool:
+    try:
+        stack.invoke("CustodyFunction")
+    except FunctionFailed:
+        return False
+    return True
+
+
 OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("CallbackFunction", "ssm:GetParameters", "*"): new_application_is_recorded,
     ("CallbackFunction", "ssm:DescribeParameters", "*"): strangers_are_refused,
@@ -211,6 +274,7 @@ OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("CallbackFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): awaited_answer_is_recorded,
     ("NotifyFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): fact_is_taken,
     ("NotifyFunction", "dynamodb:BatchGetItem", "PlacesTable.Arn"): fact_is_taken,
+    ("NotifyFunction", "dynamodb:BatchGetItem", "CustodyTable.Arn"): fact_is_taken,
     ("NotifyFunction", "dynamodb:PutItem", "RecordingsTable.Arn"): fact_is_taken,
     ("NotifyFunction", "dynamodb:PutItem", "PlacesTable.Arn"): fact_is_taken,
     ("NotifyFunction", "events:PutEvents", "RecordingsBus.Arn"): fact_is_taken,
@@ -227,6 +291,22 @@ OBSERVATIONS: Final[Mapping[Grant, Callable[[LocalStack], bool]]] = {
     ("RotationFunction", "ssm:PutParameter", f"{PARAMETER}/uploader-key"): key_is_replaced,
     ("RotationFunction", "ssm:PutParameter", f"{PARAMETER}/*/storage-credentials"): new_application_gets_the_key,
     ("RotationFunction", "sqs:SendMessage", "RecordingQueue.Arn"): key_is_replaced,
+    ("CustodyFunction", "dynamodb:BatchGetItem", "RecordingsTable.Arn"): recording_is_erased,
+    ("CustodyFunction", "dynamodb:BatchGetItem", "PlacesTable.Arn"): recording_is_erased,
+    ("CustodyFunction", "dynamodb:BatchGetItem", "CustodyTable.Arn"): recording_is_erased,
+    ("CustodyFunction", "dynamodb:DeleteItem", "RecordingsTable.Arn"): recording_is_erased,
+    ("CustodyFunction", "dynamodb:DeleteItem", "PlacesTable.Arn"): recording_is_erased,
+    ("CustodyFunction", "dynamodb:DeleteItem", "CustodyTable.Arn"): empty_erasure_is_forgotten,
+    ("CustodyFunction", "dynamodb:PutItem", "RecordingsTable.Arn"): recording_is_held,
+    ("CustodyFunction", "dynamodb:PutItem", "CustodyTable.Arn"): recording_is_erased,
+    ("CustodyFunction", "dynamodb:Query", "RecordingsTable.Arn/index/expiring"): custody_makes_a_round,
+    ("CustodyFunction", "dynamodb:Query", "CustodyTable.Arn/index/byReceipt"): recording_is_erased,
+    ("CustodyFunction", "s3:ListBucketVersions", "arn:aws:s3:::RecordingsBucket"): recording_is_erased,
+    ("CustodyFunction", "s3:GetBucketObjectLockConfiguration", "arn:aws:s3:::RecordingsBucket"): recording_is_held,
+    ("CustodyFunction", "s3:DeleteObject", "arn:aws:s3:::RecordingsBucket/recordings/*"): recording_is_erased,
+    ("CustodyFunction", "s3:DeleteObjectVersion", "arn:aws:s3:::RecordingsBucket/recordings/*"): recording_is_erased,
+    ("CustodyFunction", "s3:PutObjectLegalHold", "arn:aws:s3:::RecordingsBucket/recordings/*"): recording_is_held,
+    ("CustodyFunction", "events:PutEvents", "RecordingsBus.Arn"): recording_is_erased,
     ("CleanupFunction", "cloudformation:DescribeStacks", "AWS::StackId"): stack_stays,
     ("CleanupFunction", "iam:ListAccessKeys", "Uploader.Arn"): stack_is_cleaned_up,
     ("CleanupFunction", "iam:DeleteAccessKey", "Uploader.Arn"): stack_is_cleaned_up,
@@ -308,7 +388,7 @@ def deployed(stack: LocalStack, resource: str) -> str:
         ":rule/RecordingsBus/": f":rule/{outputs['RecordingsBusName']}/",
         ":parameter/the-stack/": f":parameter/{outputs['ParameterPrefix']}/",
         "Uploader.Arn": stack.aws.iam.get_user(UserName=outputs["UploaderUserName"])["User"]["Arn"],
-        ":::RecordingsBucket/": f":::{outputs['RecordingsBucketName']}/",
+        ":::RecordingsBucket": f":::{outputs['RecordingsBucketName']}",
         f":{TEMPLATE_REGION}:{TEMPLATE_ACCOUNT}:": f":{REGION}:{ACCOUNT}:",
     }
     for name, value in made.items():

@@ -41,7 +41,7 @@ KEY, CALLEE_NAME, CALLER_NAME = "in-progress", "bob", "alice"
 PARAMETERS: Final = {"ParametersTtlSeconds": "5", "GraceSeconds": "5", "LongestCallSeconds": "3600"}
 REPORTS: Final = ("ended", "finished", "stored", "announced")
 FORMER: Final = {"waiting", "byApplicationDay", "byCaller", "byCallee"}
-CURRENT: Final = {"due", "listByDay", "listByCaller", "listByCallee"}
+CURRENT: Final = {"due", "listByDay", "listByCaller", "listByCallee", "expiring"}
 
 
 def check_out(commit: str, folder: Path) -> Path:

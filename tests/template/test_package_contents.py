@@ -112,6 +112,7 @@ def test_every_function_runs_with_the_package_alone(packages: Mapping[str, Path]
         "WatchdogFunction": {},
         "RotationFunction": {},
         "CleanupFunction": CloudFormation(NOWHERE).event("Delete"),
+        "CustodyFunction": {},
     }
 
     process = subprocess.run(  # noqa: S603 - fixed arguments
@@ -129,6 +130,7 @@ def test_every_function_runs_with_the_package_alone(packages: Mapping[str, Path]
     assert len(found["NotifyFunction"]["batchItemFailures"]) == len(events["NotifyFunction"]["Records"])
     assert found["WatchdogFunction"] == "QueueUnavailable: GetQueueAttributes: EndpointConnectionError"
     assert found["RotationFunction"] == "AccessKeysUnavailable: ListAccessKeys: EndpointConnectionError"
+    assert found["CustodyFunction"] == "TableUnavailable: Query: EndpointConnectionError"
     assert found["CleanupFunction"].startswith("URLError"), "it could not answer CloudFormation"
     allowed = (str(host), str(Path(json.__file__).parents[1]))
     assert not [file for file in files if not file.startswith(allowed)]

@@ -48,7 +48,7 @@ def test_a_service_in_use_is_described_as_in_the_whole_botocore(pruned: Loader, 
 
     assert narrow["operations"] == {name: whole["operations"][name] for name in OPERATIONS[service]}
     assert narrow["shapes"] == {name: whole["shapes"][name] for name in referred_to}
-    assert {**narrow, "operations": None, "shapes": None} == {**whole, "operations": None, "shapes": None}
+    assert undocumented({**narrow, "operations": None, "shapes": None}) == {**whole, "operations": None, "shapes": None}
     for name in ("paginators-1", "endpoint-rule-set-1"):
         assert pruned.load_service_model(service, name) == WHOLE.load_service_model(service, name)
 

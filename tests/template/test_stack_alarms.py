@@ -41,9 +41,15 @@ WATCHED = {
     "RecordingsUnattributedAlarm": {"RecordingsUnattributed"},
     "WatchdogSilentAlarm": {"WatchdogRuns"},
     "RotationProblemsAlarm": {"RotationProblems", "UploaderKeyDaysOverdue"},
+    "CustodyProblemsAlarm": {"Errors CustodyFunction"},
+    "CustodyDeadLetterQueueAlarm": {"ApproximateNumberOfMessagesVisible CustodyDeadLetterQueue"},
 }
 """What each alarm watches: metrics of the stack, or metrics of AWS and their resource."""
-SILENT = {"WatchdogSilentAlarm": "WatchdogFunction", "RotationProblemsAlarm": "RotationFunction"}
+SILENT = {
+    "WatchdogSilentAlarm": "WatchdogFunction",
+    "RotationProblemsAlarm": "RotationFunction",
+    "CustodyProblemsAlarm": "CustodyFunction",
+}
 LATE = {"SignatureFailuresAlarm", "RecordingQueueAgeAlarm", "IceDurationAlarm", "CallbackApiLatencyAlarm"}
 """Alarms that do not go off at the first event."""
 

@@ -16,9 +16,11 @@ def depended_on(stack: Stack, name: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["RotationFunctionRound", "RotationFunction", "RotationFunctionRole"])
+@pytest.mark.parametrize(
+    "name", ["RotationFunctionRound", "RotationFunction", "RotationFunctionRole", "CustodyFunctionLateFile"]
+)
 def test_cleanup_runs_between_the_last_round_and_the_deletion(stack: Stack, name: str) -> None:
-    """Without its role, a round that still runs cannot create a key."""
+    """Without its role, a round that still runs cannot create a key. A rule on the bus is deleted before Cleanup."""
     needed = {"Uploader", "RecordingsBus", "CleanupFunction", "CleanupFunctionRole", "CleanupFunctionLogGroup"}
 
     assert "Cleanup" in depended_on(stack, name)
@@ -38,5 +40,5 @@ def test_cloudformation_waits_until_lambda_has_tried_three_times(stack: Stack) -
 def test_recordings_and_tables_outlive_the_stack_and_nothing_else(stack: Stack) -> None:
     for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
         kept = {name for name, resource in stack.resources.items() if resource.get(policy) == "Retain"}
-        assert kept == {"RecordingsBucket", "RecordingsTable", "PlacesTable"}
+        assert kept == {"RecordingsBucket", "RecordingsTable", "PlacesTable", "CustodyTable"}
         assert Stack(UnrecordedCalls="hashes").resources["UnrecordedCallsTable"][policy] == "Retain"

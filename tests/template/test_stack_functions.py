@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from call_recorder.functions.cleanup import CleanupSettings
+from call_recorder.functions.custody import CustodySettings
 from call_recorder.functions.notify import NotifySettings
 from call_recorder.functions.rotation import RotationSettings
 from call_recorder.functions.settings import CallbackSettings
@@ -18,6 +19,7 @@ SETTINGS: dict[str, Any] = {
     "WatchdogFunction": WatchdogSettings,
     "RotationFunction": RotationSettings,
     "CleanupFunction": CleanupSettings,
+    "CustodyFunction": CustodySettings,
 }
 FOR_EVERY_FUNCTION = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL", "URL_SUFFIX"}
 """Variables that no settings hold."""
@@ -33,6 +35,7 @@ NAMED_OTHERWISE = {
     "DUE_INDEX": "waiting",
     "INDEX_SHARDS": "8",
     "KEEPS_UNRECORDED_CALLS": "on",
+    "EXPIRING_INDEX": "",
 }
 """What variables hold that are not named after a parameter or a resource."""
 

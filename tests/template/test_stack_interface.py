@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from call_recorder_cli import __version__
+from local.stack import FUNCTIONS
 from tests.template.stack import ROOT, Stack, allows, read_template
 
 TEMPLATE = read_template()
 PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FUNCTIONS = ("CallbackFunction", "NotifyFunction", "WatchdogFunction", "RotationFunction", "CleanupFunction")
+BUS_AND_TABLES = ("RecordingsBus", "RecordingsTable", "PlacesTable", "CustodyTable")
 OUTPUTS = {
     *("CallbackUrl", "CallbackPath", "CallbackApiId", "CallbackApiLogGroupName", "ParameterPrefix"),
     *("RecordingsBucketName", "RecordingStoredRuleName", "UploaderUserName", "Version"),
-    *(f"{name}{kind}" for name in ("RecordingsBus", "RecordingsTable", "PlacesTable") for kind in ("Name", "Arn")),
+    *(f"{name}{kind}" for name in BUS_AND_TABLES for kind in ("Name", "Arn")),
     *(f"Recording{name}{kind}" for name in ("Queue", "DeadLetterQueue") for kind in ("Name", "Url", "Arn")),
+    *(f"CustodyDeadLetterQueue{kind}" for kind in ("Name", "Url", "Arn")),
     *("OperatorPolicyArn", "InvestigatorPolicyArn", "PrivacyOfficerPolicyArn"),
     *(f"{name}{kind}" for name in FUNCTIONS for kind in ("Name", "Arn", "LogGroupName")),
 }

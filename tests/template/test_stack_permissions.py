@@ -29,6 +29,7 @@ ALLOWED = {
     "NotifyFunction": {
         "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes": {QUEUE},
         "dynamodb:BatchGetItem dynamodb:PutItem": TABLES,
+        "dynamodb:BatchGetItem": {"CustodyTable.Arn"},
         "events:PutEvents": {"RecordingsBus.Arn"},
     },
     "WatchdogFunction": {
@@ -44,6 +45,18 @@ ALLOWED = {
         # SSM encrypts a standard parameter with Encrypt, an advanced one with GenerateDataKey.
         "kms:Decrypt kms:Encrypt kms:GenerateDataKey": {KEY},
         "sqs:SendMessage": {QUEUE},
+    },
+    # It alone deletes files, of recordings only, and cannot read them.
+    "CustodyFunction": {
+        "dynamodb:BatchGetItem": TABLES | {"CustodyTable.Arn"},
+        "dynamodb:DeleteItem": TABLES | {"CustodyTable.Arn"},
+        "dynamodb:PutItem": {"RecordingsTable.Arn", "CustodyTable.Arn"},
+        "dynamodb:Query": {"RecordingsTable.Arn/index/expiring", "CustodyTable.Arn/index/byReceipt"},
+        "s3:ListBucketVersions": {"arn:aws:s3:::RecordingsBucket"},
+        "s3:GetBucketObjectLockConfiguration": {"arn:aws:s3:::RecordingsBucket"},
+        "s3:DeleteObject s3:DeleteObjectVersion s3:PutObjectLegalHold": {"arn:aws:s3:::RecordingsBucket/recordings/*"},
+        "events:PutEvents": {"RecordingsBus.Arn"},
+        "sqs:SendMessage": {"CustodyDeadLetterQueue.Arn"},
     },
     # It creates no key, writes no parameter and changes no rule of another bus.
     "CleanupFunction": {
@@ -63,6 +76,7 @@ CONDITIONS = {
         "StringLike": {"kms:EncryptionContext:PARAMETER_ARN": f"{PARAMETERS}/*"},
     },
     "events:PutEvents": {"StringEquals": {"events:source": "call-recorder"}},
+    "s3:ListBucketVersions": {"StringLike": {"s3:prefix": "recordings/*"}},
 }
 """What the permissions of a service or an action are bound to."""
 CALLERS = {
@@ -70,6 +84,8 @@ CALLERS = {
     ("CallbackFunctionAliaslive", "apigateway", ROUTE),
     ("WatchdogFunction", "events", "WatchdogFunctionRound.Arn"),
     ("RotationFunction", "events", "RotationFunctionRound.Arn"),
+    ("CustodyFunction", "events", "CustodyFunctionRound.Arn"),
+    ("CustodyFunction", "events", "CustodyFunctionLateFile.Arn"),
 }
 
 

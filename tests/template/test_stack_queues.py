@@ -3,10 +3,15 @@
 import pytest
 
 from call_recorder.tracking.fact_processor import CLAIM
+from call_recorder.tracking.published_events import ErasedFileStoredEvent
 from tests.template.stack import Stack
 
 DAY = 24 * 3600
 QUEUES = ("RecordingQueue", "RecordingDeadLetterQueue")
+SENDERS = {
+    **dict.fromkeys(QUEUES, "RecordingStoredRule.Arn"),
+    "CustodyDeadLetterQueue": "CustodyFunctionLateFile.Arn",
+}
 
 
 def test_lambda_tries_only_the_failed_messages_of_a_batch_again(stack: Stack) -> None:
@@ -65,17 +70,17 @@ def test_a_fact_survives_an_outage_and_waits_for_an_operator(window: int) -> Non
     assert dead_letters["RedriveAllowPolicy"] == {"redrivePermission": "byQueue", "sourceQueueArns": [source]}
 
 
-@pytest.mark.parametrize("name", QUEUES)
+@pytest.mark.parametrize("name", SENDERS)
 def test_a_queue_is_encrypted_and_accepts_only_the_rules_events(stack: Stack, name: str) -> None:
     policies = stack.of_type("AWS::SQS::QueuePolicy").values()
     [policy] = [policy for policy in policies if policy["Queues"] == [name]]
     [accept] = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
 
     assert stack.properties(name)["SqsManagedSseEnabled"] is True
-    assert stack.of_type("AWS::SQS::Queue").keys() == set(QUEUES)
+    assert stack.of_type("AWS::SQS::Queue").keys() == SENDERS.keys()
     assert (accept["Principal"], accept["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
     assert accept["Resource"] == f"{name}.Arn"
-    assert accept["Condition"] == {"ArnEquals": {"aws:SourceArn": "RecordingStoredRule.Arn"}}
+    assert accept["Condition"] == {"ArnEquals": {"aws:SourceArn": SENDERS[name]}}
 
 
 @pytest.mark.parametrize("bucket", ["", "their-bucket"])
@@ -93,3 +98,19 @@ def test_the_queue_gets_an_event_of_every_recording(bucket: str) -> None:
     assert target["Arn"] == "RecordingQueue.Arn"
     assert target["DeadLetterConfig"] == {"Arn": "RecordingDeadLetterQueue.Arn"}
     assert not {"Input", "InputPath", "InputTransformer"} & target.keys(), "the function reads the event as it is"
+
+
+def test_a_failed_round_or_late_file_is_tried_thrice_and_kept(stack: Stack) -> None:
+    [invoked] = [
+        each
+        for each in stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+        if each["FunctionName"] == "CustodyFunction"
+    ]
+    [target] = stack.properties("CustodyFunctionLateFile")["Targets"]
+
+    assert invoked["MaximumRetryAttempts"] == 2, "an alarm says so"
+    assert invoked["DestinationConfig"]["OnFailure"]["Destination"] == "CustodyDeadLetterQueue.Arn"
+    assert target["DeadLetterConfig"] == {"Arn": "CustodyDeadLetterQueue.Arn"}
+    assert stack.properties("CustodyDeadLetterQueue")["MessageRetentionPeriod"] == 14 * DAY
+    pattern = stack.properties("CustodyFunctionLateFile")["EventPattern"]
+    assert pattern == {"source": ["call-recorder"], "detail-type": [ErasedFileStoredEvent.detail_type]}

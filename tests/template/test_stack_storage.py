@@ -14,17 +14,26 @@ CURRENT = {
     "listByDay": ["applicationDay", "requestedAt"],
     "listByCaller": ["caller", "requestedAt"],
     "listByCallee": ["callee", "requestedAt"],
+    "expiring": ["expiryShard", "fileExpiresAt"],
 }
-"""The indexes that WatchdogFunction and docs/runbook.md query."""
-FORMER = dict(zip(("waiting", "byApplicationDay", "byCaller", "byCallee"), CURRENT.values(), strict=True))
+"""The indexes that WatchdogFunction, CustodyFunction and docs/runbook.md query."""
+FORMER = dict(zip(("waiting", "byApplicationDay", "byCaller", "byCallee"), CURRENT.values(), strict=False))
 """The indexes of the version before."""
 SHOWN = ["callId", "conferenceId", "from", "to", "rule"]
-HELD = {"due": ["applicationKey"], "listByDay": SHOWN, "listByCaller": SHOWN, "listByCallee": SHOWN}
-UPDATES = ["former", *(f"upgrade-{number}" for number in range(1, 8)), "current"]
+HELD = {
+    "due": ["applicationKey"],
+    "listByDay": SHOWN,
+    "listByCaller": SHOWN,
+    "listByCallee": SHOWN,
+    "expiring": ["applicationKey"],
+}
+UPDATES = ["former", *(f"upgrade-{number}" for number in range(1, 9)), "current"]
+BEFORE = dict([*CURRENT.items()][:4])
 STEPS = [
     FORMER,
-    *({**dict([*CURRENT.items()][:number]), **FORMER} for number in range(1, 5)),
-    *({**CURRENT, **dict([*FORMER.items()][number:])} for number in range(1, 5)),
+    *({**dict([*BEFORE.items()][:number]), **FORMER} for number in range(1, 5)),
+    *({**BEFORE, **dict([*FORMER.items()][number:])} for number in range(1, 5)),
+    CURRENT,
 ]
 """The indexes after each update of docs/upgrade.md. The first one changes none."""
 
@@ -73,7 +82,7 @@ def test_each_step_of_the_upgrade_changes_one_index() -> None:
     deployed = [Stack(TableIndexes=step).properties("RecordingsTable") for step in UPDATES]
 
     assert [keys(indexes(table)) for table in deployed] == STEPS
-    assert [len(one.keys() ^ other.keys()) for one, other in pairwise(STEPS)] == [1] * 8
+    assert [len(one.keys() ^ other.keys()) for one, other in pairwise(STEPS)] == [1] * 9
     for table in deployed:
         check_definitions(table)
     for before, after in pairwise([indexes(table) for table in deployed]):
@@ -115,7 +124,7 @@ def test_an_unrecorded_call_is_found_by_both_numbers(stack: Stack, kept: str) ->
     check_definitions(table)
 
 
-TABLES = ("RecordingsTable", "PlacesTable", "UnrecordedCallsTable")
+TABLES = ("RecordingsTable", "PlacesTable", "CustodyTable", "UnrecordedCallsTable")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -165,6 +174,7 @@ def test_queues_and_bucket_refuse_requests_without_tls(stack: Stack) -> None:
         "RecordingsBucket": ("s3:*", ["RecordingsBucket.Arn", "RecordingsBucket.Arn/*"]),
         "RecordingQueue": ("sqs:*", "RecordingQueue.Arn"),
         "RecordingDeadLetterQueue": ("sqs:*", "RecordingDeadLetterQueue.Arn"),
+        "CustodyDeadLetterQueue": ("sqs:*", "CustodyDeadLetterQueue.Arn"),
     }
     assert stack.resources.keys() - without.resources.keys() == {"RecordingsBucketPolicy"}
     assert "aws:SecureTransport" not in str(without.resources)
@@ -176,3 +186,27 @@ def test_an_existing_bucket_replaces_the_stacks_own(stack: Stack) -> None:
     assert stack.resources.keys() - existing.resources.keys() == {"RecordingsBucket", "RecordingsBucketPolicy"}
     assert existing.outputs["RecordingsBucketName"]["Value"] == "their-bucket"
     assert "RecordingsBucket" not in str(list(existing.resources.values()))
+
+
+def test_receipts_are_found_by_their_id_and_tombstones_by_their_digest(stack: Stack) -> None:
+    table = stack.properties("CustodyTable")
+
+    assert table["KeySchema"] == [{"AttributeName": "custodyId", "KeyType": "HASH"}]
+    assert keys(indexes(table)) == {"byReceipt": ["receiptId", "custodyId"]}
+    check_definitions(table)
+
+
+def test_custody_reads_the_index_of_due_recordings_once_it_is_there() -> None:
+    stacks = [Stack(TableIndexes=step) for step in UPDATES]
+
+    read = [stack.properties("CustodyFunction")["Environment"]["Variables"]["EXPIRING_INDEX"] for stack in stacks]
+
+    assert read == [*[""] * (len(UPDATES) - 1), "expiring"]
+
+
+@pytest.mark.parametrize(("lock", "enabled"), [("off", None), ("on", True)])
+def test_the_bucket_has_object_lock_only_on_request(lock: str, enabled: bool | None) -> None:
+    bucket = Stack(RecordingsObjectLock=lock).properties("RecordingsBucket")
+
+    assert bucket.get("ObjectLockEnabled") is enabled
+    assert "ObjectLockConfiguration" not in bucket, "a default retention would keep files from being erased"

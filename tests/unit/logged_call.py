@@ -123,7 +123,8 @@ if __name__ == "__main__":
         put_parameters(PARAMETERS)
         os.environ["RECORDING_QUEUE_URL"] = boto3.client("sqs").create_queue(QueueName="recordings")["QueueUrl"]
         boto3.client("events").create_event_bus(Name=os.environ["RECORDINGS_BUS"])
-        create(boto3.client("dynamodb"), recordings=os.environ["RECORDINGS_TABLE"], places=os.environ["PLACES_TABLE"])
+        tables = {name: os.environ[f"{name.upper()}_TABLE"] for name in ("recordings", "places", "custody")}
+        create(boto3.client("dynamodb"), **tables)
         # The set-up may print anything. From here on everything is read.
         logging.getLogger().setLevel(logging.DEBUG)
         main()

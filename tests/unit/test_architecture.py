@@ -15,7 +15,7 @@ ROOT = PACKAGE.parents[1]
 COMMAND_LINE = sorted((ROOT / "call_recorder_cli").rglob("*.py"))
 
 # From the top down. Rooms of one floor do not import each other.
-FLOORS = [["functions"], ["adapters"], ["uploader_key"], ["answering", "tracking"], ["facts"], ["sinch"]]
+FLOORS = [["functions"], ["adapters"], ["uploader_key", "custody"], ["answering", "tracking"], ["facts"], ["sinch"]]
 MAY_IMPORT = {
     room: {room, *(below for lower in FLOORS[floor + 1 :] for below in lower)}
     for floor, rooms in enumerate(FLOORS)

@@ -367,7 +367,9 @@ def test_the_proof_is_on_the_item_and_in_the_event(consent: dict[str, Any], said
     [event] = processor.bus.out
     data = json.loads(event.detail())["data"]
     assert (data["consent"], data["rule"], data["retentionDays"]) == (expected, "asked", 1825)
-    assert recording.expires_at(RETENTION) - at >= timedelta(days=1825)
+    expires_at = recording.expires_at(RETENTION)
+    assert expires_at
+    assert expires_at - at >= timedelta(days=1825)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ from tests.facts import (
 )
 from tests.fakes import BUCKET, DEADLINES, RETENTION
 from tests.strategies import places, recordings
-from tests.tables import PLACES, RECORDINGS, create, tables
+from tests.tables import CUSTODY, PLACES, RECORDINGS, create, tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -302,7 +302,9 @@ class AnswersLost(ThroughBoto3):
 
 
 def over(dynamodb: Any) -> DynamoDbTables:
-    return DynamoDbTables(dynamodb, recordings=RECORDINGS, places=PLACES, retention=RETENTION, deadlines=DEADLINES)
+    return DynamoDbTables(
+        dynamodb, recordings=RECORDINGS, places=PLACES, custody=CUSTODY, retention=RETENTION, deadlines=DEADLINES
+    )
 
 
 def test_a_repeated_write_after_a_lost_answer_is_no_conflict(client: DynamoDBClient) -> None:

@@ -181,4 +181,5 @@ def test_an_item_that_keeps_changing_or_vanishes_delivers_again(processor: Proce
 
     processor.table.before_save = change
 
-    assert processor.record(available(url=None)).failed == {"message-0": "the item kept changing"}
+    problem = "the item was deleted meanwhile" if vanishes else "the item kept changing"
+    assert processor.record(available(url=None)).failed == {"message-0": problem}

@@ -51,16 +51,16 @@ DECIDED, ENDED, FINISHED, AVAILABLE, STORED = requested(), ended(), finished(), 
 @pytest.mark.parametrize(
     ("before", "fact", "keys"),
     [
-        ([], DECIDED, [3]),  # both names, and the location of the file
+        ([], DECIDED, [4]),  # both names, the location of the file, and the tombstone
         ([DECIDED], ENDED, [3]),  # one name, and both of the bridge conference that the call may be part of
         ([DECIDED, ENDED], FINISHED, [1]),
         ([DECIDED, ENDED, FINISHED], AVAILABLE, [2]),  # one name and the location
         ([DECIDED, ENDED, FINISHED, AVAILABLE], STORED, [1, 1]),  # the location names the recording
         ([DECIDED, ENDED, FINISHED], STORED, [1, 1]),
         ([DECIDED, ENDED, FINISHED, STORED], AVAILABLE, [2]),
-        ([], STORED, [1]),
-        ([], ENDED, [3, 1]),  # the call may have an item under its other name
-        ([], FINISHED, [1, 1]),
+        ([], STORED, [1, 1]),  # the tombstone of the location
+        ([], ENDED, [3, 2]),  # the call may have an item under its other name, or a tombstone
+        ([], FINISHED, [1, 2]),
     ],
 )
 def test_a_fact_reads_the_names_that_it_may_be_about(
@@ -78,7 +78,7 @@ def test_a_fact_reads_the_names_that_it_may_be_about(
 def test_the_facts_of_one_batch_read_each_name_once(processor: ProcessorUnderTest) -> None:
     processor.take(DECIDED, ENDED, FINISHED, AVAILABLE, STORED)
 
-    assert processor.table.loads == [5]
+    assert processor.table.loads == [6]
 
 
 @pytest.mark.parametrize("fact", [ENDED, FINISHED, AVAILABLE, STORED])

@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "RECORDINGS_BUS": "recordings-bus",
     "RETENTION_DAYS": "30",
     "PLACES_TABLE": "places",
+    "CUSTODY_TABLE": "custody",
     "DUE_INDEX": "due",
     "GRACE_SECONDS": "1800",
     "LONGEST_CALL_SECONDS": "14400",

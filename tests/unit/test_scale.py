@@ -37,7 +37,7 @@ def one_shard() -> Iterator[Results]:
     """A day whose partitions take a fiftieth, so that 20 calls a second are like 1,000, and whose grace is short."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("local.scale.services.PARTITION_WRITES", 20)
-        yield simulate(read_scenario(SHORT | {"SHARDS": "1", "WITH": "grace_seconds=120"}))
+        yield simulate(read_scenario(SHORT | {"SHARDS": "1", "WITH": "grace_seconds=60"}))
 
 
 def test_every_call_that_comes_in_is_accounted_for(day: Results) -> None:

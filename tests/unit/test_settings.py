@@ -19,6 +19,7 @@ CALLBACK = {
 NOTIFY = {
     "RECORDINGS_TABLE": "recordings",
     "PLACES_TABLE": "places",
+    "CUSTODY_TABLE": "custody",
     "RECORDINGS_BUS": "bus",
     "RECORDINGS_BUCKET": "bucket",
     "RETENTION_DAYS": "365",

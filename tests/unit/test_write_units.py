@@ -12,17 +12,17 @@ from call_recorder.adapters.dynamodb_items import SHARDS
 from call_recorder.facts.messages import QueueMessage
 from tests.metered import InMemoryDynamoDb, Metered, process
 from tests.recorded_call import MAX_WRITE_UNITS, ORDERS, play
-from tests.tables import PLACES, RECORDINGS
+from tests.tables import CUSTODY, PLACES, RECORDINGS
 
 LISTS = ("listByDay", "listByCaller", "listByCallee")
-NAMES = {"RecordingsTable": RECORDINGS, "PlacesTable": PLACES}
+NAMES = {"RecordingsTable": RECORDINGS, "PlacesTable": PLACES, "CustodyTable": CUSTODY}
 PARTITION = 1000
 """Write units that one partition of DynamoDB takes in a second."""
 
 
 def metered(*batches: Sequence[QueueMessage]) -> Metered:
     """Return what batches of messages use."""
-    return process(InMemoryDynamoDb({RECORDINGS: "recordingId", PLACES: "place"}), batches, NAMES)
+    return process(InMemoryDynamoDb({RECORDINGS: "recordingId", PLACES: "place", CUSTODY: "custodyId"}), batches, NAMES)
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -58,13 +58,18 @@ class BotoService:
 
 
 def create_dynamodb() -> BotoService:
-    """Create the service DynamoDB, for NotifyFunction, which reads and writes the tables."""
+    """Create the service DynamoDB, for NotifyFunction and CustodyFunction, which read and write the tables."""
     return BotoService(create_dynamodb_client())
 
 
 def create_eventbridge() -> BotoService:
-    """Create the service EventBridge, for NotifyFunction, which publishes events."""
+    """Create the service EventBridge, for NotifyFunction and CustodyFunction, which publish events."""
     return BotoService(get_session().create_client("events", config=_config(limits.BACKGROUND)))
+
+
+def create_s3() -> BotoService:
+    """Create the service S3, for CustodyFunction, which deletes and holds files."""
+    return BotoService(get_session().create_client("s3", config=_config(limits.FILES)))
 
 
 def create_sqs() -> BotoService:

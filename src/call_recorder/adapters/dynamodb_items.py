@@ -29,6 +29,9 @@ DUE_TIMES_IN_GRACE = 30
 """Number of different due times within one grace period. The end of a call and the end of its recording are a second
 apart, and mostly have the same due time. So the second one writes nothing to the index."""
 
+EXPIRY_STEP = timedelta(hours=1)
+"""The time between two rounds of CustodyFunction."""
+
 _Item = TypeVar("_Item", bound=OutboxItem)
 
 
@@ -84,8 +87,10 @@ def to_item(outbox: OutboxItem, retention: timedelta, deadlines: Deadlines, *, s
     item = {name: value for name, value in outbox.model_dump(mode="json", exclude_none=True).items() if value != {}}
     if isinstance(outbox, Recording):
         item |= _flatten(outbox) | _derive_list_keys(outbox, shard)
+        item |= _derive_expiry_keys(outbox, shard)
     item |= _derive_waiting_keys(outbox, deadlines, shard)
-    item["expiresAt"] = int(outbox.expires_at(retention).timestamp())
+    if expires_at := outbox.expires_at(retention):
+        item["expiresAt"] = int(expires_at.timestamp())
     return {**outbox.unknown, **{name: to_attribute(value) for name, value in item.items() if value is not None}}
 
 
@@ -161,7 +166,7 @@ def _derived_attributes(kind: type[OutboxItem]) -> frozenset[str]:
     derived = {"waitingShard", "dueAt", "expiresAt"}
     if kind is Recording:
         derived |= {"status", "startedAt", "endedAt", "availableAt", "missingSince", "missingReason", "consent"}
-        derived |= {"applicationDay", "requestedAt", "caller", "callee"}
+        derived |= {"applicationDay", "requestedAt", "caller", "callee", "expiryShard", "fileExpiresAt"}
         models = (CallStart, RecordingRequest, CallEnd)
         derived |= {name for model in models for name in _attribute_names(model)} - {"at"}
     return frozenset(derived)
@@ -223,6 +228,16 @@ def _derive_waiting_keys(item: OutboxItem, deadlines: Deadlines, shard: str) -> 
     if due_at is None:
         return {}
     return {"waitingShard": shard, "dueAt": iso_utc(_round_up(due_at, deadlines.grace / DUE_TIMES_IN_GRACE))}
+
+
+def _derive_expiry_keys(recording: Recording, shard: str) -> dict[str, Any]:
+    """Return the keys of the index that CustodyFunction reads, if it must do something at some time."""
+    due_at = recording.custody_due_at
+    if due_at is None:
+        return {}
+    if recording.legal_hold is None:  # The latest time in an item moves with each of its facts.
+        due_at = _round_up(due_at, EXPIRY_STEP)
+    return {"expiryShard": shard, "fileExpiresAt": iso_utc(due_at)}
 
 
 def _round_up(at: datetime, step: timedelta) -> datetime:

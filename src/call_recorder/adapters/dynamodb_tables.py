@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import timedelta
-from typing import TypeVar
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from call_recorder.adapters.dynamodb_items import SHARDS, batch_get, from_item, parse_items, to_item
 from call_recorder.adapters.operations import CallFailed, Operations
@@ -13,6 +13,7 @@ from call_recorder.tracking.fact_processor import Conflict, StoredItems
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.outbox_item import Deadlines, OutboxItem
 from call_recorder.tracking.recording import Recording
+from call_recorder.tracking.tombstones import Tombstone
 
 _Item = TypeVar("_Item", bound=OutboxItem)
 
@@ -24,6 +25,7 @@ class DynamoDbTables:
         dynamodb: DynamoDB.
         recordings: the name of the table of recordings.
         places: the name of the table of object locations.
+        custody: the name of the table of tombstones.
         retention: how long an item is kept after the latest time in it.
         deadlines: the waiting times after which an item is overdue.
         shards: the number of parts of each key of an index.
@@ -35,6 +37,7 @@ class DynamoDbTables:
         *,
         recordings: str,
         places: str,
+        custody: str,
         retention: timedelta,
         deadlines: Deadlines,
         shards: int = SHARDS,
@@ -42,11 +45,14 @@ class DynamoDbTables:
         self._dynamodb = dynamodb
         self._recordings = recordings
         self._places = places
+        self._custody = custody
         self._retention = retention
         self._deadlines = deadlines
         self._shards = shards
 
-    def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
+    def load(
+        self, recording_ids: Collection[str], locations: Collection[str] = (), tombstones: Collection[str] = ()
+    ) -> StoredItems:
         """Return the items that exist, with one consistent read of at most 100 items. Without keys, make no call.
 
         Raises:
@@ -55,6 +61,7 @@ class DynamoDbTables:
         keys = {
             self._recordings: [{"recordingId": {"S": recording_id}} for recording_id in recording_ids],
             self._places: [{"place": {"S": location}} for location in locations],
+            self._custody: [{"custodyId": {"S": tombstone}} for tombstone in tombstones],
         }
         items = batch_get(self._dynamodb, keys)
         stored_recordings = parse_items(Recording, items.get(self._recordings, ()))
@@ -62,6 +69,7 @@ class DynamoDbTables:
         return StoredItems(
             recordings={recording.recording_id: recording for recording in stored_recordings},
             locations={location.location: location for location in stored_locations},
+            tombstones=dict(map(_read_tombstone, items.get(self._custody, ()))),
         )
 
     def save(self, item: _Item) -> _Item:
@@ -72,7 +80,7 @@ class DynamoDbTables:
             TableUnavailable: the item could not be written.
         """
         saved = item.model_copy(update={"revision": item.revision + 1})
-        table, key = (self._recordings, "recordingId") if isinstance(item, Recording) else (self._places, "place")
+        table, key = self._locate(item)
         request = {
             "TableName": table,
             "Item": to_item(saved, self._retention, self._deadlines, shards=self._shards),
@@ -92,3 +100,34 @@ class DynamoDbTables:
                 return saved
             raise Conflict(from_item(type(item), current) if current else None) from None
         return saved
+
+    def delete(self, item: Recording | ObjectLocation) -> None:
+        """Delete an item if the stored revision is still its own. If it is gone already, do nothing.
+
+        Raises:
+            Conflict: another revision is stored.
+            TableUnavailable: the item could not be deleted.
+        """
+        table, key = self._locate(item)
+        request = {
+            "TableName": table,
+            "Key": {key: {"S": item.name}},
+            "ConditionExpression": "revision = :revision OR attribute_not_exists(#key)",
+            "ExpressionAttributeNames": {"#key": key},
+            "ExpressionAttributeValues": {":revision": {"N": str(item.revision)}},
+        }
+        try:
+            self._dynamodb.call("DeleteItem", request)
+        except CallFailed as error:
+            if error.reason == "ConditionalCheckFailedException":
+                raise Conflict(None) from None
+            raise TableUnavailable(str(error)) from error
+
+    def _locate(self, item: OutboxItem) -> tuple[str, str]:
+        """Return the table of an item and the name of its key."""
+        return (self._recordings, "recordingId") if isinstance(item, Recording) else (self._places, "place")
+
+
+def _read_tombstone(item: Mapping[str, Any]) -> tuple[str, Tombstone]:
+    at = datetime.fromisoformat(item["at"]["S"])
+    return item["custodyId"]["S"], Tombstone(at, reusable=item.get("reusable", {}).get("BOOL", False))

@@ -87,6 +87,9 @@ BACKGROUND: Final = SdkLimits(connect=0.5, read=1.0, attempts=3)
 """Limits for DynamoDB, EventBridge and SQS in the functions for which no caller waits: NotifyFunction, WatchdogFunction
 and RotationFunction."""
 
+FILES: Final = SdkLimits(connect=1.0, read=10.0, attempts=3)
+"""Limits for S3 in CustodyFunction, which has five minutes. S3 may take seconds to delete a thousand versions."""
+
 STORAGE_CREDENTIALS: Final = SdkLimits(connect=0.5, read=2.0, attempts=3)
 """Limits for SSM, to read and write storage credentials in RotationFunction and CleanupFunction. RotationFunction has a
 minute, and runs again after an hour."""

@@ -43,6 +43,18 @@ class StackUnavailable(CallRecorderError):
     """CloudFormation did not return the state of the stack."""
 
 
+class FilesUnavailable(CallRecorderError):
+    """The versions of a file cannot be listed, deleted or held."""
+
+
+class CustodyConflict(CallRecorderError):
+    """Something else changes the same recording at the same time. Repeat the command."""
+
+
+class CustodyIncomplete(CallRecorderError):
+    """A part of a round of CustodyFunction failed. The next round continues."""
+
+
 class CleanupIncomplete(CallRecorderError):
     """Something remains that prevents the deletion of the stack. The next deletion continues."""
 

@@ -53,6 +53,7 @@ class NotifySettings(Settings):
 
     recordings_table: Annotated[str, Field(min_length=3)]
     places_table: Annotated[str, Field(min_length=3)]
+    custody_table: Annotated[str, Field(min_length=3)]
     recordings_bus: Annotated[str, Field(min_length=1)]
     recordings_bucket: Annotated[str, Field(min_length=3)]
     retention_days: Annotated[int, Field(ge=1, le=36_500)]
@@ -128,12 +129,15 @@ class FactBatchHandler:
                 self._telemetry.warning(
                     "recording missing", recordingId=masked_id(data.recording_id), reason=data.reason
                 )
+        if report.dropped:
+            self._telemetry.info("facts of erased recordings dropped", number=report.dropped)
         if report.published:
             self._telemetry.info("events published", events=_list_ids(report.published))
         for metric, number in Counter(filter(None, map(_metric, report.published))).items():
             self._telemetry.count(metric, number)
         self._telemetry.count("FactsTaken", len(deliveries) - sum(delivery.id in failed for delivery in deliveries))
-        self._telemetry.count("FactsFailed", len(failed))
+        if failed:  # Its alarm takes no count for 0.
+            self._telemetry.count("FactsFailed", len(failed))
         self._telemetry.flush()
 
 
@@ -210,6 +214,7 @@ def compose(
         dynamodb,
         recordings=settings.recordings_table,
         places=settings.places_table,
+        custody=settings.custody_table,
         retention=settings.retention,
         deadlines=settings.deadlines,
         shards=settings.index_shards,

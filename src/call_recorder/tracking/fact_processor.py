@@ -6,6 +6,8 @@ again, and its delivery continues from the item: the item is the outbox (docs/de
 
 The object locations of the batch are written first. They link an object to its recording, whichever of the two comes
 first.
+
+A fact that would make an item of an erased recording again finds its tombstone, and is dropped (docs/decisions/0031).
 """
 
 from __future__ import annotations
@@ -38,11 +40,17 @@ from call_recorder.tracking.attribution import (
     item_names_to_load,
     more_item_names,
 )
-from call_recorder.tracking.item_names import list_item_names
+from call_recorder.tracking.item_names import find_item, get_identifier, list_item_names
 from call_recorder.tracking.object_locations import ObjectLocation, find_owner
 from call_recorder.tracking.outbox_item import Claim, Deadlines, OutboxItem
-from call_recorder.tracking.published_events import Event, find_due_events, make_key_change_event
+from call_recorder.tracking.published_events import (
+    Event,
+    find_due_events,
+    make_erased_file_event,
+    make_key_change_event,
+)
 from call_recorder.tracking.recording import Recording, WrongApplication
+from call_recorder.tracking.tombstones import Tombstone, name_location, name_recording
 from call_recorder.tracking.unrecorded_call import UnrecordedCall, find_unrecorded
 
 CLAIM = timedelta(seconds=30)
@@ -76,12 +84,15 @@ class StoredItems:
 
     recordings: Mapping[str, Recording] = field(default_factory=dict)
     locations: Mapping[str, ObjectLocation] = field(default_factory=dict)
+    tombstones: Mapping[str, Tombstone] = field(default_factory=dict)
 
 
 class Tables(Protocol):
-    """The tables of recordings and object locations."""
+    """The tables of recordings, object locations and tombstones."""
 
-    def load(self, recording_ids: Collection[str], locations: Collection[str] = ()) -> StoredItems:
+    def load(
+        self, recording_ids: Collection[str], locations: Collection[str] = (), tombstones: Collection[str] = ()
+    ) -> StoredItems:
         """Return the items that exist. Raises TableUnavailable."""
 
     def save(self, item: _Item) -> _Item:
@@ -122,12 +133,14 @@ class BatchReport:
         failed: the ids of the messages that must be delivered again, each with the reason.
         missed: the recordings of calls that have ended and should have been recorded from their answer.
         undecided: the calls that ended before they were decided, each with the ids of the messages about it.
+        dropped: the number of changes that were dropped, since their recording is erased.
     """
 
     published: tuple[Event, ...]
     failed: Mapping[str, str]
     missed: tuple[str, ...] = ()
     undecided: tuple[tuple[UnrecordedCall, tuple[str, ...]], ...] = ()
+    dropped: int = 0
 
 
 _ItemCo = TypeVar("_ItemCo", bound=OutboxItem, covariant=True)
@@ -153,10 +166,25 @@ class _RecordingChange:
     now: datetime
     deadlines: Deadlines
     own_bucket: str
+    tombstone: Tombstone | None = None
 
     @property
     def stored(self) -> Recording | None:
         return self.loaded if self.loaded.revision else None
+
+    @property
+    def mark(self) -> str | None:
+        """The key of the tombstone that forbids the change, if the change makes a new item."""
+        if self.stored or not any(map(_makes_an_item, self.steps)):
+            return None
+        identifier = get_identifier(self.loaded.recording_id, self.loaded.application_key)
+        return name_recording(self.loaded.application_key, identifier)
+
+    @property
+    def is_forbidden(self) -> bool:
+        """True if the change would bring an erased recording back."""
+        facts = [step.fact for step in self.steps if isinstance(step, Merge)]
+        return self.mark is not None and self.tombstone is not None and self.tombstone.buries(facts)
 
     def apply(self, stored: Recording | None) -> Recording | None:
         """Return the changed item, or ``None`` if there is nothing to store."""
@@ -211,6 +239,41 @@ class _LocationChange:
         return location
 
 
+class _Reading:
+    """What was read for a batch so far. Nothing is read twice.
+
+    Args:
+        tables: the tables.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.names: set[str] = set()
+        self.marks: set[str] = set()
+        self.recordings: dict[str, Recording] = {}
+        self.locations: dict[str, ObjectLocation] = {}
+        self.tombstones: dict[str, Tombstone] = {}
+
+    def load(self, names: Collection[str] = (), locations: Collection[str] = (), marks: Collection[str] = ()) -> None:
+        """Read items and tombstones. Without anything new, make no call. Raises TableUnavailable."""
+        names, marks = set(names) - self.names, set(marks) - self.marks
+        if not (names or locations or marks):
+            return
+        stored = self._tables.load(names, locations, marks)
+        self.recordings |= stored.recordings
+        self.locations |= stored.locations
+        self.tombstones |= stored.tombstones
+        self.names |= names
+        self.marks |= marks
+
+    def is_buried(self, message: QueueMessage) -> bool:
+        """Tell whether a message is a fact about an erased recording, by its id or by its call."""
+        if not isinstance(message, RecordingFact):
+            return False
+        found = [self.tombstones.get(mark) for mark in _marks_to_read(message, self)]
+        return any(tombstone.buries([message]) for tombstone in found if tombstone)
+
+
 class _Change(Protocol[_Item]):
     @property
     def stored(self) -> _Item | None: ...
@@ -252,19 +315,24 @@ class FactProcessor:
 
     def process(self, deliveries: Sequence[Delivery]) -> BatchReport:
         """Process a batch. A failure of one message affects no other recording."""
-        by_location = self._group_by_location(deliveries)
-        names = {name for delivery in deliveries for name in item_names_to_load(delivery.message)}
+        reading = _Reading(self._tables)
         try:
-            stored = self._tables.load(names, by_location)
-            locations = list(self._executor.map(self._store, self._location_changes(by_location, stored)))
-            about = _about_recordings(deliveries, locations)
-            recordings = self._load_more(about, stored.recordings, names)
+            self._read(deliveries, reading)
+            buried = {delivery.id for delivery in deliveries if reading.is_buried(delivery.message)}
+            kept = [delivery for delivery in deliveries if delivery.id not in buried]
+            by_location = self._group_by_location(kept)
+            late_files = list(_find_late_files(by_location, reading))
+            locations = list(self._executor.map(self._store, self._location_changes(by_location, reading)))
+            about = _about_recordings(kept, locations)
+            _read_more([message for _, message in about], reading)
+            changes = self._recording_changes(about, reading)
         except TableUnavailable as error:
             return BatchReport((), {delivery.id: str(error) for delivery in deliveries})
-        changes = self._recording_changes(about, recordings)
+        allowed = [change for change in changes if not change.is_forbidden]
         entries: list[_Entry[OutboxItem]] = [
             *locations,
-            *self._executor.map(self._store, changes),
+            *late_files,
+            *self._executor.map(self._store, allowed),
             *_key_changes(deliveries),
         ]
         published, problem = self._publish(entries)
@@ -279,7 +347,26 @@ class FactProcessor:
                 if isinstance(entry.item, Recording)
                 for call in find_unrecorded(entry.item)
             ),
+            dropped=len(buried) + len(late_files) + len(changes) - len(allowed),
         )
+
+    def _read(self, deliveries: Sequence[Delivery], reading: _Reading) -> None:
+        """Read what the messages of a batch are about. Mostly, one read is enough. Raises TableUnavailable."""
+        messages, by_location = [delivery.message for delivery in deliveries], self._group_by_location(deliveries)
+        reading.load(
+            names={name for message in messages for name in item_names_to_load(message)},
+            locations=by_location,
+            # A decision mostly makes a new item, so its tombstone is read at once.
+            marks={
+                mark for message in messages if isinstance(message, CallDecidedFact) for mark in _list_marks(message)
+            },
+        )
+        unknown = {
+            name_location(location)
+            for location, some in by_location.items()
+            if location not in reading.locations and any(map(_is_object, some)) and not _is_requested(some, reading)
+        }
+        _read_more([message for message in messages if isinstance(message, AboutRecording)], reading, unknown)
 
     def _group_by_location(self, deliveries: Sequence[Delivery]) -> dict[str, list[Delivery]]:
         """Return the messages about object locations, by location."""
@@ -297,21 +384,22 @@ class FactProcessor:
         return grouped
 
     def _location_changes(
-        self, by_location: Mapping[str, Sequence[Delivery]], stored: StoredItems
+        self, by_location: Mapping[str, Sequence[Delivery]], reading: _Reading
     ) -> list[_LocationChange]:
         now = self._clock()
         return [
             _LocationChange(
-                location, stored.locations.get(location), tuple(deliveries), now, self._deadlines, self._own_bucket
+                location, reading.locations.get(location), tuple(deliveries), now, self._deadlines, self._own_bucket
             )
             for location, deliveries in by_location.items()
+            if not _is_erased(location, deliveries, reading)
         ]
 
     def _recording_changes(
-        self, about: Sequence[tuple[str, AboutRecording]], stored: Mapping[str, Recording]
+        self, about: Sequence[tuple[str, AboutRecording]], reading: _Reading
     ) -> list[_RecordingChange]:
-        """Return the changes by item."""
-        attribution = Attribution([message for _, message in about], stored, self._deadlines)
+        """Return the changes by item, each with the tombstone that may forbid it. Raises TableUnavailable."""
+        attribution = Attribution([message for _, message in about], reading.recordings, self._deadlines)
         by_item: dict[tuple[str, str], tuple[list[str], list[ItemStep]]] = {}
         for message_id, message in about:
             for step in attribution.steps(message):
@@ -319,28 +407,14 @@ class FactProcessor:
                 ids.append(message_id)
                 steps.append(step)
         now = self._clock()
-        return [
+        changes = [
             _RecordingChange(
                 steps[0].item, tuple(dict.fromkeys(ids)), tuple(steps), now, self._deadlines, self._own_bucket
             )
             for ids, steps in by_item.values()
         ]
-
-    def _load_more(
-        self, about: Sequence[tuple[str, AboutRecording]], stored: Mapping[str, Recording], names: Collection[str]
-    ) -> Mapping[str, Recording]:
-        """Return the loaded items, and those that only the object locations or the loaded items name.
-
-        Args:
-            about: the messages, with their ids.
-            stored: the items that were loaded.
-            names: the names under which they were looked for.
-        """
-        messages, recordings, read = [message for _, message in about], dict(stored), set(names)
-        while more := more_item_names(messages, recordings, read):
-            recordings |= self._tables.load(more).recordings
-            read |= more
-        return recordings
+        reading.load(marks={change.mark for change in changes if change.mark})
+        return [replace(change, tombstone=reading.tombstones.get(change.mark or "")) for change in changes]
 
     def _store(self, change: _Change[_Item]) -> _Entry[_Item]:
         """Change an item, and claim the events that are then due."""
@@ -368,6 +442,9 @@ class FactProcessor:
             try:
                 return (item if item == stored else self._tables.save(item)), claimed
             except Conflict as conflict:
+                if conflict.current is None:
+                    # It expired, or it was erased. The next delivery finds out.
+                    raise TableUnavailable("the item was deleted meanwhile") from None
                 stored = conflict.current  # type: ignore[assignment]  # it has the type that was saved
         raise TableUnavailable("the item kept changing")
 
@@ -417,11 +494,69 @@ class FactProcessor:
         return entry if len(out) == len(entry.due) else replace(entry, problem=problem)
 
 
+def _read_more(messages: Sequence[AboutRecording], reading: _Reading, marks: Collection[str] = ()) -> None:
+    """Read the items that only the object locations or the loaded items name, and the tombstones of missing items.
+
+    Args:
+        messages: the messages.
+        reading: what was read so far.
+        marks: further tombstones to read.
+    """
+    facts = [message for message in messages if isinstance(message, RecordingFact)]
+    while True:
+        names = more_item_names(messages, reading.recordings, reading.names)
+        marks = {*marks, *(mark for fact in facts for mark in _marks_to_read(fact, reading))} - reading.marks
+        if not (names or marks):
+            return
+        reading.load(names, marks=marks)
+
+
+def _marks_to_read(fact: RecordingFact, reading: _Reading) -> set[str]:
+    """Return the keys of the tombstones that a fact may find: none if its recording or its call has an item."""
+    identifiers, key = filter(None, (fact.recording_id, fact.call_id)), fact.application_key
+    known = any(find_item(identifier, key, reading.recordings).revision for identifier in identifiers)
+    unread = list_item_names(fact.recording_id, key)[0] not in reading.names
+    return set() if known or unread or _applies_to_known_calls_only(fact) else _list_marks(fact)
+
+
+def _list_marks(fact: RecordingFact) -> set[str]:
+    identifiers = filter(None, (fact.recording_id, fact.call_id))
+    return {name_recording(fact.application_key, identifier) for identifier in identifiers}
+
+
+def _applies_to_known_calls_only(fact: RecordingFact) -> bool:
+    return isinstance(fact, CallDecidedFact) and fact.applies_to_known_calls_only
+
+
+def _is_requested(deliveries: Sequence[Delivery], reading: _Reading) -> bool:
+    """Tell whether the request of a recording that is not erased is among the messages about a location."""
+    messages = [delivery.message for delivery in deliveries]
+    return any(isinstance(message, CallDecidedFact) and not reading.is_buried(message) for message in messages)
+
+
+def _is_object(delivery: Delivery) -> bool:
+    return isinstance(delivery.message, ObjectStoredFact)
+
+
+def _is_erased(location: str, deliveries: Sequence[Delivery], reading: _Reading) -> bool:
+    """Tell whether objects came to the location of an erased recording."""
+    unknown = location not in reading.locations and all(map(_is_object, deliveries))
+    return unknown and name_location(location) in reading.tombstones
+
+
+def _find_late_files(by_location: Mapping[str, Sequence[Delivery]], reading: _Reading) -> Iterator[_Entry[OutboxItem]]:
+    """Yield the events of files that arrived after their recording was erased. They have no item."""
+    for location, deliveries in by_location.items():
+        for delivery in deliveries if _is_erased(location, deliveries, reading) else ():
+            if isinstance(delivery.message, ObjectStoredFact):
+                yield _Entry((delivery.id,), due=(make_erased_file_event(delivery.message),))
+
+
 def _makes_an_item(step: ItemStep) -> bool:
     """Tell whether a step may make a new item. A check may not, and a withdrawal that may be forged may not."""
     match step:
-        case Merge(fact=CallDecidedFact() as fact):
-            return not fact.applies_to_known_calls_only
+        case Merge(fact=fact):
+            return not _applies_to_known_calls_only(fact)
         case Check():
             return False
         case _:

@@ -21,6 +21,11 @@ def list_item_names(identifier: str, application_key: str) -> tuple[str, ...]:
     return (qualified,) if _SEPARATOR in identifier else (identifier, qualified)
 
 
+def get_identifier(name: str, application_key: str) -> str:
+    """Return the call or conference id of an application's item, by the item's name."""
+    return name.removesuffix(f"{_SEPARATOR}{application_key}")
+
+
 def find_item(identifier: str, application_key: str, stored: Mapping[str, Recording]) -> Recording:
     """Return an application's item of an id: the stored one, or a new one under the name that is free.
 

@@ -95,5 +95,5 @@ class OutboxItem(Model):
         """
 
     @abstractmethod
-    def expires_at(self, retention: timedelta) -> datetime:
-        """Return when the item expires."""
+    def expires_at(self, retention: timedelta) -> datetime | None:
+        """Return when the item expires, or ``None`` if it does not."""

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 from pydantic.alias_generators import to_camel
 
 from call_recorder.facts.call_details import CallStart
-from call_recorder.facts.facts import UploaderKeyChangedFact
+from call_recorder.facts.facts import ObjectStoredFact, UploaderKeyChangedFact
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.outbox_item import OutboxItem
 from call_recorder.tracking.recording import Reason, Recording, Witness
@@ -165,6 +165,33 @@ class UploaderKeyChangedData(_Published):
     step: Literal["created", "handed-out", "deactivated", "deleted"]
 
 
+class _PublishedRarely(_Published):
+    """Builds its validator when it is first used, which keeps NotifyFunction's cold start short."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class RecordingErasedData(_PublishedRarely):
+    """The recording is erased for good, with its files and transcripts in the stack's bucket. Erase your copies too."""
+
+    recording_id: str = Field(description="The call id, or the conference id for a conference recording")
+    application_key: str
+    call_id: str | None = None
+    conference_id: str | None = None
+    erased_at: EventTime = Field(description="When the erasure began")
+    reason: Literal["request", "retention"] = Field(
+        description="request: a person asked for it. retention: the time that the profile's rule sets has ended"
+    )
+    receipt_id: str = Field(description="The receipt that counts what was erased")
+
+
+class ErasedFileStoredData(_PublishedRarely):
+    """A file arrived at the location of an erased recording."""
+
+    stored_at: EventTime
+    file: File
+
+
 class Event(_Published):
     """One event: ``detail_type`` goes into the envelope, ``detail`` is the body."""
 
@@ -230,6 +257,22 @@ class UploaderKeyChangedEvent(Event):
     data: UploaderKeyChangedData
 
 
+class RecordingErasedEvent(Event):
+    """A recording is erased, on request or because the retention of its rule has ended."""
+
+    model_config = ConfigDict(defer_build=True)
+    detail_type: ClassVar[str] = "Recording Erased"
+    data: RecordingErasedData
+
+
+class ErasedFileStoredEvent(Event):
+    """A file arrived after its recording was erased. CustodyFunction deletes it. The event is internal to the stack."""
+
+    model_config = ConfigDict(defer_build=True)
+    detail_type: ClassVar[str] = "Erased File Stored"
+    data: ErasedFileStoredData
+
+
 PUBLISHED: Final = (
     RecordingRequestedEvent,
     RecordingFinishedEvent,
@@ -238,6 +281,8 @@ PUBLISHED: Final = (
     RecordingMissingEvent,
     RecordingUnattributedEvent,
     UploaderKeyChangedEvent,
+    RecordingErasedEvent,
+    ErasedFileStoredEvent,
 )
 
 
@@ -259,6 +304,35 @@ def make_key_change_event(change: UploaderKeyChangedFact) -> Event:
     return UploaderKeyChangedEvent(
         metadata=_metadata(UploaderKeyChangedEvent, change.at, "", change.user, f"{change.key}\n{change.step}"),
         data=data,
+    )
+
+
+def make_erased_event(
+    recording: Recording, at: datetime, receipt_id: str, reason: Literal["request", "retention"]
+) -> Event:
+    """Return the event of an erasure that began at ``at``. A repetition makes the same event."""
+    about = (recording.application_key, recording.recording_id)
+    return RecordingErasedEvent(
+        metadata=_metadata(RecordingErasedEvent, at, *about, f"{receipt_id}\n{at.isoformat()}"),
+        data=RecordingErasedData(
+            recording_id=recording.recording_id,
+            application_key=recording.application_key,
+            call_id=recording.call_id,
+            conference_id=recording.conference_id,
+            erased_at=at,
+            reason=reason,
+            receipt_id=receipt_id,
+        ),
+    )
+
+
+def make_erased_file_event(stored: ObjectStoredFact) -> Event:
+    """Return the event of a file that arrived after its recording was erased. Each version makes an event."""
+    file = StoredFile.from_bucket(stored)
+    version = f"{stored.at.isoformat()}\n{stored.checksum}"
+    return ErasedFileStoredEvent(
+        metadata=_metadata(ErasedFileStoredEvent, stored.at, "", stored.url, version),
+        data=ErasedFileStoredData(stored_at=stored.at, file=File.of(file, None)),
     )
 
 

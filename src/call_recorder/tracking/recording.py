@@ -85,6 +85,11 @@ _NOT_ANSWERED = ("N/A", "BUSY", "NOANSWER", "FAILED")
 """The documented results of a DiCE for a call that was not answered."""
 
 
+ITEM_KEPT = timedelta(days=7)
+"""The time for which an item outlives its files, if its rule has its own retention. CustodyFunction erases both
+together, and finds the files by the item."""
+
+
 class WrongApplication(Exception):
     """A fact of one application names the recording of another."""
 
@@ -97,6 +102,17 @@ class Missing(Model):
     witnesses: tuple[Witness, ...] = ()
 
 
+class LegalHold(Model):
+    """A legal hold on a recording: since when, and by whom.
+
+    ``covered_at`` is the time up to which every stored file is known to be held in the bucket too.
+    """
+
+    at: AwareDatetime
+    by: str
+    covered_at: AwareDatetime | None = None
+
+
 class Recording(OutboxItem):
     """All that is known of the recording of one call or conference.
 
@@ -105,6 +121,8 @@ class Recording(OutboxItem):
 
     ``held`` has the facts, as messages, that name a conference beside this call before there is a decision on the call.
     They publish no event. ``held_since`` is when the first was held, ``passed_on_at`` when their conference got them.
+
+    ``legal_hold`` is written by CustodyFunction only. The table stores it as ``hold``.
     """
 
     recording_id: str
@@ -127,6 +145,7 @@ class Recording(OutboxItem):
     held: dict[str, str] = Field(default_factory=dict)
     held_since: AwareDatetime | None = None
     passed_on_at: AwareDatetime | None = None
+    legal_hold: LegalHold | None = Field(None, alias="hold")
 
     @property
     def name(self) -> str:
@@ -355,24 +374,49 @@ class Recording(OutboxItem):
         """The first proof of consent. A conference has one per participant."""
         return min(self.consents.values(), key=sort_key, default=None)
 
-    def expires_at(self, retention: timedelta) -> datetime:
-        """Return when the item expires: a retention time after the latest time in it.
+    def expires_at(self, retention: timedelta) -> datetime | None:
+        """Return when the item expires: a retention time after the latest time in it; ``None`` under a legal hold.
 
-        The retention time is the rule's if the rule has one, else ``retention``.
+        If its rule has its own retention, the item outlives its files by ``ITEM_KEPT``. Else it expires after
+        ``retention``.
         """
+        if self.legal_hold:
+            return None
+        if files_expire_at := self.files_expire_at:
+            return files_expire_at + ITEM_KEPT
+        if times := self._times:
+            return max(times) + retention
+        passing: list[Timed] = [*self.calls.values(), *self.asked.values(), *self.awaited.values()]
+        passing += self.ends.values()
+        passed = [*(each.at for each in passing), *self.withdrawn.values()]
+        return max(passed + ([self.held_since] if self.held_since else [])) + UNREQUESTED_KEPT
+
+    @property
+    def files_expire_at(self) -> datetime | None:
+        """When the retention of the rule ends, if the rule has its own."""
+        days = [request.retention_days for request in self.requests.values() if request.retention_days]
+        return max(self._times) + timedelta(days=max(days)) if days else None
+
+    @property
+    def custody_due_at(self) -> datetime | None:
+        """When CustodyFunction must erase the recording, or put its legal hold on files; ``None`` if never."""
+        hold = self.legal_hold
+        if hold is None:
+            return self.files_expire_at
+        stored = [file.stored_at or file.at for file in (*self.files.values(), *self.transcripts.values())]
+        covered = hold.covered_at is not None and all(at <= hold.covered_at for at in stored)
+        return None if covered else hold.at
+
+    @property
+    def _times(self) -> list[datetime]:
+        """The times from which a recording is kept. Without any, nothing of it was recorded."""
         known: list[Timed] = [*self.requests.values(), *self.consents.values(), *self.notifications.values()]
         known += [*self.files.values(), *self.transcripts.values(), *self.answers_missed.values()]
         known += [*self.missing.values(), *self.calling_errors.values()]
         times = [each.at for each in known]
         if self.finished_at:
             times.append(self.finished_at)
-        if not times:
-            passing: list[Timed] = [*self.calls.values(), *self.asked.values(), *self.awaited.values()]
-            passing += self.ends.values()
-            passed = [*(each.at for each in passing), *self.withdrawn.values()]
-            return max(passed + ([self.held_since] if self.held_since else [])) + UNREQUESTED_KEPT
-        days = [request.retention_days for request in self.requests.values() if request.retention_days]
-        return max(times) + (timedelta(days=max(days)) if days else retention)
+        return times
 
     def merge(self, fact: Fact) -> Self:
         """Return the recording with a fact merged. If the fact changes nothing, return the same object.

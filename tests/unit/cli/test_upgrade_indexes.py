@@ -102,7 +102,11 @@ def test_the_command_says_each_step(run: Run, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "IndexUpgrade", lambda *_: upgrade(account))
 
     printed = run("upgrade-indexes")
-    assert printed.err.splitlines() == ["7 of 8: deletes byCaller ...", "8 of 8: deletes byCallee ..."]
+    assert printed.err.splitlines() == [
+        "7 of 9: deletes byCaller ...",
+        "8 of 9: deletes byCallee ...",
+        "9 of 9: creates expiring ...",
+    ]
     assert printed.out == "The table of call-recorder has its current indexes.\n"
     assert json.loads(run("upgrade-indexes", "--json").out) == {"steps": []}
     assert run("upgrade-indexes").out == "call-recorder needs no upgrade.\n"

@@ -11,6 +11,7 @@ from call_recorder.adapters import s3_events
 from call_recorder.answering.application import Application
 from call_recorder.facts.messages import MalformedFact, read_message
 from call_recorder.functions.cleanup import CleanupSettings
+from call_recorder.functions.custody import CustodySettings
 from call_recorder.functions.notify import NotifySettings
 from call_recorder.functions.rotation import RotationSettings
 from call_recorder.functions.settings import CallbackSettings
@@ -104,6 +105,7 @@ def test_env_json_has_declared_variables_that_the_functions_accept() -> None:
     rotation = RotationSettings.read({**environment["RotationFunction"], "AWS_REGION": "us-east-1"}).policy
     WatchdogSettings.read(environment["WatchdogFunction"])
     CleanupSettings.read(environment["CleanupFunction"])
+    CustodySettings.read(environment["CustodyFunction"])
 
     assert callback.callback_path == PUBLIC_PATH
     assert {callback.recordings_bucket, notify.recordings_bucket, rotation.bucket} == {BUCKET}
