@@ -90,6 +90,8 @@ def _rewrite_managed_policy(aws: Aws, arn: str) -> None:
     document: Any = aws.iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
     document["Statement"] = [make_evaluable(statement) for statement in document["Statement"]]
     aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(document), SetAsDefault=True)
+    # IAM keeps five versions, and CloudFormation makes one in each update.
+    aws.iam.delete_policy_version(PolicyArn=arn, VersionId=version)
 
 
 def make_evaluable(statement: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,12 +125,16 @@ def test_a_function_may_do_what_it_needs_and_nothing_else(name: str, tracing: st
         ),
     ],
 )
-def test_the_hash_key_is_made_by_one_function_and_read_by_another(
+def test_the_hash_key_is_made_by_one_function_and_read_by_others(
     kept: str, notify: dict[str, str], rotation: dict[str, str]
 ) -> None:
     usual, keeping = (Stack(UnrecordedCalls=each, ParametersKmsKeyArn=KEY) for each in ("nothing", kept))
 
-    for name, more in {"NotifyFunction": notify, "RotationFunction": rotation}.items():
+    reads_key = {action: resource for action, resource in notify.items() if action != "dynamodb:PutItem"}
+    indexes = [f"{UNRECORDED_TABLE}/index/{name}" for name in ("byCaller", "byCallee")]
+    erases = {"dynamodb:Query": indexes, "dynamodb:DeleteItem": UNRECORDED_TABLE}
+    custody = {**erases, **reads_key} if notify else {}
+    for name, more in {"NotifyFunction": notify, "RotationFunction": rotation, "CustodyFunction": custody}.items():
         before, after = (statements(stack.properties(f"{name}Role")) for stack in (usual, keeping))
         added = [each for each in after if each not in before]
         assert {each["Action"]: each["Resource"] for each in added} == more

@@ -78,7 +78,7 @@ def create_sqs() -> BotoService:
 
 
 def create_ssm() -> BotoService:
-    """Create the service SSM, for NotifyFunction, which reads the key of the numbers' hashes."""
+    """Create the service SSM, for NotifyFunction and CustodyFunction, which read the key of the numbers' hashes."""
     return BotoService(get_session().create_client("ssm", config=_config(limits.BACKGROUND)))
 
 

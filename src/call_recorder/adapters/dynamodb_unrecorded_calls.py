@@ -77,6 +77,10 @@ class UnrecordedCalls:
                         times[call_id] = min(item["at"]["S"], times.get(call_id, item["at"]["S"]))
         return sorted(times, key=lambda call_id: (times[call_id], call_id))
 
+    def count(self, application_key: str, number: str, since: datetime, until: datetime) -> int:
+        """Return the number of calls from or to a number that left something. Raises as ``erase`` does."""
+        return len(self.find_call_ids(application_key, number, since, until))
+
     def erase(self, application_key: str, number: str, since: datetime, until: datetime) -> int:
         """Erase what the calls from or to a number left between two times. Return the number of calls.
 

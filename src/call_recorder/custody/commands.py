@@ -55,7 +55,7 @@ class Release(_AboutRecording):
 
 
 class EraseTraces(Strict):
-    """Erase the traces of a number's unrecorded calls that began at ``since`` or later and before ``until``."""
+    """Erase what unrecorded calls from or to a number left between two times. The number may be written in any way."""
 
     command: Literal["erase-traces"] = "erase-traces"
     application_key: Identifier

@@ -99,7 +99,7 @@ class Due(Protocol):
 
 
 class Traces(Protocol):
-    """The traces of unrecorded calls. Each method raises TableUnavailable."""
+    """The traces of unrecorded calls. Each method raises TableUnavailable or ParametersUnavailable."""
 
     def count(self, application_key: str, number: str, since: datetime, until: datetime) -> int:
         """Return the number of traces of a number."""

@@ -19,15 +19,18 @@ from call_recorder.adapters.custody_table import CustodyTable
 from call_recorder.adapters.dynamodb_expiring_index import ExpiringIndex
 from call_recorder.adapters.dynamodb_items import SHARDS
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
+from call_recorder.adapters.dynamodb_unrecorded_calls import UnrecordedCalls
 from call_recorder.adapters.eventbridge import RecordingsBus
+from call_recorder.adapters.number_hash_key import NumberHashKey
+from call_recorder.adapters.operations import Operations
 from call_recorder.adapters.recording_files import RecordingFiles
 from call_recorder.custody.commands import Answer, CommandRefused, read_command
 from call_recorder.custody.custodian import Custodian, Round
 from call_recorder.custody.eraser import Eraser
 from call_recorder.custody.holder import Holder
-from call_recorder.custody.ports import NoTraces
+from call_recorder.custody.ports import NoTraces, Traces
 from call_recorder.facts.errors import CallRecorderError, CustodyIncomplete
-from call_recorder.functions.settings import Settings
+from call_recorder.functions.settings import ParameterPrefix, Settings, UnrecordedCallsKept
 from call_recorder.functions.telemetry import Telemetry
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.published_events import ErasedFileStoredEvent
@@ -50,6 +53,9 @@ class CustodySettings(Settings):
     longest_call_seconds: Annotated[int, Field(ge=1, le=86_400)]
     index_shards: Annotated[int, Field(ge=1, le=SHARDS)] = SHARDS
     expiring_index: str = ""
+    unrecorded_calls: UnrecordedCallsKept = "nothing"
+    unrecorded_calls_table: str = ""
+    parameter_prefix: ParameterPrefix = "call-recorder"
 
 
 class Context(Protocol):
@@ -169,10 +175,19 @@ def compose(
         holder=Holder(items, records, files, eraser, bucket=bucket, clock=clock),
         records=records,
         due=ExpiringIndex(dynamodb, settings.recordings_table, settings.expiring_index),
-        traces=NoTraces(),
+        traces=_make_traces(settings, dynamodb),
         clock=clock,
     )
     return CustodyHandler(custodian, eraser, Telemetry())
+
+
+def _make_traces(settings: CustodySettings, dynamodb: Operations) -> Traces:
+    """Return the traces of unrecorded calls, or none if the stack keeps nothing of them."""
+    if settings.unrecorded_calls == "nothing":
+        return NoTraces()
+    hashes = settings.unrecorded_calls == "hashes"
+    read_key = NumberHashKey(boto_clients.create_ssm(), settings.parameter_prefix).read if hashes else None
+    return UnrecordedCalls(dynamodb, settings.unrecorded_calls_table, read_key=read_key)
 
 
 @cache
