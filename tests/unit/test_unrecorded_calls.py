@@ -408,6 +408,7 @@ def test_notify_function_reads_the_key_when_it_first_needs_it(monkeypatch: pytes
     environment = {
         "RECORDINGS_TABLE": RECORDINGS,
         "PLACES_TABLE": PLACES,
+        "CUSTODY_TABLE": "custody",
         "RECORDINGS_BUS": "bus",
         "RETENTION_DAYS": "30",
         "RECORDINGS_BUCKET": BUCKET,
