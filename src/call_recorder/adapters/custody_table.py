@@ -34,9 +34,12 @@ class CustodyTable:
         self._retention = retention
 
     def find_erasure(self, custody_id: str) -> Erasure | None:
-        """Return the tombstone of a recording. Raises TableUnavailable."""
+        """Return the tombstone of a recording. Raises TableUnavailable.
+
+        The call of a participant has a mark, which leads to the tombstone of the conference.
+        """
         found = self._get(custody_id)
-        return Erasure.model_validate(found) if found else None
+        return Erasure.model_validate(found) if found and "of" not in found else None
 
     def find_traces(self, custody_id: str) -> ErasedTraces | None:
         """Return the entry of erased traces. Raises TableUnavailable."""
