@@ -116,6 +116,7 @@ def open_session(profile: str | None, region: str | None) -> boto3.Session:
         Config(
             connect_timeout=5,
             read_timeout=60,
+            max_pool_connections=32,  # Lists are read by 17 threads. More than this, and urllib3 warns on the terminal.
             retries={"mode": "standard", "max_attempts": 4},
             user_agent_extra="call-recorder-cli",
         )
