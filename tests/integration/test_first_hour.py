@@ -53,9 +53,9 @@ def own_environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(others)} | more
 
 
-def blocks(heading: str) -> list[str]:
-    """Return the commands that a section of the README shows, block by block."""
-    sections = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+def blocks(heading: str, page: str = "README.md") -> list[str]:
+    """Return the commands that a section of a page shows, block by block."""
+    sections = re.split(r"^## ", (ROOT / page).read_text(), flags=re.MULTILINE)
     [section] = [each for each in sections if each.startswith(heading)]
     return re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
 
@@ -201,6 +201,35 @@ def test_two_stacks_of_one_clone_start_and_run_side_by_side(clone: Path) -> None
             assert f"A `make run` of this clone is up on port {one} already" in again.stderr
         done = call()
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
+FIND = "call-recorder recordings list --application new-application --json"
+TAKE_ID = "import json, sys; [found] = json.load(sys.stdin)['recordings']; print(found['recordingId'])"
+
+
+def test_the_local_stack_is_operated_as_its_page_shows(clone: Path) -> None:
+    [script] = blocks("Operate it", "docs/local.md")
+    port = find_free_port()
+    script = script.replace("4566", str(port)).replace("erase", "erase --yes")
+    script = script.replace("the-id-of-the-recording", f'"$({FIND} | {sys.executable} -c "{TAKE_ID}")"')
+    with made("run", port, clone) as up:
+        wait_until_up(up)
+        done = subprocess.run(  # noqa: S603 - the page's own commands
+            ["bash", "-eu", "-c", script],  # noqa: S607 - the shell of whoever follows it
+            cwd=clone,
+            # A shell that is set to an account of AWS must reach the local stack alone.
+            env=own_environment(AWS_PROFILE="production", AWS_REGION="eu-west-1", NO_PROXY="127.0.0.1"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN,
+            check=False,
+        )
+
+    assert done.returncode == 3, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "There is no such recording" in done.stderr.splitlines()[-1]
+    [file] = (clone / ".local").glob("*.mp3")
+    assert file.stat().st_size > 1000
 
 
 KILLED = """
