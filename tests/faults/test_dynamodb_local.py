@@ -15,7 +15,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from call_recorder_cli.commands.upgrade_indexes import STEPS
-from local.capacity import LOGICAL_NAMES
 from local.emulator import ROOT
 from local.waiting import wait_until
 from tests.aws import ThroughBoto3
@@ -97,8 +96,9 @@ def test_both_tables_take_what_fits_and_nothing_else(client: DynamoDBClient, tab
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_recorded_call_uses_what_the_meter_says(client: DynamoDBClient, order: str) -> None:
     """The meter's rules stand for DynamoDB in the unit tests, in `make cost` and in `make scale`."""
-    names = {name: f"{order.partition(' ')[0]}-{name}" for name in LOGICAL_NAMES}
-    create(client, **{logical.removesuffix("Table").lower(): name for logical, name in names.items()})
+    tables = {name: f"{order.partition(' ')[0]}-{name}" for name in ("recordings", "places", "custody")}
+    create(client, **tables)
+    names = {f"{name.title()}Table": table for name, table in tables.items()}
     call = play()
 
     used = process(ThroughBoto3(client), [[call[name]] for name in ORDERS[order]], names)
@@ -119,8 +119,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any
     return created + [{"Delete": {"IndexName": name}} for name in before.keys() - after.keys()]
 
 
-def change(client: DynamoDBClient, table: str, updates: list[dict[str, Any]]) -> None:
-    definitions = Stack().properties("RecordingsTable")["AttributeDefinitions"]
+def change(client: DynamoDBClient, table: str, updates: list[dict[str, Any]], step: str) -> None:
+    definitions = Stack(TableIndexes=step).properties("RecordingsTable")["AttributeDefinitions"]
     client.update_table(TableName=table, AttributeDefinitions=definitions, GlobalSecondaryIndexUpdates=updates)  # type: ignore[arg-type]
 
 
@@ -138,14 +138,16 @@ def test_the_table_takes_the_steps_of_the_upgrade_only_one_at_a_time(client: Dyn
     table = {**Stack(TableIndexes="former").properties("RecordingsTable"), "TableName": "upgraded"}
     wanted = ("TableName", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
     client.create_table(**{name: table[name] for name in wanted})
-    shards = {name: text(3) for name in ("applicationDay", "caller", "callee", "requestedAt", "waitingShard", "dueAt")}
+    attributes = Stack().properties("RecordingsTable")["AttributeDefinitions"]
+    shards = {each["AttributeName"]: text(3) for each in attributes if each["AttributeName"] != "recordingId"}
     for number in range(5):
         client.put_item(TableName="upgraded", Item={"recordingId": {"S": f"call-{number}"}, **shards})
     with pytest.raises(ClientError, match="LimitExceededException|ValidationException"):
-        change(client, "upgraded", changes(former, current))
+        change(client, "upgraded", changes(former, current), "current")
 
-    for before, after in pairwise(map(declared, STEPS)):
-        change(client, "upgraded", changes(before, after))
+    for before, step in pairwise(STEPS):
+        after = declared(step)
+        change(client, "upgraded", changes(declared(before), after), step)
         filled = wait_until("the index is there", lambda: active(client, "upgraded"), within=30)
         assert filled == dict.fromkeys(after, 5)
 
