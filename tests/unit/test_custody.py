@@ -34,6 +34,7 @@ from tests.facts import (
     stored,
     transcribed,
 )
+from tests.fakes import DEADLINES
 from tests.strategies import facts_about
 
 
@@ -139,12 +140,28 @@ def test_a_later_meeting_under_the_same_name_is_recorded_again() -> None:
     assert stack.tables.items == {}
 
     later = stack.clock() + timedelta(minutes=1)
-    stack.take(requested(named("later call", "standup"), LOCATION + "-later.mp3", at=later))
+    decision = requested(named("later call", "standup"), LOCATION + "-later.mp3", at=later)
+    stack.take(decision)
 
     assert stack.tables.recording("standup").status == "requested"
+    stack.clock.advance(120)
     assert stack.erase("standup").state == "erased"
+    stack.take(decision, requested(named("third call", "standup"), LOCATION + "-third.mp3", at=later))
+    assert stack.tables.items == {}
     read = stack.command("read-receipt", receiptId=RECEIPT)
     assert (read.state, read.receipt and read.receipt.recordings, read.counts.locations) == ("complete", 1, 2)
+
+
+def test_facts_that_a_call_held_do_not_bring_its_conference_back() -> None:
+    stack = CustodyUnderTest()
+    stack.take(finished(named("undecided", "standup")), requested(CONFERENCE))
+    assert stack.tables.recording("undecided").held
+    stack.erase("standup")
+
+    stack.clock.advance(DEADLINES.grace.total_seconds())
+    stack.take(*stack.tables.due(stack.clock()))
+
+    assert stack.tables.items.keys() == {"undecided"}
 
 
 def test_a_notification_cannot_have_another_recordings_file_erased(stack: CustodyUnderTest) -> None:
