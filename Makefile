@@ -149,7 +149,7 @@ faults: environments ## All that takes longer: coverage, long integration tests,
 		$(MAKE) --no-print-directory $$check || exit 1; \
 	done
 	@echo "== faults"
-	@FAULTS=full $(DEV)/bin/python -m pytest --quiet tests/faults
+	@FAULTS=full $(DEV)/bin/python -m pytest --quiet tests/faults tests/unit/cli/custody/test_erase_faults.py
 
 # The hostile inputs need no emulator and come several at a time; the matrix forks processes, which one with threads
 # of its own should not.
