@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from local.emulator import ROOT
+from local.flows import EVENTS
 from local.simulator import app_to_app
 from local.waiting import wait_until
 from tests.integration.conftest import WITHIN
@@ -63,8 +64,7 @@ def test_events_are_sent_again_with_the_same_ids(stack: LocalStack, run: Run, su
     simulator = stack.simulator()
     call = app_to_app("alice")
     assert simulator.play(call).held
-    kinds = {"Recording Requested", "Recording Finished", "Recording Available"}
-    first = subscriber.wait_for(call.call_id, kinds, within=WITHIN)
+    first = subscriber.wait_for(call.call_id, EVENTS, within=WITHIN)
     stack.wait_for_item(call.call_id, "available", within=WITHIN)
     wait_until(
         "they are marked as published",

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,6 +20,8 @@ import jsonschema
 import pytest
 from botocore.exceptions import ClientError
 
+from call_recorder.facts.facts import RecordingAvailableFact
+from call_recorder.facts.messages import write_message
 from call_recorder_cli import invocation
 from call_recorder_cli import stack as stacks
 from call_recorder_cli.errors import ExitCode
@@ -133,7 +136,14 @@ def fill_in(example: Example, words: dict[str, str]) -> list[str]:
 def found(example: Example, stack: LocalStack, run: Run) -> dict[str, str]:
     """The ids that other commands print: of a dead letter, which this puts into its queue, and of a receipt."""
     if "$MESSAGE" in example.words:
-        stack.aws.sqs.send_message(QueueUrl=stack.outputs["RecordingDeadLetterQueueUrl"], MessageBody="not a fact")
+        fact = RecordingAvailableFact(
+            recording_id="a-call-that-was-given-up-on",
+            application_key=stack.application_key,
+            call_id="a-call-that-was-given-up-on",
+            at=datetime.now(UTC),
+        )
+        queue = stack.outputs["RecordingDeadLetterQueueUrl"]
+        stack.aws.sqs.send_message(QueueUrl=queue, MessageBody=write_message(fact))
         [letter, *_] = json.loads(run("dead-letters", "list", "--json").out)["deadLetters"]
         return {"$MESSAGE": letter["messageId"]}
     if "$RECEIPT" in example.words:
