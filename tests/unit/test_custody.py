@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.tracking.published_events import RecordingErasedEvent
 from call_recorder.tracking.recording import ITEM_KEPT
 from tests import sinch
-from tests.custody import BY, RECEIPT, CustodyUnderTest
+from tests.custody import BY, RECEIPT, CustodyUnderTest, DeletingTables
 from tests.facts import (
     AZURE_URL,
     CONFERENCE,
@@ -130,6 +131,22 @@ def test_a_conference_is_erased_with_its_files_and_participants() -> None:
     stack.erase_late_files()
 
     assert (stack.tables.items, stack.tables.places, stack.bucket.urls) == ({}, {}, set())
+
+
+def test_more_participants_than_one_read_returns_are_erased() -> None:
+    stack, load = CustodyUnderTest(), DeletingTables.load
+    for number in range(120):
+        fact = (requested if number % 2 else ended)(named(f"call-{number:03}", "standup"))
+        stack.take(requested(CONFERENCE), fact)
+
+    def load_some(names: Collection[str], *others: Any) -> Any:
+        assert len(names) <= 100
+        return load(stack.tables, names, *others)
+
+    stack.tables.load = load_some  # type: ignore[method-assign]
+
+    assert stack.erase("standup").state == "erased"
+    assert not stack.tables.items.keys() & {f"call-{number:03}" for number in range(30)}
 
 
 def test_a_later_meeting_under_the_same_name_is_recorded_again() -> None:
@@ -300,6 +317,16 @@ def test_the_retention_of_a_rule_ends_the_file_before_the_item() -> None:
     [receipt] = [each for each in stack.records.receipts.values() if each.reason == "retention"]
     read = stack.command("read-receipt", receiptId=receipt.custody_id.removeprefix("receipt:"))
     assert (read.state, read.counts.files) == ("complete", 1)
+
+
+def test_the_retention_of_a_file_elsewhere_is_no_problem_of_a_round() -> None:
+    stack = CustodyUnderTest()
+    stack.take(requested(url=AZURE_URL, retention_days=1), available(url=AZURE_URL))
+    stack.clock.advance(timedelta(days=3).total_seconds())
+
+    report = stack.round()
+
+    assert (report.erased, report.counts.elsewhere, report.problems) == (1, 1, ())
 
 
 def test_a_round_ends_when_its_time_is_nearly_up() -> None:

@@ -34,6 +34,9 @@ from call_recorder.tracking.tombstones import name_location, name_recording
 MAX_CONFLICTS: Final = 5
 """Maximum number of attempts while facts about the recording still arrive."""
 
+MAX_LOADED: Final = 100
+"""Maximum number of items that one read returns. Thirty calls of each kind are kept, and each has two names."""
+
 HELD: Final = "The recording is under a legal hold. Release it first."
 
 
@@ -195,7 +198,10 @@ class Eraser:
         """Return the calls of a conference that are no recordings of their own, each with its item, if it has one."""
         key = recording.application_key
         names = {call_id: list_item_names(call_id, key) for call_id in list_participants(recording)}
-        stored = self._items.load([name for each in names.values() for name in each]).recordings if names else {}
+        wanted = [name for each in names.values() for name in each]
+        stored: dict[str, Recording] = {}
+        for first in range(0, len(wanted), MAX_LOADED):
+            stored |= self._items.load(wanted[first : first + MAX_LOADED]).recordings
         found = {
             call_id: next((stored[name] for name in each if _is_of(stored.get(name), key)), None)
             for call_id, each in names.items()
