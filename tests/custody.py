@@ -67,7 +67,7 @@ class InMemoryRecords:
         self._tombstones.pop(erasure.custody_id)
 
     def mark(self, custody_ids: Collection[str], erasure: Erasure) -> None:
-        for custody_id in custody_ids:
+        for custody_id in set(custody_ids) - self.erasures.keys():
             self.marks[custody_id] = erasure.custody_id
             self._tombstones[custody_id] = Tombstone(erasure.at)
 

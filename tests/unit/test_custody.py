@@ -143,7 +143,7 @@ def test_more_participants_than_one_read_returns_are_erased() -> None:
         assert len(names) <= 100
         return load(stack.tables, names, *others)
 
-    stack.tables.load = load_some  # type: ignore[method-assign]
+    stack.tables.load = load_some  # type: ignore[assignment,method-assign]
 
     assert stack.erase("standup").state == "erased"
     assert not stack.tables.items.keys() & {f"call-{number:03}" for number in range(30)}

@@ -18,6 +18,7 @@ from call_recorder.adapters.recording_files import MAX_KEYS, RecordingFiles
 from call_recorder.custody.erasure import ErasedTraces, Erasure, OpenedReceipt
 from call_recorder.custody.ports import FileVersion
 from call_recorder.facts.errors import CustodyConflict, FilesUnavailable, TableUnavailable
+from call_recorder.functions.custody import compose
 from call_recorder.tracking.fact_processor import Conflict
 from call_recorder.tracking.tombstones import Tombstone, name_location
 from tests import sinch
@@ -25,7 +26,7 @@ from tests.aws import ThroughBoto3
 from tests.custody import BY, RECEIPT
 from tests.facts import LOCATION, TRANSCRIPT_URL, URL, known, requested
 from tests.fakes import BUCKET
-from tests.tables import CUSTODY, RECORDINGS, create, tables
+from tests.tables import CUSTODY, PLACES, RECORDINGS, create, tables
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -162,6 +163,48 @@ def test_a_location_leads_to_the_tombstone_and_tells_the_processor(aws: Aws, rec
         ERASURE.custody_id: Tombstone(sinch.NOW, reusable=True),
         mark: Tombstone(sinch.NOW),
     }
+
+
+def test_a_participant_erased_before_stays_in_its_receipt(records: CustodyTable) -> None:
+    own = records.save_erasure(ERASURE.finished(sinch.NOW))
+    conference = records.save_erasure(ERASURE.model_copy(update={"custody_id": "sha256:4", "receipt_id": "another"}))
+
+    records.mark([own.custody_id, "sha256:3"], conference)
+    records.mark(["sha256:3"], conference)
+
+    assert list(records.list_entries(RECEIPT)) == [own]
+    assert records.find_marked("sha256:3") == conference
+
+
+def test_an_entry_of_a_later_version_is_refused_with_a_typed_error(aws: Aws, records: CustodyTable) -> None:
+    saved = records.save_erasure(ERASURE)
+    later = {"custodyId": {"S": saved.custody_id}, "state": {"S": "archived"}, "receiptId": {"S": RECEIPT}}
+    aws.dynamodb.put_item(TableName=CUSTODY, Item=later)
+
+    for read in (lambda: records.find_erasure(saved.custody_id), lambda: records.list_entries(RECEIPT)):
+        with pytest.raises(TableUnavailable, match="cannot be read"):
+            read()
+
+
+def test_an_unreadable_item_does_not_count_as_erased(aws: Aws) -> None:
+    aws.dynamodb.put_item(TableName=RECORDINGS, Item={"recordingId": {"S": sinch.CALL}, "applicationKey": {"N": "1"}})
+    environment = {
+        "RECORDINGS_TABLE": RECORDINGS,
+        "PLACES_TABLE": PLACES,
+        "CUSTODY_TABLE": CUSTODY,
+        "RECORDINGS_BUS": "bus",
+        "RECORDINGS_BUCKET": BUCKET,
+        "RETENTION_DAYS": "365",
+        "RECEIPT_RETENTION_DAYS": "1825",
+        "GRACE_SECONDS": "1800",
+        "LONGEST_CALL_SECONDS": "14400",
+    }
+    command = {"command": "erase", "recordingId": sinch.CALL, "applicationKey": "app", "receiptId": RECEIPT, "by": BY}
+
+    answer = compose(environment)({**command, "preview": True})
+
+    assert answer["state"] == "incomplete"
+    assert "cannot be read" in answer["problems"][0]
 
 
 def test_a_receipt_lists_its_erasures_and_traces_only(records: CustodyTable) -> None:

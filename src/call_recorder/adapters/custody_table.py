@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from call_recorder.adapters.dynamodb_items import batch_get, from_attribute, to_attribute
+from pydantic import ValidationError
+
+from call_recorder.adapters.dynamodb_items import UnreadableItem, batch_get, from_attribute, to_attribute
 from call_recorder.adapters.operations import CallFailed, Operations
 from call_recorder.custody.erasure import ErasedTraces, Erasure, OpenedReceipt
 from call_recorder.facts.errors import CustodyConflict, TableUnavailable
@@ -17,6 +20,7 @@ RECEIPT_INDEX: Final = "byReceipt"
 _TRACES: Final = "traces:"
 
 _Entry = TypeVar("_Entry", Erasure, ErasedTraces)
+_Stored = TypeVar("_Stored", Erasure, ErasedTraces, OpenedReceipt)
 
 
 class CustodyTable:
@@ -39,17 +43,17 @@ class CustodyTable:
         The call of a participant has a mark, which leads to the tombstone of the conference.
         """
         found = self._get(custody_id)
-        return Erasure.model_validate(found) if found and "of" not in found else None
+        return _read(Erasure, found) if found and "of" not in found else None
 
     def find_traces(self, custody_id: str) -> ErasedTraces | None:
         """Return the entry of erased traces. Raises TableUnavailable."""
         found = self._get(custody_id)
-        return ErasedTraces.model_validate(found) if found else None
+        return _read(ErasedTraces, found) if found else None
 
     def find_receipt(self, custody_id: str) -> OpenedReceipt | None:
         """Return a receipt. Raises TableUnavailable."""
         found = self._get(custody_id)
-        return OpenedReceipt.model_validate(found) if found else None
+        return _read(OpenedReceipt, found) if found else None
 
     def find_marked(self, custody_id: str) -> Erasure | None:
         """Return the tombstone to which the tombstone of a location leads. Raises TableUnavailable."""
@@ -72,10 +76,18 @@ class CustodyTable:
         return stored or receipt
 
     def mark(self, custody_ids: Collection[str], erasure: Erasure) -> None:
-        """Store tombstones that lead to the one of a recording. Raises TableUnavailable."""
+        """Store tombstones that lead to the one of a recording. Raises TableUnavailable.
+
+        A participant that was erased under an id of its own keeps its tombstone, which its receipt counts.
+        """
+        condition = {
+            "ConditionExpression": "attribute_not_exists(custodyId) OR attribute_exists(#of)",
+            "ExpressionAttributeNames": {"#of": "of"},
+        }
         for custody_id in sorted(custody_ids):
             mark = {"custodyId": custody_id, "at": erasure.at.isoformat(), "of": erasure.custody_id}
-            self._put(mark, erasure.at)
+            with suppress(CallFailed):
+                self._put(mark, erasure.at, condition)
 
     def forget(self, erasure: Erasure) -> None:
         """Delete a tombstone under which nothing was erased. Raises TableUnavailable."""
@@ -84,7 +96,7 @@ class CustodyTable:
     def list_entries(self, receipt_id: str) -> Sequence[Erasure | ErasedTraces]:
         """Return what was erased under a receipt. Raises TableUnavailable."""
         return [
-            (ErasedTraces if item["custodyId"].startswith(_TRACES) else Erasure).model_validate(item)
+            _read(ErasedTraces, item) if item["custodyId"].startswith(_TRACES) else _read(Erasure, item)
             for item in self._query(receipt_id)
         ]
 
@@ -140,6 +152,14 @@ class CustodyTable:
 
 def _dump(model: Erasure | ErasedTraces | OpenedReceipt) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_none=True)
+
+
+def _read(kind: type[_Stored], item: Mapping[str, Any]) -> _Stored:
+    """Return an entry. Raises UnreadableItem: a later version wrote it in another form."""
+    try:
+        return kind.model_validate(item)
+    except ValidationError:
+        raise UnreadableItem("an entry of the custody table cannot be read") from None
 
 
 def _load(item: Mapping[str, Any]) -> dict[str, Any]:

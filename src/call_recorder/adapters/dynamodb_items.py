@@ -68,11 +68,17 @@ def batch_get(
     return items
 
 
-def parse_items(kind: type[_Item], items: Collection[Mapping[str, Any]]) -> list[_Item]:
-    """Return the items that can be read. An unreadable item is skipped: the condition of a write protects it."""
+def parse_items(
+    kind: type[_Item], items: Collection[Mapping[str, Any]], *, skips_unreadable: bool = True
+) -> list[_Item]:
+    """Return the items that can be read. An unreadable item is skipped: the condition of a write protects it.
+
+    Raises:
+        UnreadableItem: an item cannot be read, and none may be skipped.
+    """
     parsed = []
     for item in items:
-        with suppress(UnreadableItem):
+        with suppress(*[UnreadableItem] if skips_unreadable else []):
             parsed.append(from_item(kind, item))
     return parsed
 

@@ -29,6 +29,7 @@ class DynamoDbTables:
         retention: how long an item is kept after the latest time in it.
         deadlines: the waiting times after which an item is overdue.
         shards: the number of parts of each key of an index.
+        skips_unreadable: whether an unreadable item counts as missing. Whoever erases must not take it for erased.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DynamoDbTables:
         retention: timedelta,
         deadlines: Deadlines,
         shards: int = SHARDS,
+        skips_unreadable: bool = True,
     ) -> None:
         self._dynamodb = dynamodb
         self._recordings = recordings
@@ -49,6 +51,7 @@ class DynamoDbTables:
         self._retention = retention
         self._deadlines = deadlines
         self._shards = shards
+        self._skips_unreadable = skips_unreadable
 
     def load(
         self, recording_ids: Collection[str], locations: Collection[str] = (), tombstones: Collection[str] = ()
@@ -58,14 +61,15 @@ class DynamoDbTables:
         Raises:
             TableUnavailable: not all items could be read.
         """
+        skips = self._skips_unreadable
         keys = {
             self._recordings: [{"recordingId": {"S": recording_id}} for recording_id in recording_ids],
             self._places: [{"place": {"S": location}} for location in locations],
             self._custody: [{"custodyId": {"S": tombstone}} for tombstone in tombstones],
         }
         items = batch_get(self._dynamodb, keys)
-        stored_recordings = parse_items(Recording, items.get(self._recordings, ()))
-        stored_locations = parse_items(ObjectLocation, items.get(self._places, ()))
+        stored_recordings = parse_items(Recording, items.get(self._recordings, ()), skips_unreadable=skips)
+        stored_locations = parse_items(ObjectLocation, items.get(self._places, ()), skips_unreadable=skips)
         return StoredItems(
             recordings={recording.recording_id: recording for recording in stored_recordings},
             locations={location.location: location for location in stored_locations},

@@ -164,6 +164,7 @@ def compose(
             timedelta(seconds=settings.grace_seconds), timedelta(seconds=settings.longest_call_seconds)
         ),
         shards=settings.index_shards,
+        skips_unreadable=False,
     )
     records = CustodyTable(dynamodb, settings.custody_table, timedelta(days=settings.receipt_retention_days))
     files = RecordingFiles(boto_clients.create_s3(), settings.recordings_bucket)
