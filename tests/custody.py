@@ -59,7 +59,7 @@ class InMemoryRecords:
             raise CustodyConflict("something else erases the same recording")
         saved = erasure.model_copy(update={"revision": erasure.revision + 1})
         self.erasures[erasure.custody_id] = Erasure.model_validate_json(saved.model_dump_json())
-        self._tombstones[erasure.custody_id] = Tombstone(erasure.at, erasure.reusable)
+        self._tombstones[erasure.custody_id] = Tombstone(erasure.at)
         return saved
 
     def forget(self, erasure: Erasure) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from call_recorder.custody.commands import CommandRefused, Counts, read_command
 from call_recorder.custody.eraser import HELD
 from call_recorder.custody.holder import NO_OBJECT_LOCK
-from call_recorder.facts.facts import Fact, FileStoredFact
+from call_recorder.facts.call_details import AskedConsent
+from call_recorder.facts.facts import CallDecidedFact, Fact, FileStoredFact
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.tracking.published_events import RecordingErasedEvent
 from call_recorder.tracking.recording import ITEM_KEPT
@@ -21,6 +22,7 @@ from tests import sinch
 from tests.custody import BY, RECEIPT, CustodyUnderTest, DeletingTables
 from tests.facts import (
     AZURE_URL,
+    CALL,
     CONFERENCE,
     LOCATION,
     TRANSCRIPT_URL,
@@ -179,6 +181,42 @@ def test_facts_that_a_call_held_do_not_bring_its_conference_back() -> None:
     stack.take(*stack.tables.due(stack.clock()))
 
     assert stack.tables.items.keys() == {"undecided"}
+
+
+def test_late_witnesses_of_an_erased_meeting_do_not_enter_the_next() -> None:
+    stack, url = CustodyUnderTest(), LOCATION + "-later.mp3"
+    stack.take(requested(CONFERENCE))
+    stack.erase("standup")
+    later = stack.clock() + timedelta(minutes=1)
+    stack.take(requested(named("later call", "standup"), url, at=later))
+    before = stack.tables.recording("standup")
+
+    for url_again in (URL, TRANSCRIPT_URL):
+        stack.bucket.put(url_again)
+    stack.take(requested(CONFERENCE), ended(CONFERENCE), available(CONFERENCE), transcribed(CONFERENCE))
+    stack.take(stored(), stored(TRANSCRIPT_URL))
+    stack.take(available(named("later call", "standup")))  # The new meeting's call, and the erased meeting's file.
+    stack.erase_late_files()
+
+    assert stack.tables.recording("standup") == before
+    assert (set(stack.tables.places), stack.bucket.urls) == ({LOCATION + "-later"}, set())
+
+
+def test_a_decision_after_the_erasure_makes_a_recording_that_can_be_erased() -> None:
+    stack, later = CustodyUnderTest(), after(minutes=60 * 24 * 2 + 5)
+    asked = CallDecidedFact(**CALL, asked=AskedConsent(at=sinch.NOW, rule="menu", question="q"))
+    stack.take(asked)
+    assert stack.erase(sinch.CALL).state == "erased"
+    stack.take(asked)
+    assert stack.tables.items == {}
+
+    stack.take(requested(at=later), stored(at=later + timedelta(minutes=1)))
+    stack.take(asked)
+    stack.bucket.put(URL)
+    assert (stack.tables.recording().asked, stack.tables.place(LOCATION).owner is None) == ({}, False)
+
+    assert stack.erase(sinch.CALL).counts.files == 1
+    assert (stack.tables.items, stack.tables.places, stack.bucket.urls) == ({}, {}, set())
 
 
 def test_a_notification_cannot_have_another_recordings_file_erased(stack: CustodyUnderTest) -> None:

@@ -151,7 +151,7 @@ def test_a_save_whose_answer_was_lost_counts_as_done(records: CustodyTable) -> N
 
 
 def test_a_location_leads_to_the_tombstone_and_tells_the_processor(aws: Aws, records: CustodyTable) -> None:
-    saved = records.save_erasure(ERASURE.model_copy(update={"reusable": True}))
+    saved = records.save_erasure(ERASURE)
     mark = name_location(LOCATION)
 
     records.mark([mark], saved)
@@ -160,7 +160,7 @@ def test_a_location_leads_to_the_tombstone_and_tells_the_processor(aws: Aws, rec
     assert records.find_marked("sha256:2") is None
     loaded = tables(aws.dynamodb).load([], [], [ERASURE.custody_id, mark, "sha256:2"])
     assert loaded.tombstones == {
-        ERASURE.custody_id: Tombstone(sinch.NOW, reusable=True),
+        ERASURE.custody_id: Tombstone(sinch.NOW),
         mark: Tombstone(sinch.NOW),
     }
 

@@ -133,5 +133,4 @@ class DynamoDbTables:
 
 
 def _read_tombstone(item: Mapping[str, Any]) -> tuple[str, Tombstone]:
-    at = datetime.fromisoformat(item["at"]["S"])
-    return item["custodyId"]["S"], Tombstone(at, reusable=item.get("reusable", {}).get("BOOL", False))
+    return item["custodyId"]["S"], Tombstone(datetime.fromisoformat(item["at"]["S"]))

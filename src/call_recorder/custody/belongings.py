@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from call_recorder.facts.identifiers import is_bridge_conference
 from call_recorder.facts.storage_urls import ObjectPointer, get_location
 from call_recorder.tracking.item_names import get_identifier
 from call_recorder.tracking.object_locations import ObjectLocation, Owner
@@ -74,11 +73,6 @@ def list_participants(recording: Recording) -> set[str]:
 def is_remainder(item: Recording) -> bool:
     """Tell whether the item of a participant is no recording and no proof of its own."""
     return item.status is None and not item.consents and not item.legal_hold
-
-
-def is_reusable(recording: Recording) -> bool:
-    """Tell whether people may meet again under the id of a recording. Ids of calls are unique."""
-    return recording.conference_id is not None and not is_bridge_conference(recording.conference_id)
 
 
 def _list_files(recording: Recording) -> Iterator[tuple[str, StoredFile]]:

@@ -14,7 +14,6 @@ from typing import Final
 from call_recorder.custody.belongings import (
     Belongings,
     is_remainder,
-    is_reusable,
     list_named_locations,
     list_participants,
     sort_out,
@@ -130,7 +129,6 @@ class Eraser:
             receipt_id=receipt_id,
             at=self._clock(),
             by=(by,),
-            reusable=is_reusable(recording),
         )
 
     def _choose(self, stored: Erasure | None, recording: Recording, receipt_id: str, by: str) -> Erasure:

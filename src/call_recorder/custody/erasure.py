@@ -21,7 +21,7 @@ class Erasure(Model):
     """The tombstone of a recording.
 
     It is ``started`` from the moment from which late facts are dropped, and ``done`` when nothing is left. ``at`` is
-    when it began. ``reusable``: the recording has the name of a conference, under which people may meet again.
+    when it began.
     """
 
     custody_id: str
@@ -31,7 +31,6 @@ class Erasure(Model):
     revision: int = 0
     done_at: AwareDatetime | None = None
     by: tuple[str, ...] = ()
-    reusable: bool = False
     files: tuple[str, ...] = ()
     transcripts: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()

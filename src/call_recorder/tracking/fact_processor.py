@@ -184,7 +184,7 @@ class _RecordingChange:
     def is_forbidden(self) -> bool:
         """True if the change would bring an erased recording back."""
         facts = [step.fact for step in self.steps if isinstance(step, Merge)]
-        return self.mark is not None and self.tombstone is not None and self.tombstone.buries(facts)
+        return self.mark is not None and self.tombstone is not None and all(map(self.tombstone.buries, facts))
 
     def apply(self, stored: Recording | None) -> Recording | None:
         """Return the changed item, or ``None`` if there is nothing to store."""
@@ -271,7 +271,7 @@ class _Reading:
         if not isinstance(message, RecordingFact):
             return False
         found = [self.tombstones.get(mark) for mark in _marks_to_read(message, self)]
-        return any(tombstone.buries([message]) for tombstone in found if tombstone)
+        return any(tombstone.buries(message) for tombstone in found if tombstone)
 
 
 class _Change(Protocol[_Item]):
@@ -321,9 +321,9 @@ class FactProcessor:
             buried = {delivery.id for delivery in deliveries if reading.is_buried(delivery.message)}
             kept = [delivery for delivery in deliveries if delivery.id not in buried]
             by_location = self._group_by_location(kept)
-            late_files = list(_find_late_files(by_location, reading))
+            late = [each for some in _take_out_erased(by_location, reading) for each in some]
             locations = list(self._executor.map(self._store, self._location_changes(by_location, reading)))
-            about = _about_recordings(kept, locations)
+            about = _about_recordings([delivery for delivery in kept if delivery not in late], locations)
             _read_more([message for _, message in about], reading)
             changes = self._recording_changes(about, reading)
         except TableUnavailable as error:
@@ -331,7 +331,7 @@ class FactProcessor:
         allowed = [change for change in changes if not change.is_forbidden]
         entries: list[_Entry[OutboxItem]] = [
             *locations,
-            *late_files,
+            *_late_files(late),
             *self._executor.map(self._store, allowed),
             *_key_changes(deliveries),
         ]
@@ -347,7 +347,7 @@ class FactProcessor:
                 if isinstance(entry.item, Recording)
                 for call in find_unrecorded(entry.item)
             ),
-            dropped=len(buried) + len(late_files) + len(changes) - len(allowed),
+            dropped=len(buried) + len(late) + len(changes) - len(allowed),
         )
 
     def _read(self, deliveries: Sequence[Delivery], reading: _Reading) -> None:
@@ -362,9 +362,7 @@ class FactProcessor:
             },
         )
         unknown = {
-            name_location(location)
-            for location, some in by_location.items()
-            if location not in reading.locations and any(map(_is_object, some)) and not _is_requested(some, reading)
+            name_location(location) for location, some in by_location.items() if _is_unknown(location, some, reading)
         }
         _read_more([message for message in messages if isinstance(message, AboutRecording)], reading, unknown)
 
@@ -392,7 +390,6 @@ class FactProcessor:
                 location, reading.locations.get(location), tuple(deliveries), now, self._deadlines, self._own_bucket
             )
             for location, deliveries in by_location.items()
-            if not _is_erased(location, deliveries, reading)
         ]
 
     def _recording_changes(
@@ -512,11 +509,20 @@ def _read_more(messages: Sequence[AboutRecording], reading: _Reading, marks: Col
 
 
 def _marks_to_read(fact: RecordingFact, reading: _Reading) -> set[str]:
-    """Return the keys of the tombstones that a fact may find: none if its recording or its call has an item."""
-    identifiers, key = filter(None, (fact.recording_id, fact.call_id)), fact.application_key
-    known = any(find_item(identifier, key, reading.recordings).revision for identifier in identifiers)
-    unread = list_item_names(fact.recording_id, key)[0] not in reading.names
-    return set() if known or unread or _applies_to_known_calls_only(fact) else _list_marks(fact)
+    """Return the keys of the tombstones that a fact may find.
+
+    A fact finds none if its call has an item, or is known to the item of its recording. Else it may be about an earlier
+    meeting under the same name. The tombstones of a decision are read in any case.
+    """
+    key = fact.application_key
+    if list_item_names(fact.recording_id, key)[0] not in reading.names or _applies_to_known_calls_only(fact):
+        return set()
+    recording = find_item(fact.recording_id, key, reading.recordings)
+    call = find_item(fact.call_id or fact.recording_id, key, reading.recordings)
+    if isinstance(fact, CallDecidedFact) or not (recording.revision or call.revision):
+        return _list_marks(fact)
+    known = call.revision or fact.call_id is None or fact.call_id in recording.decided_calls
+    return set() if known else {name_recording(key, fact.call_id or "")}
 
 
 def _list_marks(fact: RecordingFact) -> set[str]:
@@ -534,22 +540,27 @@ def _is_requested(deliveries: Sequence[Delivery], reading: _Reading) -> bool:
     return any(isinstance(message, CallDecidedFact) and not reading.is_buried(message) for message in messages)
 
 
-def _is_object(delivery: Delivery) -> bool:
-    return isinstance(delivery.message, ObjectStoredFact)
+def _is_unknown(location: str, deliveries: Sequence[Delivery], reading: _Reading) -> bool:
+    """Tell whether objects or notifications came to a location that has no item and that no request names."""
+    checked = all(isinstance(delivery.message, CheckLocation) for delivery in deliveries)
+    return location not in reading.locations and not checked and not _is_requested(deliveries, reading)
 
 
-def _is_erased(location: str, deliveries: Sequence[Delivery], reading: _Reading) -> bool:
-    """Tell whether objects came to the location of an erased recording."""
-    unknown = location not in reading.locations and all(map(_is_object, deliveries))
-    return unknown and name_location(location) in reading.tombstones
+def _take_out_erased(by_location: dict[str, list[Delivery]], reading: _Reading) -> list[list[Delivery]]:
+    """Take out the messages about the locations of erased recordings, and return them."""
+    erased = [
+        location
+        for location, deliveries in by_location.items()
+        if name_location(location) in reading.tombstones and _is_unknown(location, deliveries, reading)
+    ]
+    return [by_location.pop(location) for location in erased]
 
 
-def _find_late_files(by_location: Mapping[str, Sequence[Delivery]], reading: _Reading) -> Iterator[_Entry[OutboxItem]]:
+def _late_files(deliveries: Iterable[Delivery]) -> Iterator[_Entry[OutboxItem]]:
     """Yield the events of files that arrived after their recording was erased. They have no item."""
-    for location, deliveries in by_location.items():
-        for delivery in deliveries if _is_erased(location, deliveries, reading) else ():
-            if isinstance(delivery.message, ObjectStoredFact):
-                yield _Entry((delivery.id,), due=(make_erased_file_event(delivery.message),))
+    for delivery in deliveries:
+        if isinstance(delivery.message, ObjectStoredFact):
+            yield _Entry((delivery.id,), due=(make_erased_file_event(delivery.message),))
 
 
 def _makes_an_item(step: ItemStep) -> bool:

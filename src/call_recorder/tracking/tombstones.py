@@ -6,7 +6,6 @@ A key is a digest, so the table of tombstones names no call, no conference and n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,15 +17,17 @@ class Tombstone(NamedTuple):
 
     Attributes:
         at: when the erasure began.
-        reusable: whether the id is the name of a conference, under which people may meet again.
     """
 
     at: datetime
-    reusable: bool = False
 
-    def buries(self, facts: Iterable[RecordingFact]) -> bool:
-        """Tell whether facts must not make an item again. A decision after the erasure is about another meeting."""
-        return not (self.reusable and any(_is_later_decision(fact, self.at) for fact in facts))
+    def buries(self, fact: RecordingFact) -> bool:
+        """Tell whether a fact must not bring back what was erased.
+
+        A decision after the erasure is about another recording: people meet again, or a call that was being asked is
+        recorded now. CallbackFunction has told Sinch so, and without an item nobody would find the file.
+        """
+        return not _is_later_decision(fact, self.at)
 
 
 def name_recording(application_key: str, identifier: str) -> str:
