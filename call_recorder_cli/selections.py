@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
+from call_recorder.custody.belongings import is_in_reach
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.item_names import list_item_names
@@ -111,7 +112,7 @@ class Target:
         """Return the URLs of its files and transcripts that are in other stores."""
         stored = chain(self.row.get("files", {}).values(), self.row.get("transcripts", {}).values())
         urls = {str(file["url"]) for file in stored if file.get("url")}
-        return tuple(sorted(url for url in urls if not url.startswith(f"s3://{bucket}/")))
+        return tuple(sorted(url for url in urls if not is_in_reach(url, bucket)))
 
 
 class SelectionReader:

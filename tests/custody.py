@@ -14,7 +14,7 @@ from call_recorder.custody.eraser import Eraser
 from call_recorder.custody.erasure import ErasedTraces, Erasure, OpenedReceipt
 from call_recorder.custody.holder import Holder
 from call_recorder.custody.ports import FileVersion
-from call_recorder.facts.errors import CustodyConflict
+from call_recorder.facts.errors import CustodyConflict, FilesUnavailable
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.fact_processor import Conflict
@@ -106,6 +106,8 @@ class Bucket:
         self.versions[FileVersion(url, f"version-{self.stored}", marker)] = False
 
     def list_versions(self, location: str) -> list[FileVersion]:
+        if not location.startswith(f"s3://{BUCKET}/recordings/"):
+            raise FilesUnavailable("ListObjectVersions: AccessDenied")
         return [version for version in self.versions if get_location(version.url) == location]
 
     def delete(self, versions: Sequence[FileVersion]) -> Collection[str]:

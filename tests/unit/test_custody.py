@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from call_recorder.custody.commands import CommandRefused, Counts, read_command
 from call_recorder.custody.eraser import HELD
-from call_recorder.custody.holder import NO_OBJECT_LOCK
+from call_recorder.custody.holder import ELSEWHERE, NO_OBJECT_LOCK
 from call_recorder.facts.call_details import AskedConsent
 from call_recorder.facts.facts import CallDecidedFact, Fact, FileStoredFact
 from call_recorder.facts.identifiers import bridge_conference_id
@@ -37,7 +37,7 @@ from tests.facts import (
     stored,
     transcribed,
 )
-from tests.fakes import DEADLINES
+from tests.fakes import BUCKET, DEADLINES
 from tests.strategies import facts_about
 
 
@@ -230,6 +230,17 @@ def test_a_notification_cannot_have_another_recordings_file_erased(stack: Custod
     assert len(erased.problems) == 1
     assert stack.bucket.urls == {URL, TRANSCRIPT_URL}
     assert stack.tables.place(LOCATION).owner is not None
+
+
+def test_a_notification_of_a_file_out_of_reach_blocks_no_command() -> None:
+    stack = CustodyUnderTest()
+    stack.take(available(url=f"s3://{BUCKET}/backups/of-a-database.mp3"))
+
+    assert stack.hold(sinch.CALL).problems == (ELSEWHERE,)
+    stack.hold(sinch.CALL, "release")
+    erased = stack.erase(sinch.CALL)
+    assert (erased.state, erased.counts) == ("erased", Counts(locations=1, elsewhere=1))
+    assert (stack.tables.items, stack.tables.places) == ({}, {})
 
 
 def test_a_file_in_another_store_is_counted_and_named(stack: CustodyUnderTest) -> None:

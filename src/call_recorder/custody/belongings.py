@@ -22,13 +22,18 @@ class Belongings:
 
     Attributes:
         locations: its own locations in the stack's bucket.
-        elsewhere: its files and transcripts in other stores, each with the store.
+        elsewhere: its files and transcripts that the stack cannot reach, each with the store.
         strangers: locations in the bucket that a notification names, and that belong to another recording.
     """
 
     locations: tuple[str, ...]
     elsewhere: Mapping[str, str]
     strangers: tuple[str, ...] = ()
+
+
+def is_in_reach(url: str, bucket: str) -> bool:
+    """Tell whether CustodyFunction has the right to erase and hold a file. A notification may name any other one."""
+    return url.startswith(f"s3://{bucket}/recordings/")
 
 
 def list_named_locations(recording: Recording, bucket: str) -> set[str]:
@@ -83,12 +88,12 @@ def _list_files(recording: Recording) -> Iterator[tuple[str, StoredFile]]:
 def _list_elsewhere(recording: Recording, bucket: str) -> Iterator[tuple[str, str]]:
     """Yield the files in other stores, each with its store. A file without a known URL is where it was requested."""
     urls = [request.destination_url for request in recording.requests.values()]
-    in_bucket = any(_is_in(url, bucket) for url in urls)
+    in_bucket = any(is_in_reach(url, bucket) for url in urls)
     for name, file in _list_files(recording):
         if file.storage is None and in_bucket:  # Sinch may spell the URL in another way.
             continue
         url = file.url if file.storage else next(iter(urls), file.url)
-        if url is None or not _is_in(url, bucket):
+        if url is None or not is_in_reach(url, bucket):
             yield name, _name_store(url)
 
 

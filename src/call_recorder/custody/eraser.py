@@ -13,6 +13,7 @@ from typing import Final
 
 from call_recorder.custody.belongings import (
     Belongings,
+    is_in_reach,
     is_remainder,
     list_named_locations,
     list_participants,
@@ -152,7 +153,8 @@ class Eraser:
         return things, [stored[location] for location in things.locations if location in stored]
 
     def _list_versions(self, locations: Iterable[str]) -> list[FileVersion]:
-        return [version for location in locations for version in self._files.list_versions(location)]
+        reached = [location for location in locations if is_in_reach(location, self._bucket)]
+        return [version for location in reached for version in self._files.list_versions(location)]
 
     def _count(self, erasure: Erasure, things: Belongings, versions: list[FileVersion]) -> Erasure:
         counted = erasure.with_things(locations=things.locations, elsewhere=things.elsewhere)

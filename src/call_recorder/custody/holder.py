@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from call_recorder.custody.belongings import list_named_locations, sort_out
+from call_recorder.custody.belongings import is_in_reach, list_named_locations, sort_out
 from call_recorder.custody.commands import Answer
 from call_recorder.custody.eraser import Eraser
 from call_recorder.custody.ports import Files, Items, Records
@@ -97,7 +97,7 @@ class Holder:
         """Set the legal hold of every version of the files. Return whether the recording has files elsewhere."""
         stored = self._items.load((), list_named_locations(recording, self._bucket)).locations
         things = sort_out(recording, stored, self._bucket)
-        for location in things.locations:
+        for location in (each for each in things.locations if is_in_reach(each, self._bucket)):
             for version in self._files.list_versions(location):
                 if not version.is_marker:
                     self._files.set_legal_hold(version, on=on)
