@@ -59,7 +59,7 @@ class InMemoryRecords:
             raise CustodyConflict("something else erases the same recording")
         saved = erasure.model_copy(update={"revision": erasure.revision + 1})
         self.erasures[erasure.custody_id] = Erasure.model_validate_json(saved.model_dump_json())
-        self._tombstones[erasure.custody_id] = Tombstone(erasure.at)
+        self._tombstones[erasure.custody_id] = Tombstone(erasure.until or erasure.at)
         return saved
 
     def forget(self, erasure: Erasure) -> None:
@@ -69,7 +69,7 @@ class InMemoryRecords:
     def mark(self, custody_ids: Collection[str], erasure: Erasure) -> None:
         for custody_id in set(custody_ids) - self.erasures.keys():
             self.marks[custody_id] = erasure.custody_id
-            self._tombstones[custody_id] = Tombstone(erasure.at)
+            self._tombstones[custody_id] = Tombstone(erasure.until or erasure.at)
 
     def find_marked(self, custody_id: str) -> Erasure | None:
         return self.erasures.get(self.marks.get(custody_id, ""))

@@ -36,7 +36,7 @@ CALLS: Final = {
     "erase": (
         *(f"BatchGetItem {number}" for number in range(1, 7)),
         *("DeleteItem 1", "DeleteItem 2", "DeleteObjects 1", "ListObjectVersions 1"),
-        *("PutEvents 1", "PutItem 1", "PutItem 2", "PutItem 3", "PutItem 4"),
+        *("PutEvents 1", "PutItem 1", "PutItem 2", "PutItem 3", "PutItem 4", "PutItem 5"),
     ),
     "late file": (
         *("BatchGetItem 1", "BatchGetItem 2", "BatchGetItem 3"),

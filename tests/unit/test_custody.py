@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.custody.commands import CommandRefused, Counts, read_command
-from call_recorder.custody.eraser import HELD
+from call_recorder.custody.eraser import EXPIRED, HELD
 from call_recorder.custody.holder import ELSEWHERE, NO_OBJECT_LOCK
 from call_recorder.facts.call_details import AskedConsent
 from call_recorder.facts.facts import CallDecidedFact, Fact, FileStoredFact
@@ -135,6 +135,17 @@ def test_a_conference_is_erased_with_its_files_and_participants() -> None:
     assert (stack.tables.items, stack.tables.places, stack.bucket.urls) == ({}, {}, set())
 
 
+def test_an_item_that_expires_during_an_erasure_is_not_called_erased(stack: CustodyUnderTest) -> None:
+    locked = next(iter(stack.bucket.versions))
+    stack.bucket.set_legal_hold(locked, on=True)
+    assert stack.erase(sinch.CALL).state == "incomplete"
+
+    del stack.tables.items[sinch.CALL]
+
+    assert (stack.erase(sinch.CALL).state, stack.erase(sinch.CALL).problems) == ("incomplete", (EXPIRED,))
+    assert stack.command("read-receipt", receiptId=RECEIPT).state == "incomplete"
+
+
 def test_more_participants_than_one_read_returns_are_erased() -> None:
     stack, load = CustodyUnderTest(), DeletingTables.load
     for number in range(120):
@@ -217,6 +228,21 @@ def test_a_decision_after_the_erasure_makes_a_recording_that_can_be_erased() -> 
 
     assert stack.erase(sinch.CALL).counts.files == 1
     assert (stack.tables.items, stack.tables.places, stack.bucket.urls) == ({}, {}, set())
+
+
+def test_a_decision_during_an_interrupted_erasure_does_not_come_back() -> None:
+    stack = CustodyUnderTest()
+    stack.take(requested(CONFERENCE))
+    stack.bus.down = True
+    assert stack.erase("standup").state == "incomplete"
+    later = requested(named("later call", "standup"), at=stack.clock() + timedelta(hours=1))
+    stack.bus.down = False
+    stack.take(later)
+    assert stack.erase("standup").state == "erased"
+
+    stack.take(later)
+
+    assert (stack.tables.items, stack.tables.places) == ({}, {})
 
 
 def test_a_notification_cannot_have_another_recordings_file_erased(stack: CustodyUnderTest) -> None:

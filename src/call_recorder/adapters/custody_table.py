@@ -85,7 +85,8 @@ class CustodyTable:
             "ExpressionAttributeNames": {"#of": "of"},
         }
         for custody_id in sorted(custody_ids):
-            mark = {"custodyId": custody_id, "at": erasure.at.isoformat(), "of": erasure.custody_id}
+            until = erasure.until or erasure.at
+            mark = {"custodyId": custody_id, "at": until.isoformat(), "of": erasure.custody_id}
             with suppress(CallFailed):
                 self._put(mark, erasure.at, condition)
 

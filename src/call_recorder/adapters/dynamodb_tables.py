@@ -133,4 +133,5 @@ class DynamoDbTables:
 
 
 def _read_tombstone(item: Mapping[str, Any]) -> tuple[str, Tombstone]:
-    return item["custodyId"]["S"], Tombstone(datetime.fromisoformat(item["at"]["S"]))
+    until = item.get("until", item["at"])["S"]
+    return item["custodyId"]["S"], Tombstone(datetime.fromisoformat(until))

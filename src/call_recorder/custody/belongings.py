@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from call_recorder.facts.storage_urls import ObjectPointer, get_location
 from call_recorder.tracking.item_names import get_identifier
@@ -64,6 +65,12 @@ def sort_out(recording: Recording, stored: Mapping[str, ObjectLocation], bucket:
         elsewhere=dict(_list_elsewhere(recording, bucket)),
         strangers=tuple(sorted(named - own)),
     )
+
+
+def list_decision_times(recording: Recording) -> list[datetime]:
+    """Return the times of the decisions in an item. A redelivered one is not later, and makes no new item."""
+    decisions = (recording.calls, recording.asked, recording.consents, recording.awaited, recording.requests)
+    return [decision.at for each in decisions for decision in each.values()]
 
 
 def list_participants(recording: Recording) -> set[str]:

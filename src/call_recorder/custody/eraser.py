@@ -15,6 +15,7 @@ from call_recorder.custody.belongings import (
     Belongings,
     is_in_reach,
     is_remainder,
+    list_decision_times,
     list_named_locations,
     list_participants,
     sort_out,
@@ -38,6 +39,7 @@ MAX_LOADED: Final = 100
 """Maximum number of items that one read returns. Thirty calls of each kind are kept, and each has two names."""
 
 HELD: Final = "The recording is under a legal hold. Release it first."
+EXPIRED: Final = "The item expired before its files were erased. Look for them in the bucket by the id of the call."
 
 
 class Eraser:
@@ -168,9 +170,11 @@ class Eraser:
         if erasure is None:
             raise CustodyConflict("something else erases the same recording")
         if recording is None:
-            return self._finish(erasure)
+            gone = erasure.emptied or erasure.state == "done"
+            return self._finish(erasure) if gone else Answer(state="incomplete", problems=(EXPIRED,))
         if recording.legal_hold:
             return self._give_way(erasure)
+        erasure = erasure.with_decisions(list_decision_times(recording))
         things, locations = self._look(recording)
         participants = self._find_participants(recording)
         marks = {name_location(location) for location in things.locations}
@@ -184,6 +188,7 @@ class Eraser:
         event = make_erased_event(recording, erasure.at, erasure.receipt_id, reason)
         if event.id not in self._bus.publish([event]):
             raise BusUnavailable("the bus refused the event")
+        erasure = self._records.save_erasure(erasure.model_copy(update={"emptied": True}))
         for item in (*(item for item in participants.values() if item), recording):
             self._items.delete(item)
         return self._finish(erasure, tuple(_explain(things)))

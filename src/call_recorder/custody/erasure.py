@@ -20,8 +20,12 @@ Reason = Literal["request", "retention"]
 class Erasure(Model):
     """The tombstone of a recording.
 
-    It is ``started`` from the moment from which late facts are dropped, and ``done`` when nothing is left. ``at`` is
-    when it began.
+    It is ``started`` from the moment from which late facts are dropped, and ``done`` when nothing is left.
+
+    Attributes:
+        at: when it began.
+        until: the time of the last decision that it erases, if it is later: facts arrive while it is interrupted.
+        emptied: all but the item is erased and announced. An item that is gone before has expired.
     """
 
     custody_id: str
@@ -31,6 +35,8 @@ class Erasure(Model):
     revision: int = 0
     done_at: AwareDatetime | None = None
     by: tuple[str, ...] = ()
+    until: AwareDatetime | None = None
+    emptied: bool = False
     files: tuple[str, ...] = ()
     transcripts: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
@@ -42,10 +48,14 @@ class Erasure(Model):
         update = {kind: self._joined(kind, names) for kind, names in things.items()}
         return self.model_copy(update=update)
 
+    def with_decisions(self, times: Iterable[datetime]) -> Self:
+        """Return the erasure of an item that has decisions of these times."""
+        return self.model_copy(update={"until": max((self.until or self.at, *times))})
+
     def resumed(self, by: str, at: datetime) -> Self:
         """Return the erasure as started, by this person too. One that was done begins again."""
-        began_at = at if self.state == "done" else self.at
-        return self.model_copy(update={"state": "started", "at": began_at, "by": tuple(sorted({*self.by, by}))})
+        begins = {"state": "started", "at": at, "emptied": False} if self.state == "done" else {}
+        return self.model_copy(update={**begins, "by": tuple(sorted({*self.by, by}))})
 
     def finished(self, at: datetime) -> Self:
         """Return the erasure as done."""

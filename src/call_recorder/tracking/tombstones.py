@@ -16,7 +16,7 @@ class Tombstone(NamedTuple):
     """The mark of something that was erased.
 
     Attributes:
-        at: when the erasure began.
+        at: when the erasure began, or the time of the last decision that it erased.
     """
 
     at: datetime
