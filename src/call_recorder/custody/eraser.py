@@ -215,7 +215,9 @@ class Eraser:
 
     def _delete(self, versions: list[FileVersion]) -> None:
         if refused := self._files.delete(versions):
-            raise FilesUnavailable(f"S3 refuses to delete a file ({', '.join(sorted(refused))})")
+            # AccessDenied: Object Lock, MFA delete and a bucket's policy all refuse with the same code.
+            kept = "; a lock or the policy of the bucket may keep it" if "AccessDenied" in refused else ""
+            raise FilesUnavailable(f"S3 refuses to delete a file ({', '.join(sorted(refused))}){kept}")
 
     def _finish(self, erasure: Erasure, problems: tuple[str, ...] = ()) -> Answer:
         done = self._records.save_erasure(erasure.finished(self._clock()))
