@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.custody.commands import CommandRefused, Counts, read_command
+from call_recorder.custody.custodian import TIME_IS_UP
 from call_recorder.custody.eraser import EXPIRED, HELD
 from call_recorder.custody.holder import ELSEWHERE, NO_OBJECT_LOCK
 from call_recorder.facts.call_details import AskedConsent
@@ -412,8 +413,9 @@ def test_a_round_ends_when_its_time_is_nearly_up() -> None:
 
     report = stack.round(lambda: left.pop(0))
 
-    assert (report.erased, report.complete) == (2, False)
-    assert stack.round().erased == 1
+    assert (report.erased, report.complete, report.problems) == (2, False, (TIME_IS_UP,))
+    last = stack.round()
+    assert (last.erased, last.complete, last.problems) == (1, True, ())
 
 
 def test_a_problem_with_one_recording_leaves_the_others_to_the_round(stack: CustodyUnderTest) -> None:

@@ -28,6 +28,7 @@ from call_recorder.facts.errors import CallRecorderError
 from call_recorder.tracking.fact_processor import Conflict
 
 RETENTION: Final = "retention"
+TIME_IS_UP: Final = "More recordings are due than one round can erase."
 _NAMESPACE: Final = uuid.UUID("5c8a1b0e-2d64-5f0b-9a57-0d7f4f3c9e11")
 _NO_RECEIPT: Final = "receiptId: no such receipt is open. Open it first."
 _BUSY: Final = "The recording changes at the moment: repeat the command."
@@ -160,6 +161,7 @@ class Custodian:
         for name, application_key in self._due.find(now):
             if not has_time():
                 report.complete = False
+                report.problems += (TIME_IS_UP,)  # Lambda repeats the round soon, and an alarm tells if it goes on.
                 break
             try:
                 self._attend(name, application_key, now, report)
