@@ -92,9 +92,10 @@ class DestinationProbe:
     def try_out(self, target: Target, application_key: str, credentials: str) -> TriedDestination:
         """Store a probe at a destination, and remove it."""
         destination = target.destination
-        naming = Naming(f"{PROBE}{uuid4().hex}", None, application_key, self._clock(), target.format)
+        name = uuid4().hex
+        naming = Naming(name, None, application_key, self._clock(), target.format)
         try:
-            url = destination.make_url(naming)
+            url = destination.make_url(naming).replace(name, PROBE + name)  # which no id of a call can become
         except DestinationRefused as refusal:
             where = f"{destination.scheme}://{destination.container}/{destination.path}"
             return TriedDestination(where, Fault.OTHER, f"The name of a file becomes too long, since {refusal}.")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from call_recorder.answering.destinations import PLACEHOLDERS, Destination, DestinationRefused, Naming
 from call_recorder.facts.identifiers import escape, unescape
-from call_recorder.facts.storage_urls import ObjectPointer
+from call_recorder.facts.storage_urls import PROBE, ObjectPointer
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CALL = "7a_257@193.45.63.102"
@@ -32,6 +32,11 @@ def test_every_placeholder_of_a_url_has_its_value(template: str, url: str) -> No
     assert Destination.parse(template).make_url(naming()) == url
 
 
+def test_no_id_that_a_caller_chooses_becomes_the_name_of_a_probe() -> None:
+    for template in ("s3://bucket/{conferenceId}/{callId}", "s3://bucket/{callId}-{conferenceId}"):
+        assert PROBE not in Destination.parse(template).make_url(naming(f"{PROBE}01", f"{PROBE}01"))
+
+
 REFUSED = {
     "write one of s3://": ["", "a/{callId}", "ftp://bucket/{callId}", "S3://bucket/{callId}", "https://b.com/{callId}"],
     "write s3://bucket/path/{callId}.{format}": ["s3://bucket", "s3://bucket/", "s3:///{callId}", "s3://B/{callId}"],
@@ -42,7 +47,7 @@ REFUSED = {
     "{callID} is no placeholder; write one of {callId}, {conferenceId}": ["s3://bucket/{callID}.mp3"],
     "{} is no placeholder": ["s3://bucket/{}{callId}"],
     "around the placeholders": ["s3://bucket/{callId", "s3://bucket/{callId}}", "s3://bucket/{callId}\n"],
-    "use letters, digits": [f"s3://bucket/{path}/{{callId}}" for path in ("a b", "a?b", "%2e", "..", "")],
+    "use letters, digits": [f"s3://bucket/{path}/{{callId}}" for path in ("a b", "a?b", "%2e", "..", "", PROBE)],
     "put {callId} into the name": [f"s3://bucket/{name}" for name in ("my.mp3", "{date}/{time}", "{conferenceId}.mp3")],
     "which operators may delete": ["s3://bucket/recordings/call-recorder-check-/{callId}"],
     "end it with a file name": ["s3://bucket/{callId}/"],

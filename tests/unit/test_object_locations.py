@@ -14,10 +14,11 @@ from call_recorder.facts.call_details import CallStart
 from call_recorder.facts.commands import CheckLocation, CheckRecording
 from call_recorder.facts.facts import CallDecidedFact, ObjectStoredFact
 from call_recorder.facts.messages import QueueMessage
-from call_recorder.facts.storage_urls import PROBE, ObjectPointer
+from call_recorder.facts.storage_urls import PROBE
 from call_recorder.tracking.fact_processor import Delivery
 from call_recorder.tracking.object_locations import MAX_OBJECTS, ObjectLocation, Owner, find_owner
 from call_recorder.tracking.published_events import RecordingUnattributedEvent
+from call_recorder_cli.probes.destinations import BODY
 from tests import sinch
 from tests.facts import (
     AZURE_URL,
@@ -283,14 +284,19 @@ def test_an_object_that_is_owned_in_time_is_never_unattributed(processor: Proces
 
 
 def test_a_probe_of_an_operator_is_not_taken_for_a_recording(processor: ProcessorUnderTest) -> None:
-    probe = URL.replace(sinch.CALL, f"{PROBE}0123")
-    in_a_bucket_of_this_name = URL.replace(BUCKET, f"{PROBE}0123")
-    assert (ObjectPointer.of(probe).is_probe, ObjectPointer.of(in_a_bucket_of_this_name).is_probe) == (True, False)
-
-    processor.take(stored(probe))
+    processor.take(stored(URL.replace(sinch.CALL, f"{PROBE}0123"), size=len(BODY)))
 
     assert processor.table.places == {}
     assert processor.watch(after=timedelta(days=9)) == []
+
+
+@pytest.mark.parametrize("url", [URL.replace(sinch.CALL, f"{PROBE}0123"), URL.replace(BUCKET, f"{PROBE}0123")])
+def test_no_recording_hides_behind_the_name_of_a_probe(processor: ProcessorUnderTest, url: str) -> None:
+    processor.take(stored(url, size=2 << 10))
+
+    processor.drain(processor.watch(after=A_GRACE))
+
+    assert len(unattributed(processor)) == 1
 
 
 @pytest.mark.parametrize("early", [timedelta(), DEADLINES.grace - SECOND])

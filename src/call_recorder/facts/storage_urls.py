@@ -9,8 +9,13 @@ from call_recorder.facts.stores import Scheme, find_store
 _TRANSCRIPT = "-transcript.json"
 _EXTENSIONS = (".mp3", ".wav")
 
-PROBE = "call-recorder-check-"
-"""The beginning of the call id in the name of a probe: a small file with which an operator tries out a destination."""
+PROBE = "call-recorder-check;"
+"""The beginning of the name of a probe: a small file with which an operator tries out a destination.
+
+No recording is requested under such a name: neither a destination nor an escaped id may have a semicolon.
+"""
+
+_MAX_PROBE_BYTES = 1024
 
 
 def is_transcript(url: str) -> bool:
@@ -48,10 +53,12 @@ class ObjectPointer:
         bucket, key = store.split(path)
         return cls(url=url, storage=scheme, bucket=bucket, key=key) if bucket and key else cls(url=url)
 
-    @property
-    def is_probe(self) -> bool:
-        """Tell whether the file is a probe, by its name. It is no recording, so nothing waits for it."""
-        return PROBE in (self.key or "")
+    def is_probe(self, size: int) -> bool:
+        """Tell whether the file is a probe: it is no recording, so nothing waits for it.
+
+        The name alone does not tell. Somebody else may have chosen it, such as a caller who names a conference.
+        """
+        return size <= _MAX_PROBE_BYTES and PROBE in (self.key or "")
 
     @property
     def file_name(self) -> str:

@@ -371,8 +371,8 @@ class FactProcessor:
         grouped: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
             match delivery.message:
-                case ObjectStoredFact(url=url):
-                    if not ObjectPointer.of(url).is_probe:
+                case ObjectStoredFact(url=url, size=size):
+                    if not ObjectPointer.of(url).is_probe(size):
                         grouped[get_location(url)].append(delivery)
                 case CheckLocation(location=location):
                     grouped[location].append(delivery)
