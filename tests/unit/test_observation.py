@@ -19,6 +19,7 @@ CALLBACKS = [
     sinch.pie("key.1"),
     sinch.dice(),
     sinch.notify("recording_available", destination="s3://b/a.mp3", conferenceId="a"),
+    sinch.notify("recording_available", destination="s3://b/a.mp3", conferenceId="\ud800"),
     sinch.notify("callingerror", errorCode=40001, errorMsg="a", user="a"),
     {"event": "surprise", "callid": sinch.CALL, "menuResult": [], "to": "a"},
 ]

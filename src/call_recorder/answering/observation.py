@@ -152,7 +152,9 @@ def _describe_destination(body: Mapping[str, Any]) -> dict[str, Any] | None:
     except ValueError:
         return {"scheme": "other"}
     ids = [body.get(name) for name in ("callid", "callId", "conferenceId")]
-    named = [each for known in ids if isinstance(known, str) and known for each in (known, escape(known))]
+    # A lone surrogate cannot be escaped.
+    known = [each.encode(errors="replace").decode() for each in ids if isinstance(each, str) and each]
+    named = [each for name in known for each in (name, escape(name))]
     web = parts.scheme in ("http", "https")
     return {
         "scheme": _read(_SCHEME, parts.scheme),
