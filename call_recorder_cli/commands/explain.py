@@ -58,6 +58,8 @@ def explain_profile(
         raise CommandFailed(f"{str(refusal).rstrip('.')}.") from None
     except MalformedCallback as error:
         raise CommandFailed(f"{event}: {error}.") from None
+    if event:  # The call was somebody's. The numbers of a profile or of the command line are the user's own.
+        report = report.model_copy(update={"explanation": tuple(map(output.text, report.explanation))})
     heading = (f"{count(len(report.warnings), 'warning')}:",) if report.warnings else ()
     lines = "\n".join((*report.explanation, *heading, *report.warnings)).splitlines()
     output.emit(report, lambda console: print_sentences(console, *lines))
@@ -78,7 +80,7 @@ def _explain(text: str, name: str, event: Path | None, *, caller: str, to: str, 
     warnings: list[str] = []
     if event:
         if to or caller:
-            raise CommandFailed("Name a callback's file with EVENT or a call with FROM and TO, not both.")
+            raise CommandFailed("Name a callback's file or a call with --from and --to, not both.")
         lines = explain(text, read_callback(event), at=at, own_bucket=own_bucket)
     elif to or caller:
         lines = explain_call(text, _make_call(to, caller), at=at, own_bucket=own_bucket)
@@ -95,11 +97,11 @@ def _make_call(to: str, caller: str) -> DescribedCall:
         CommandFailed: the destination is missing, or is not one.
     """
     if not to:
-        raise CommandFailed("FROM needs a destination too: add TO, for example TO=did:+12017777777.")
+        raise CommandFailed("--from needs a destination too: add --to, for example did:+12017777777.")
     try:
         call = parse_destination(to)
     except ValueError as error:
         raise CommandFailed(
-            f"TO is {to!r}: {error}. Write did: for a call to a number of yours, number: for a call from an app."
+            f"--to is {to!r}: {error}. Write did: for a call to a number of yours, number: for a call from an app."
         ) from None
     return call.made_by(caller) if caller else call

@@ -146,6 +146,15 @@ def test_an_event_is_a_body_or_an_event_of_api_gateway(event: bytes | Path, run:
     assert "Sinch gets:" in run(PHONE, event)
 
 
+def test_the_numbers_of_a_callback_are_masked_unless_asked_for(run: Run) -> None:
+    event = json.dumps(sinch.ice("did", "+46700000002", cli="46700000009")).encode()
+
+    written = profile(rule(), routes=[TO_ANY])
+
+    assert re.findall("467000000(?:02|09)", run(written, event)) == []
+    assert '"from": "46700000009"' in run(written, event, "--show-numbers")
+
+
 NO_EVENT = "the body is not a JSON object with an event"
 
 
@@ -155,9 +164,9 @@ NO_EVENT = "the body is not a JSON object with an event"
         (PHONE, [b"not JSON"], NO_EVENT),
         (PHONE, [b"{}"], NO_EVENT),
         (PHONE, [b'{"requestContext": {}, "body": "x", "isBase64Encoded": true}'], "the body is not base64"),
-        (PHONE, ["--from", "bob"], "FROM needs a destination too"),
-        (PHONE, ["--to", "+12017777777"], "TO is '+12017777777': write one of username:..., "),
-        (PHONE, ["event.json", "--to", "username:alice"], "with EVENT or a call with FROM and TO, not both"),
+        (PHONE, ["--from", "bob"], "--from needs a destination too"),
+        (PHONE, ["--to", "+12017777777"], "--to is '+12017777777': write one of username:..., "),
+        (PHONE, ["event.json", "--to", "username:alice"], "a callback's file or a call with --from and --to, not both"),
         (PHONE, [EVENTS / "notify-whole-call.json"], "this is an event of the queue (SQS)"),
         (PHONE, [EVENTS / "watchdog-round.json"], "this is an event of EventBridge"),
         (PHONE, [EVENTS], "events: this is a folder"),
