@@ -54,6 +54,15 @@ class CallbackUrls:
     fallback: str = ""
 
 
+def describe_url(url: str) -> str:
+    """Return a callback URL for people: without a user, a password and a query, which may be secrets."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a URL that cannot be read"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?...' if parts.query else ''}"
+
+
 def find_api_url() -> str:
     """Return the URL of the API: Sinch's own, or the one that the environment names.
 

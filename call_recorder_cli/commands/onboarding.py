@@ -20,6 +20,7 @@ from call_recorder_cli.profile_changes import list_differences, make_quick_start
 from call_recorder_cli.profile_files import read_profile
 from call_recorder_cli.profile_review import list_warnings, refuse_mistakes
 from call_recorder_cli.questions import SecretSource, confirm
+from call_recorder_cli.sinch_configuration import describe_url
 from call_recorder_cli.uploader_key import hand_out_key
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _list_replacements(
     if CREDENTIALS in stored.values and stored.values[CREDENTIALS] != wanted.values.get(CREDENTIALS):
         yield "The storage credentials will be replaced."
     if at_sinch and at_sinch.urls.primary and not at_sinch.is_ours:
-        yield f"Sinch calls {at_sinch.urls.primary} now. It will call {at_sinch.ours}."
+        yield f"Sinch calls {describe_url(at_sinch.urls.primary)} now. It will call {at_sinch.ours}."
 
 
 def _write(

@@ -17,7 +17,7 @@ from call_recorder.uploader_key.plan import Observation, RotationPolicy, mask_ke
 from call_recorder_cli.diagnosis.findings import Finding, Severity
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound, TryAgain
 from call_recorder_cli.registered_applications import list_application_keys, read_values
-from call_recorder_cli.sinch_configuration import API_URL_VARIABLE, find_api_url, read_callback_url
+from call_recorder_cli.sinch_configuration import API_URL_VARIABLE, describe_url, find_api_url, read_callback_url
 
 if TYPE_CHECKING:
     from call_recorder_cli.stack import Stack
@@ -88,7 +88,7 @@ def _compare_url(stack: Stack, key: str, primary: str) -> Iterator[Finding]:
     if not primary:
         yield _find("sinch-url-unset", "problem", key, "Sinch has no callback URL for the application.", mend)
     elif primary != stack.callback_url:
-        sentence = f"Sinch calls {primary}, which is not the callback URL of this stack."
+        sentence = f"Sinch calls {describe_url(primary)}, which is not the callback URL of this stack."
         yield _find("sinch-url-differs", "problem", key, sentence, mend)
 
 

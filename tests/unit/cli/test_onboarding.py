@@ -35,6 +35,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 ROOT = Path(__file__).resolve().parents[3]
 THEIRS = "https://their.example.com/sinch"
+THEIRS_WITH_SECRETS = "https://user:hidden@their.example.com/sinch?token=hidden"
 
 
 @pytest.fixture
@@ -143,15 +144,15 @@ def test_a_secret_is_changed_without_a_gap(run: Run, world: World) -> None:
     assert world.values()[SECRETS] == OTHER_SECRET
 
 
-@pytest.mark.parametrize(("answer", "url"), [("n", THEIRS), ("y", OURS)])
+@pytest.mark.parametrize(("answer", "url"), [("n", THEIRS_WITH_SECRETS), ("y", OURS)])
 def test_another_url_at_sinch_is_shown_before_it_is_replaced(answer: str, url: str, run: Run, world: World) -> None:
-    world.register(THEIRS)
+    world.register(THEIRS_WITH_SECRETS)
     world.sinch.callback_urls[APP]["fallback"] = "https://fallback.example.com"
     world.type(answer, secrets=[SECRET])
 
     printed = onboard(run)
 
-    assert f"Sinch calls {THEIRS} now. It will call {OURS}." in printed.err
+    assert f"Sinch calls {THEIRS}?... now. It will call {OURS}." in printed.err
     assert world.sinch.callback_urls[APP] == {"primary": url, "fallback": "https://fallback.example.com"}
     assert bool(world.parameters()) is (answer == "y")
 
