@@ -147,8 +147,9 @@ def _replace(invocation: Invocation, stored: StoredApplication, text: str, name:
             output.remark("The profile is larger than 4 KB: SSM makes it an advanced parameter, which AWS charges for.")
         confirm(f"Store it for {stored.key}?", yes=yes)
         parameters.write(wanted, PROFILE)
-        if CREDENTIALS not in wanted.values and wanted.find_store_kind() == "own":
-            hand_out_key(stack, parameters, stored.key, output)
+    # An earlier run may have been cut short before this.
+    if CREDENTIALS not in wanted.values and wanted.find_store_kind() == "own":
+        hand_out_key(stack, parameters, stored.key, output)
     report = ProfilePutReport(
         application_key=stored.key,
         changed=bool(difference),

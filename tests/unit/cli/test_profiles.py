@@ -133,8 +133,10 @@ def test_the_first_rule_that_records_gets_the_upload_key(run: Run, world: World,
     assert put(run, file, NOTHING, "--yes").code == 0
     assert world.invocations == 0
 
-    assert put(run, file, SAMPLED, "--yes").code == 0
-    assert world.values()[CREDENTIALS].endswith(":eu-west-1")
+    for _ in range(2):  # The second time, as after an interruption, nothing is left to do but this.
+        assert put(run, file, SAMPLED, "--yes").code == 0
+        assert world.values()[CREDENTIALS].endswith(":eu-west-1")
+        boto3.client("ssm").delete_parameter(Name=f"/call-recorder/{APP}/{CREDENTIALS}")
 
 
 def write_editor(folder: Path, *texts: str) -> str:
@@ -176,6 +178,12 @@ def test_an_edit_that_is_given_up_changes_nothing(run: Run, world: World, editor
     assert (printed.code, printed.out) == (ExitCode.FAILED, "")
     assert printed.err.endswith("Nothing was changed: the recorder refuses this profile.\n")
     assert world.values()[PROFILE] == RECORD_ALL
+
+
+def test_a_failing_editor_is_no_wrong_usage(run: Run, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "false")
+
+    assert run("profile", "edit", "--application", APP).code == ExitCode.FAILED
 
 
 def test_the_stored_profile_is_explained(run: Run, world: World) -> None:
