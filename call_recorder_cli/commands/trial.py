@@ -64,6 +64,8 @@ def trial(
     The application gets a profile for the trial, and its own one back at the end. Ctrl-C gives it back too, and if this
     command is killed, the next trial does. Use an application for tests: during the trial, its calls are recorded.
     """
+    if page and not page.parent.is_dir():
+        raise CommandFailed(f"There is no folder {page.parent} for the report.")  # An hour later is too late.
     stack, output = invocation.stack, invocation.output
     calls = [CALLS[name] for name in names or USUAL]
     line = _read_line(calls, numbers, callee, callers)
