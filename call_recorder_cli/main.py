@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Final
 
 import click
@@ -80,6 +82,11 @@ def print_completion(shell: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: the only place where an error becomes a sentence and a code."""
+    _prepare_streams()
+    if asked := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "call-recorder", _COMPLETE, asked)
     try:
         with cli.make_context("call-recorder", list(sys.argv[1:] if arguments is None else arguments)) as context:
             return _run(context)
@@ -87,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.exit_code
     except click.ClickException as error:
         error.show()
-        return ExitCode.USAGE
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted.", ExitCode.INTERRUPTED)
 
@@ -95,6 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Run the command line, and end the process with its exit code."""
     sys.exit(main())
+
+
+def _prepare_streams() -> None:
+    """Make the standard streams fit for use, whatever the shell gives the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # A terminal without UTF-8 shows a question mark.
+    if sys.stdin is None:  # It is closed.
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for the whole process
 
 
 def _run(context: click.Context) -> int:
@@ -110,6 +126,9 @@ def _run(context: click.Context) -> int:
     except BrokenPipeError:
         # The reader of the pipe has what it wanted. Python must not fail again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # Of a file: AWS, Sinch and the stores have errors of their own.
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(str(Output().text(f"{where}{error.strerror or type(error).__name__}.")), ExitCode.FAILED)
     return ExitCode.DONE
 
 

@@ -70,10 +70,12 @@ class Output:
 
     def progress(self) -> Progress:
         """Return a progress display, which shows nothing where there is no terminal."""
-        from rich.progress import Progress
+        from rich.progress import Progress, TextColumn
 
         console = _make_console(stderr=True)
-        return Progress(console=console, transient=True, disable=not console.is_terminal)
+        text, *others = Progress.get_default_columns()
+        text = TextColumn("{task.description}", markup=False)  # The name of a file may look like markup.
+        return Progress(text, *others, console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_table(console: Console, headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -103,7 +105,12 @@ def printable(text: str) -> str:
 def _make_console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, emoji=False)
+    class Printer(Console):
+        def on_broken_pipe(self) -> None:
+            """Raise the error that rich catches: it would end the process with the exit code of a failure."""
+            raise BrokenPipeError
+
+    console = Printer(stderr=stderr, emoji=False)
     if not console.is_terminal:
         console.width = 10_000  # A pipe has no width. Lines are as long as they need to be.
     return console

@@ -13,7 +13,7 @@ import click
 from call_recorder_cli.commands.show_recording import APPLICATION_OPTION, RECORDING_ARGUMENT
 from call_recorder_cli.errors import CommandFailed, NotFound
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
-from call_recorder_cli.output import Report, print_sentences
+from call_recorder_cli.output import Output, Report, print_sentences
 from call_recorder_cli.recording_finder import RecordingFinder
 from call_recorder_cli.recording_words import describe_reason, describe_size
 from call_recorder_cli.stored_files import MAX_LIFETIME, FileReader, StoredObject, find_signing_problem, list_objects
@@ -153,7 +153,7 @@ def download_files(
             output.remark("There is no transcript.")
     targets = choose_targets(found.recording_id, objects, target)
     for path in targets if not force else ():
-        _refuse_existing(path)
+        _refuse_existing(path, output)
     reader = FileReader(stack, found, finder)
     files = []
     with output.progress() as progress:
@@ -204,9 +204,10 @@ def _require_objects(recording: Recording, kind: Any) -> list[StoredObject]:
     raise NotFound(f"The recording has no file: {reason}.")
 
 
-def _refuse_existing(path: Path) -> None:
+def _refuse_existing(path: Path, output: Output) -> None:
     if path.exists() or path.is_symlink():
-        raise CommandFailed(f"{path} exists: pass --force to overwrite it, or another place with --to.")
+        shown = output.text(str(path))
+        raise CommandFailed(f"{shown} exists: pass --force to overwrite it, or another place with --to.")
 
 
 def _render_downloads(report: DownloadReport, console: Console) -> None:

@@ -22,6 +22,7 @@ from call_recorder_cli.errors import CommandFailed
 from call_recorder_cli.recording_finder import RecordingFinder
 from call_recorder_cli.stack import Stack
 from call_recorder_cli.stored_files import FileReader, StoredObject, list_objects
+from tests import sinch
 from tests.facts import TRANSCRIPT_URL, URL, available, file_stored, known, named, requested, transcribed
 from tests.fakes import BUCKET
 from tests.loopback import LOOPBACK
@@ -186,6 +187,17 @@ def test_what_is_missing_is_said(run: Run, tmp_path: Path) -> None:
     assert "no storage-credentials" in run("recordings", "url", recording).err
     assert "has no transcript" in run("recordings", "url", recording, "--transcript").err
     assert "There is no folder" in run("recordings", "download", recording, "--to", str(tmp_path / "no" / "x")).err
+
+
+def test_a_place_that_cannot_be_written_is_named_without_its_number(run: Run, store: FileStore, tmp_path: Path) -> None:
+    configure(AZURE_KEY)
+    process(requested(url=AZURE), available(url=AZURE))
+    (tmp_path / "46700000002").touch()
+
+    for target, says in (("46700000002", "*********02 exists"), ("46700000002/", "*********02: File exists.")):
+        refused = run("recordings", "download", sinch.CALL, "--to", f"{tmp_path}/{target}")
+        assert (refused.code, refused.out) == (1, "")
+        assert says in refused.err
 
 
 def test_the_files_and_transcripts_of_a_recording_are_listed_once() -> None:
