@@ -38,7 +38,7 @@ def read_callback(file: Path) -> bytes:
     content = _read(file)
     try:
         envelope = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return content
     if not isinstance(envelope, dict):
         return content

@@ -182,7 +182,7 @@ def _read_error_code(error: urllib.error.HTTPError) -> int | None:
     """Return the number that Sinch gives the error, if any. Its message is not repeated: it is a stranger's word."""
     try:
         code = json.loads(error.read(_MAX_ANSWER_BYTES))["errorCode"]
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError):
         return None
     return code if isinstance(code, int) else None
 

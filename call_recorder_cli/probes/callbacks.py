@@ -60,7 +60,7 @@ class CallbackAnswer:
         """Whether the body is SVAML."""
         try:
             content = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         # An application's own backend may spell the fields of its answer as older documents do.
         return isinstance(content, dict) and not {"action", "instructions"}.isdisjoint(map(str.lower, content))

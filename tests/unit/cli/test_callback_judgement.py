@@ -40,6 +40,7 @@ def url(*answers: CallbackAnswer) -> Url:
         (replace(GOOD, body=b'{"Instructions":[]}'), None, ""),  # of the application's own backend
         (replace(GOOD, body=b"<html>"), "callback-foreign", "another server"),
         (replace(GOOD, body=b'{"ok":true}'), "callback-foreign", "another server"),
+        (replace(GOOD, body=b"[" * 50_000), "callback-foreign", "another server"),
         (replace(GOOD, seconds=3.14), "callback-slow", "after 3.1 s"),
         (CallbackAnswer(404, 0.1), "callback-path", "map CallbackHost"),
         (CallbackAnswer(429, 0.1), "callback-throttled", "ThrottlingRateLimit"),

@@ -163,6 +163,7 @@ NO_EVENT = "the body is not a JSON object with an event"
     [
         (PHONE, [b"not JSON"], NO_EVENT),
         (PHONE, [b"{}"], NO_EVENT),
+        (PHONE, [b"[" * 50_000], NO_EVENT),
         (PHONE, [b'{"requestContext": {}, "body": "x", "isBase64Encoded": true}'], "the body is not base64"),
         (PHONE, ["--from", "bob"], "--from needs a destination too"),
         (PHONE, ["--to", "+12017777777"], "--to is '+12017777777': write one of username:..., "),

@@ -92,6 +92,7 @@ class Odd(BaseHTTPRequestHandler):
         (b'HTTP/1.0 200 OK\r\n\r\n{"url": ["x"]}', ExitCode.FAILED),
         (b"HTTP/1.0 302 Found\r\nLocation: /elsewhere\r\n\r\n", ExitCode.FAILED),
         (b'HTTP/1.0 400 Bad\r\n\r\n{"errorCode": 40003}', ExitCode.NOT_FOUND),
+        (b"HTTP/1.0 400 Bad\r\n\r\n" + b"[" * 50_000, ExitCode.FAILED),
     ],
 )
 def test_an_odd_answer_is_a_sentence(answer: bytes, code: ExitCode, monkeypatch: pytest.MonkeyPatch) -> None:
