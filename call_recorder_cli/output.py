@@ -6,6 +6,7 @@ words of strangers: they lose what a terminal would obey, and phone numbers are 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ class Report(BaseModel):
     model_config = ConfigDict(
         frozen=True, alias_generator=lambda name: to_camel(name.rstrip("_")), validate_by_name=True, extra="forbid"
     )
+
+    def format_json(self, *, indent: int | None = None) -> str:
+        """Return the report as JSON, with an escape for each character that a terminal would obey."""
+        text = self.model_dump_json(by_alias=True, indent=indent)
+        return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 class Output:
@@ -60,7 +66,7 @@ class Output:
             render: prints the report for people.
         """
         if self.as_json:
-            click.echo(report.model_dump_json(by_alias=True, indent=2))
+            click.echo(report.format_json(indent=2))
         else:
             render(_make_console(stderr=False))
 

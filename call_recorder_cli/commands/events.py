@@ -204,7 +204,7 @@ def _print_event(event: dict[str, Any], output: Output) -> None:
         occurred_at=metadata.get("occurredAt", event["time"]),
         data=mask_json(detail.get("data", detail), output),
     )
-    click.echo(report.model_dump_json(by_alias=True) if output.as_json else printable(_make_line(report)))
+    click.echo(report.format_json() if output.as_json else printable(_make_line(report)))
 
 
 def _make_line(event: FollowedEvent) -> str:

@@ -233,7 +233,7 @@ def _print_rows(rows: Iterator[ListedRecording], as_json: bool, *, show_applicat
 
 
 def _format_json(row: ListedRecording) -> str:
-    return row.model_dump_json(by_alias=True)
+    return row.format_json()
 
 
 def _format_line(row: ListedRecording) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,14 @@ from typing import Any
 
 import pytest
 
-from call_recorder_cli.output import Output
+from call_recorder_cli.output import Output, Report
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK_START = str(ROOT / "examples" / "profiles" / "quick-start.json")
+
+
+class Said(Report):
+    words: str
 
 
 def start(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -52,6 +57,16 @@ def test_a_closed_pipe_or_input_is_no_error() -> None:
     os.close(written)
 
     assert (answered.returncode, answered.stderr) == (0, "")
+
+
+def test_json_has_no_character_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x9b31m\x1b[31m\u202e\U000e0001\x85å"
+
+    Output(as_json=True).emit(Said(words=hostile), print)
+
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"words": hostile}
+    assert printed.replace("\n", "").isprintable()
 
 
 def test_the_name_of_a_task_is_no_markup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
