@@ -49,7 +49,6 @@ REFUSED = {
     "around the placeholders": ["s3://bucket/{callId", "s3://bucket/{callId}}", "s3://bucket/{callId}\n"],
     "use letters, digits": [f"s3://bucket/{path}/{{callId}}" for path in ("a b", "a?b", "%2e", "..", "", PROBE)],
     "put {callId} into the name": [f"s3://bucket/{name}" for name in ("my.mp3", "{date}/{time}", "{conferenceId}.mp3")],
-    "which operators may delete": ["s3://bucket/recordings/call-recorder-check-/{callId}"],
     "end it with a file name": ["s3://bucket/{callId}/"],
 }
 
@@ -60,14 +59,6 @@ def test_a_destination_that_cannot_work_is_refused_with_what_to_write(mend: str,
         Destination.parse(template)
 
     assert mend in str(refusal.value)
-
-
-def test_no_conference_gives_a_recording_the_name_of_a_probe() -> None:
-    destination = Destination.parse("s3://bucket/recordings/{conferenceId}-{callId}")
-
-    with pytest.raises(DestinationRefused, match="probe"):
-        destination.make_url(naming(conference_id="call-recorder-check-1"))
-    assert ObjectPointer.of(destination.make_url(naming("call-recorder-check-1"))).is_probe
 
 
 @given(st.text())

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from call_recorder.facts.identifiers import escape
-from call_recorder.facts.storage_urls import PROBE
 from call_recorder.facts.stores import STORES, Scheme, find_store
 
 PLACEHOLDERS = ("callId", "conferenceId", "applicationKey", "date", "time", "format")
@@ -80,14 +79,11 @@ class Destination(NamedTuple):
         """Return the URL of one call's file.
 
         Raises:
-            DestinationRefused: the call's identifiers are too long for an object key of 1024 bytes, or make it the name
-                of a probe: an operator may delete probes, and the bucket's report of one is ignored.
+            DestinationRefused: the call's identifiers are too long for an object key of 1024 bytes.
         """
         key = self.path.format_map(naming.values())  # Its only braces are around placeholders: _check_path.
         if len(key) > _MAX_KEY:
             raise DestinationRefused("the call's identifiers are too long for an object key")
-        if PROBE in key and not naming.call_id.startswith(PROBE):
-            raise DestinationRefused("the file would have the name of a probe")
         return f"{self.scheme}://{self.container}/{key}"
 
 
@@ -114,7 +110,5 @@ def _check_path(path: str) -> None:
         raise DestinationRefused(
             "every call would overwrite the same file, and Sinch gives no warning; put {callId} into the name"
         )
-    if PROBE in path:
-        raise DestinationRefused(f"{PROBE} is in the names of probes, which operators may delete; choose another name")
     if path.endswith("/"):
         raise DestinationRefused("this names a folder; end it with a file name such as {callId}.{format}")
