@@ -228,6 +228,8 @@ def test_only_operators_may_read_secrets() -> None:
     for name in PEOPLE[1:]:
         read = of_person(name).get("ssm:GetParameter", set()) | of_person(name).get("ssm:GetParameters", set())
         assert read <= {PROFILES, f"{PARAMETERS}/number-hash-key"}
+    # A * of a policy matches slashes too, so an operator reads what is below an application, and no key of hashes.
+    assert of_person("OperatorPolicy")["ssm:GetParameter"] == {f"{PARAMETERS}/*/*"}
 
 
 @pytest.mark.parametrize("bucket", ["", "their-bucket"])
