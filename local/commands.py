@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from call_recorder_cli.sinch_configuration import API_URL_VARIABLE
+from call_recorder_cli.applications.sinch_configuration import API_URL_VARIABLE
 from local import audio
 from local.backend import run_backend
 from local.demo import make_application, make_applications

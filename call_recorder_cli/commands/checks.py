@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from call_recorder.answering.parameter_names import PARAMETERS
 from call_recorder.facts.errors import CallRecorderError
-from call_recorder_cli.application_check import ApplicationCheck, CheckResult
+from call_recorder_cli.applications.registered_applications import choose_applications
 from call_recorder_cli.diagnosis.applications import diagnose_applications, diagnose_uploader_key
 from call_recorder_cli.diagnosis.findings import Finding, count
 from call_recorder_cli.diagnosis.operation import (
@@ -24,8 +24,8 @@ from call_recorder_cli.diagnosis.resources import diagnose_bucket, diagnose_logs
 from call_recorder_cli.errors import ProblemFound, translate
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
+from call_recorder_cli.probes.application_check import ApplicationCheck, CheckResult
 from call_recorder_cli.probes.destinations import Endpoints
-from call_recorder_cli.registered_applications import choose_applications
 
 if TYPE_CHECKING:
     from rich.console import Console

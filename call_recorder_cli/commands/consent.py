@@ -18,8 +18,8 @@ from call_recorder_cli.commands.show_recording import APPLICATION_OPTION, RECORD
 from call_recorder_cli.errors import ExitCode, NotFound, translate
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences
-from call_recorder_cli.recording_finder import RecordingFinder
-from call_recorder_cli.recording_words import describe_outcome
+from call_recorder_cli.recordings.finder import RecordingFinder
+from call_recorder_cli.recordings.words import describe_outcome
 from call_recorder_cli.stack import Stack
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import click
 
 from call_recorder.adapters.dynamodb_items import UnreadableItem
 from call_recorder_cli.commands.list_recordings import choose_searched
-from call_recorder_cli.day_figures import DayFigures, draw_bar, list_figures, read_metrics, whole_days
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Report, print_sentences, print_table
-from call_recorder_cli.recording_lists import RecordingLists, parse_row
-from call_recorder_cli.recording_words import UNRECORDED, describe_reason, describe_size
+from call_recorder_cli.recordings.day_figures import DayFigures, draw_bar, list_figures, read_metrics, whole_days
+from call_recorder_cli.recordings.lists import RecordingLists, parse_row
+from call_recorder_cli.recordings.words import UNRECORDED, describe_reason, describe_size
 from call_recorder_cli.time_ranges import DAY_OPTION, SINCE_OPTION, UNTIL_OPTION, find_range, recent_days
 
 if TYPE_CHECKING:

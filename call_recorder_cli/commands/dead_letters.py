@@ -11,7 +11,7 @@ import click
 from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.errors import NotFound, TryAgain
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
-from call_recorder_cli.masked_json import mask_json
+from call_recorder_cli.maintenance.masked_json import mask_json
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from call_recorder_cli.dead_letters import DeadLetter, DeadLetterQueue, Redriven
+    from call_recorder_cli.maintenance.dead_letters import DeadLetter, DeadLetterQueue, Redriven
 
 
 class ListedDeadLetter(Report):
@@ -78,7 +78,7 @@ def list_dead_letters(invocation: Invocation) -> None:
 @stack_command(OPERATOR, DeadLetterReport)
 def show(invocation: Invocation, message_id: str) -> None:
     """Show the whole message of one. It may hold numbers, which are masked, and never a secret."""
-    from call_recorder_cli.dead_letters import parse_body
+    from call_recorder_cli.maintenance.dead_letters import parse_body
 
     output = invocation.output
     [letter] = _choose(_read(invocation, _open(invocation)), [message_id])
@@ -112,7 +112,7 @@ def redrive(invocation: Invocation, message_ids: tuple[str, ...], yes: bool) -> 
 
 
 def _open(invocation: Invocation) -> DeadLetterQueue:
-    from call_recorder_cli.dead_letters import DeadLetterQueue
+    from call_recorder_cli.maintenance.dead_letters import DeadLetterQueue
 
     return DeadLetterQueue.open(invocation.session, invocation.stack)
 

@@ -14,17 +14,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from call_recorder.custody.commands import Counts, OpenReceipt, ReadReceipt, Receipt
 from call_recorder_cli.commands.receipts import make_digest, mask_note, print_receipt
 from call_recorder_cli.confirmation import confirm
-from call_recorder_cli.custody_client import CustodyClient, read_person
+from call_recorder_cli.custody.client import CustodyClient, read_person
+from call_recorder_cli.custody.selection_options import NOTE, Choice, selects_recordings
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound, TryAgain
 from call_recorder_cli.help_texts import write_examples
 from call_recorder_cli.invocation import PRIVACY_OFFICER, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
-from call_recorder_cli.selection_options import NOTE, Choice, selects_recordings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from call_recorder_cli.erasure import Erasing, Erasure, Found
+    from call_recorder_cli.custody.erasure import Erasing, Erasure, Found
 
 
 class ErasedRecording(Report):
@@ -130,8 +130,8 @@ def erase(
 def _find(
     invocation: Invocation, choice: Choice, custody: CustodyClient, receipt_id: str, by: str
 ) -> tuple[Erasure, Found]:
-    from call_recorder_cli.dead_letters import DeadLetterQueue
-    from call_recorder_cli.erasure import Erasure
+    from call_recorder_cli.custody.erasure import Erasure
+    from call_recorder_cli.maintenance.dead_letters import DeadLetterQueue
 
     stack = invocation.stack
     reader = choice.open(stack)

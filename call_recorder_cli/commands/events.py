@@ -15,14 +15,14 @@ from call_recorder.tracking.published_events import PUBLISHED, UploaderKeyChange
 from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
-from call_recorder_cli.masked_json import mask_json
+from call_recorder_cli.maintenance.masked_json import mask_json
 from call_recorder_cli.output import Output, Report, print_sentences, print_table, printable
 from call_recorder_cli.time_ranges import SINCE_OPTION, UNTIL_OPTION, TimeRange
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from call_recorder_cli.event_replay import PublishedEvents, Target, Wanted
+    from call_recorder_cli.maintenance.event_replay import PublishedEvents, Target, Wanted
 
 _KINDS: Final = tuple(event.detail_type for event in PUBLISHED)
 _IN_TABLES: Final = tuple(kind for kind in _KINDS if kind != UploaderKeyChangedEvent.detail_type)
@@ -86,7 +86,7 @@ def tail(
 
     It makes a rule on the bus of the stack and a queue, and removes both at the end.
     """
-    from call_recorder_cli.event_tail import EventFilter, follow_events
+    from call_recorder_cli.maintenance.event_tail import EventFilter, follow_events
 
     output, end, printed = invocation.output, time.monotonic() + 60 * minutes, 0
     wanted = EventFilter(kinds, application_key)
@@ -119,7 +119,7 @@ def replay(
 
     Subscribers that deduplicate by eventId see nothing new. It reads the whole table. It can be repeated.
     """
-    from call_recorder_cli import event_replay
+    from call_recorder_cli.maintenance import event_replay
 
     output, stack = invocation.output, invocation.stack
     wanted = event_replay.Wanted(_read_range(since, until), kinds, application_key)
@@ -152,7 +152,7 @@ def _read_range(since: datetime | None, until: datetime | None) -> TimeRange:
 
 
 def _open_target(invocation: Invocation, queue_url: str | None) -> Target:
-    from call_recorder_cli.event_replay import OneQueue, open_bus
+    from call_recorder_cli.maintenance.event_replay import OneQueue, open_bus
 
     session, stack = invocation.session, invocation.stack
     if queue_url:
@@ -162,8 +162,8 @@ def _open_target(invocation: Invocation, queue_url: str | None) -> Target:
 
 def _run(published: PublishedEvents, wanted: Wanted, target: Target | None, name: str, output: Output) -> ReplayReport:
     """Find the events and, if there is a target, send them."""
-    from call_recorder_cli.event_replay import Read
-    from call_recorder_cli.event_replay import replay as send
+    from call_recorder_cli.maintenance.event_replay import Read
+    from call_recorder_cli.maintenance.event_replay import replay as send
 
     read = Read()
     found = published.find(wanted, read)

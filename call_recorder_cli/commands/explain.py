@@ -10,14 +10,14 @@ import click
 
 from call_recorder.answering.profile import ProfileRefused
 from call_recorder.sinch.callbacks import MalformedCallback
-from call_recorder_cli.application_parameters import ApplicationParameters
-from call_recorder_cli.described_calls import DescribedCall, parse_destination
+from call_recorder_cli.applications.parameters import ApplicationParameters
 from call_recorder_cli.errors import CommandFailed
-from call_recorder_cli.explanation import EXAMPLE_BUCKET, count, explain, explain_call
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.output import Report, print_sentences
-from call_recorder_cli.profile_files import read_callback, read_profile
-from call_recorder_cli.profile_review import list_warnings, refuse_mistakes
+from call_recorder_cli.profiles.described_calls import DescribedCall, parse_destination
+from call_recorder_cli.profiles.explanation import EXAMPLE_BUCKET, count, explain, explain_call
+from call_recorder_cli.profiles.files import read_callback, read_profile
+from call_recorder_cli.profiles.review import list_warnings, refuse_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,10 +14,16 @@ from call_recorder_cli.commands.show_recording import APPLICATION_OPTION, RECORD
 from call_recorder_cli.errors import CommandFailed, NotFound
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences
-from call_recorder_cli.recording_finder import RecordingFinder
-from call_recorder_cli.recording_words import describe_reason, describe_size
-from call_recorder_cli.stored_files import MAX_LIFETIME, FileReader, StoredObject, find_signing_problem, list_objects
-from call_recorder_cli.transfers import fetch, look_at
+from call_recorder_cli.recordings.finder import RecordingFinder
+from call_recorder_cli.recordings.stored_files import (
+    MAX_LIFETIME,
+    FileReader,
+    StoredObject,
+    find_signing_problem,
+    list_objects,
+)
+from call_recorder_cli.recordings.transfers import fetch, look_at
+from call_recorder_cli.recordings.words import describe_reason, describe_size
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from call_recorder.custody.commands import Answer, Hold, Release
-from call_recorder_cli.custody_client import CustodyClient, read_person
+from call_recorder_cli.custody.client import CustodyClient, read_person
+from call_recorder_cli.custody.selection_options import Choice, selects_recordings
 from call_recorder_cli.errors import NotFound, ProblemFound, TryAgain
 from call_recorder_cli.help_texts import write_examples
 from call_recorder_cli.invocation import PRIVACY_OFFICER, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
-from call_recorder_cli.selection_options import Choice, selects_recordings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from call_recorder_cli.selections import Target
+    from call_recorder_cli.custody.selections import Target
 
 HoldState = Literal["held", "already-held", "released", "not-held", "refused", "incomplete"]
 

@@ -12,12 +12,12 @@ import click
 
 from call_recorder.adapters.dynamodb_items import UnreadableItem
 from call_recorder.tracking.recording import Recording
+from call_recorder_cli.applications.registered_applications import choose_applications
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, printable
 from call_recorder_cli.phone_numbers import list_spellings
-from call_recorder_cli.recording_lists import CALLEE, CALLER, ListKey, RecordingLists, Row, parse_row
-from call_recorder_cli.registered_applications import choose_applications
+from call_recorder_cli.recordings.lists import CALLEE, CALLER, ListKey, RecordingLists, Row, parse_row
 from call_recorder_cli.stack import Stack
 from call_recorder_cli.time_ranges import DAY_OPTION, SINCE_OPTION, UNTIL_OPTION, TimeRange, find_range, recent_days
 

@@ -11,17 +11,17 @@ from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import CREDENTIALS, PARAMETERS, PROFILE, SECRETS
 from call_recorder.sinch.signature import decode_secret
-from call_recorder_cli.application_parameters import ApplicationParameters, StoredApplication, application_option
-from call_recorder_cli.callback_url import CallbackUrlAtSinch, can_call
+from call_recorder_cli.applications.callback_url import CallbackUrlAtSinch, can_call
+from call_recorder_cli.applications.parameters import ApplicationParameters, StoredApplication, application_option
+from call_recorder_cli.applications.sinch_configuration import describe_url
+from call_recorder_cli.applications.uploader_key import hand_out_key
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences
-from call_recorder_cli.profile_changes import list_differences, make_quick_start
-from call_recorder_cli.profile_files import read_profile
-from call_recorder_cli.profile_review import list_warnings, refuse_mistakes
+from call_recorder_cli.profiles.changes import list_differences, make_quick_start
+from call_recorder_cli.profiles.files import read_profile
+from call_recorder_cli.profiles.review import list_warnings, refuse_mistakes
 from call_recorder_cli.questions import SecretSource, confirm
-from call_recorder_cli.sinch_configuration import describe_url
-from call_recorder_cli.uploader_key import hand_out_key
 
 if TYPE_CHECKING:
     from call_recorder_cli.stack import Stack

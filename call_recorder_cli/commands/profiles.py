@@ -10,20 +10,20 @@ import click
 from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE
-from call_recorder_cli.application_parameters import MAX_STANDARD_BYTES, ApplicationParameters, application_option
+from call_recorder_cli.applications.parameters import MAX_STANDARD_BYTES, ApplicationParameters, application_option
+from call_recorder_cli.applications.uploader_key import hand_out_key
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound
-from call_recorder_cli.explanation import count
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.output import Report, print_sentences
-from call_recorder_cli.profile_changes import format_profile, list_differences, parse_object
-from call_recorder_cli.profile_check import find_mistakes, locate
-from call_recorder_cli.profile_files import read_profile
-from call_recorder_cli.profile_review import list_warnings, refuse_mistakes
+from call_recorder_cli.profiles.changes import format_profile, list_differences, parse_object
+from call_recorder_cli.profiles.check import find_mistakes, locate
+from call_recorder_cli.profiles.explanation import count
+from call_recorder_cli.profiles.files import read_profile
+from call_recorder_cli.profiles.review import list_warnings, refuse_mistakes
 from call_recorder_cli.questions import confirm, is_interactive
-from call_recorder_cli.uploader_key import hand_out_key
 
 if TYPE_CHECKING:
-    from call_recorder_cli.application_parameters import StoredApplication
+    from call_recorder_cli.applications.parameters import StoredApplication
 
 
 class ProfileShowReport(Report):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import click
 
 from call_recorder.custody.commands import ReadReceipt, Receipt
-from call_recorder_cli.custody_client import CustodyClient
+from call_recorder_cli.custody.client import CustodyClient
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.help_texts import write_examples
 from call_recorder_cli.invocation import PRIVACY_OFFICER, Invocation, stack_command

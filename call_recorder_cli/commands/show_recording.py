@@ -12,10 +12,10 @@ from call_recorder.tracking.stored_file import StoredFile
 from call_recorder_cli.commands.list_recordings import find_rule, find_status
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
-from call_recorder_cli.recording_finder import RecordingFinder
-from call_recorder_cli.recording_lists import Row
-from call_recorder_cli.recording_words import describe_reason, describe_seconds, describe_size
-from call_recorder_cli.timelines import Moment, make_timeline
+from call_recorder_cli.recordings.finder import RecordingFinder
+from call_recorder_cli.recordings.lists import Row
+from call_recorder_cli.recordings.timelines import Moment, make_timeline
+from call_recorder_cli.recordings.words import describe_reason, describe_seconds, describe_size
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -17,7 +17,7 @@ from call_recorder_cli.output import Report, print_sentences, print_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from call_recorder_cli.uninstall import Removal
+    from call_recorder_cli.maintenance.uninstall import Removal
 
 _INVOKE_SECONDS: Final = 90  # RotationFunction may take a minute, and Lambda has to start it
 _STEPS: Final = {
@@ -111,7 +111,7 @@ def uninstall(invocation: Invocation, delete_parameters: bool, yes: bool) -> Non
     name of the stack. If it is interrupted or CloudFormation fails, run it again. It deletes no recording: use
     `call-recorder erase` before. It needs the rights with which the stack was deployed.
     """
-    from call_recorder_cli.uninstall import Uninstaller
+    from call_recorder_cli.maintenance.uninstall import Uninstaller
 
     named = click.get_current_context().get_parameter_source("stack") is ParameterSource.COMMANDLINE
     if yes and not named:

@@ -14,7 +14,7 @@ import click
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.phone_numbers import normalize
-from call_recorder_cli.recording_lists import RecordingLists
+from call_recorder_cli.recordings.lists import RecordingLists
 from call_recorder_cli.trial.calls import CALLS, USUAL, Line, TrialCall, make_batches
 from call_recorder_cli.trial.conduct import CallbackLog, Times, Trial, read_files
 from call_recorder_cli.trial.kept_profile import KeptProfile, interruptible, uninterruptible

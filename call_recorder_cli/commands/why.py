@@ -19,13 +19,13 @@ from call_recorder.facts.errors import CallRecorderError, TableUnavailable
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.tracking.item_names import list_item_names
 from call_recorder.tracking.recording import Recording
+from call_recorder_cli.applications.registered_applications import list_application_keys
 from call_recorder_cli.errors import CommandFailed, NotFound, TryAgain
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.output import Output, Report, print_sentences
 from call_recorder_cli.phone_numbers import list_spellings
-from call_recorder_cli.reasons import Reason, find_reason
-from call_recorder_cli.recording_lists import CALLEE, CALLER, ListKey, RecordingLists
-from call_recorder_cli.registered_applications import list_application_keys
+from call_recorder_cli.recordings.lists import CALLEE, CALLER, ListKey, RecordingLists
+from call_recorder_cli.recordings.reasons import Reason, find_reason
 from call_recorder_cli.time_ranges import TimeOption, TimeRange
 
 if TYPE_CHECKING:

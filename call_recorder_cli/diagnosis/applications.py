@@ -14,10 +14,15 @@ from call_recorder.answering.application import Application, is_recorded_into
 from call_recorder.answering.parameter_names import SECRETS
 from call_recorder.answering.profile import ProfileRefused
 from call_recorder.uploader_key.plan import Observation, RotationPolicy, mask_key
+from call_recorder_cli.applications.registered_applications import list_application_keys, read_values
+from call_recorder_cli.applications.sinch_configuration import (
+    API_URL_VARIABLE,
+    describe_url,
+    find_api_url,
+    read_callback_url,
+)
 from call_recorder_cli.diagnosis.findings import Finding, Severity
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound, TryAgain
-from call_recorder_cli.registered_applications import list_application_keys, read_values
-from call_recorder_cli.sinch_configuration import API_URL_VARIABLE, describe_url, find_api_url, read_callback_url
 
 if TYPE_CHECKING:
     from call_recorder_cli.stack import Stack

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from call_recorder_cli.recording_lists import DAY, RecordingLists
+from call_recorder_cli.recordings.lists import DAY, RecordingLists
 from call_recorder_cli.trial.calls import RULE_PREFIX, Batch, Line, TrialCall, make_profile
 from call_recorder_cli.trial.observations import (
     CallRecord,

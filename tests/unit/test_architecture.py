@@ -12,15 +12,32 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src" / "call_recorder"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
 ROOT = PACKAGE.parents[1]
-COMMAND_LINE = sorted((ROOT / "call_recorder_cli").rglob("*.py"))
+CLI = ROOT / "call_recorder_cli"
+COMMAND_LINE = sorted(CLI.rglob("*.py"))
+CLI_ROOMS = [path for path in COMMAND_LINE if path.parent != CLI]
+CLI_FRAME = [path for path in COMMAND_LINE if path.parent == CLI]
 
-# From the top down. Rooms of one floor do not import each other.
-FLOORS = [["functions"], ["adapters"], ["uploader_key", "custody"], ["answering", "tracking"], ["facts"], ["sinch"]]
-MAY_IMPORT = {
-    room: {room, *(below for lower in FLOORS[floor + 1 :] for below in lower)}
-    for floor, rooms in enumerate(FLOORS)
-    for room in rooms
-}
+
+def list_allowed(floors: list[list[str]]) -> dict[str, set[str]]:
+    """Return the rooms that each room may import, of floors from the top down. Rooms of one floor are apart."""
+    return {
+        room: {room, *(below for lower in floors[floor + 1 :] for below in lower)}
+        for floor, rooms in enumerate(floors)
+        for room in rooms
+    }
+
+
+MAY_IMPORT = list_allowed(
+    [["functions"], ["adapters"], ["uploader_key", "custody"], ["answering", "tracking"], ["facts"], ["sinch"]]
+)
+CLI_MAY_IMPORT = list_allowed(
+    [
+        ["commands"],
+        ["probes", "diagnosis", "trial", "custody", "maintenance"],
+        ["recordings"],
+        ["applications", "profiles"],
+    ]
+)
 OUTSIDE = {"boto3", "botocore", "mypy_boto3", "socket", "ssl", "http", "urllib", "threading", "concurrent", "asyncio"}
 PURE = {"urllib.parse"}
 SLOW = {"boto3", "azure", "rich"}
@@ -113,6 +130,19 @@ def test_lambda_never_sees_the_command_line() -> None:
 
 def test_the_command_line_imports_nothing_that_is_not_installed_with_it() -> None:
     assert not imported_packages(COMMAND_LINE) & {"local", "tests", "benchmarks", "aws_lambda_powertools"}
+
+
+def cli_imports(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("call_recorder_cli.")}
+
+
+@pytest.mark.parametrize("path", CLI_ROOMS, ids=lambda path: str(path.relative_to(CLI)))
+def test_a_room_of_the_command_line_imports_only_rooms_below(path: Path) -> None:
+    assert cli_imports(path) & CLI_MAY_IMPORT.keys() <= CLI_MAY_IMPORT[path.relative_to(CLI).parts[0]]
+
+
+def test_what_all_commands_share_imports_no_room() -> None:
+    assert not {name for path in CLI_FRAME for name in cli_imports(path)} & CLI_MAY_IMPORT.keys()
 
 
 def test_help_loads_no_client_of_a_store() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from call_recorder.facts.facts import RecordingAvailableFact
 from call_recorder.facts.messages import write_message
-from call_recorder_cli.dead_letters import NO_FACT, NOT_FOUND
+from call_recorder_cli.maintenance.dead_letters import NO_FACT, NOT_FOUND
 from local.waiting import wait_until
 from tests.integration.conftest import WITHIN, without
 

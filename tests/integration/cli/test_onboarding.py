@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from call_recorder.answering.parameter_names import CREDENTIALS, PARAMETERS, PROFILE, SECRETS
-from call_recorder_cli.sinch_configuration import API_URL_VARIABLE
+from call_recorder_cli.applications.sinch_configuration import API_URL_VARIABLE
 from local import demo
 from local.simulator import Simulator, app_to_app
 from local.simulator.configuration import ConfigurationApi, run_configuration_api

@@ -17,8 +17,8 @@ import pytest
 from azure.storage.blob import ContainerClient
 from jsonschema import validate
 
-from call_recorder_cli import stored_files
 from call_recorder_cli.invocation import INVESTIGATOR
+from call_recorder_cli.recordings import stored_files
 from local import demo
 from local.azurite import run_azurite
 from local.emulator import ADMINISTRATOR

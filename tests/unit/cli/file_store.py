@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 
-from call_recorder_cli.transfers import SignedUrl
+from call_recorder_cli.recordings.transfers import SignedUrl
 from tests.loopback import Server
 
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder.facts.errors import CallRecorderError
 from call_recorder.functions.rotation import compose
-from call_recorder_cli.sinch_configuration import API_URL_VARIABLE
+from call_recorder_cli.applications.sinch_configuration import API_URL_VARIABLE
 from local.simulator import Application
 from local.simulator.configuration import ConfigurationApi
 from tests.fakes import RecordedTelemetry

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from call_recorder.facts.stores import Scheme
-from call_recorder_cli.checksums import DIGESTS, Checksum, find_checksum
+from call_recorder_cli.recordings.checksums import DIGESTS, Checksum, find_checksum
 
 MD5 = "25f9e794323b453885f5181f1b624d0b"
 NINE = b"123456789"

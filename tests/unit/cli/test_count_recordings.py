@@ -11,8 +11,8 @@ import pytest
 
 from call_recorder.answering.answer import Outcome
 from call_recorder.tracking.published_events import find_due_events
-from call_recorder_cli.day_figures import DayFigures, draw_bar
-from call_recorder_cli.recording_words import UNRECORDED
+from call_recorder_cli.recordings.day_figures import DayFigures, draw_bar
+from call_recorder_cli.recordings.words import UNRECORDED
 from tests.facts import after, ended, file_stored, known, named, requested
 from tests.fakes import BUCKET, DEADLINES
 from tests.unit.cli.conftest import Run

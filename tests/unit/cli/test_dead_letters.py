@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from call_recorder.facts.commands import CheckLocation
 from call_recorder.facts.facts import RecordingAvailableFact, RecordingFinishedFact
 from call_recorder.facts.messages import write_message
-from call_recorder_cli.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, DeadLetterQueue, Redriven
+from call_recorder_cli.maintenance.dead_letters import NO_FACT, NOT_FOUND, DeadLetter, DeadLetterQueue, Redriven
 from tests import sinch
 from tests.unit.cli.conftest import Run
 
@@ -291,7 +291,7 @@ def test_unwanted_messages_are_deleted_and_the_others_stay_visible(account: Acco
 @pytest.fixture
 def put(aws: boto3.Session, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Give the stack its queues and its log, and return what puts a dead letter."""
-    monkeypatch.setattr("call_recorder_cli.dead_letters._WAIT_SECONDS", 0)
+    monkeypatch.setattr("call_recorder_cli.maintenance.dead_letters._WAIT_SECONDS", 0)
     sqs, logs = aws.client("sqs"), aws.client("logs")
     urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("facts", "dead")}
     logs.create_log_group(logGroupName=LOG_GROUP)

@@ -12,11 +12,11 @@ import boto3
 import pytest
 from pydantic import SecretStr
 
+from call_recorder_cli.applications.sinch_configuration import CallbackUrls
 from call_recorder_cli.commands.checks import DIAGNOSES
 from call_recorder_cli.diagnosis import applications, operation
 from call_recorder_cli.diagnosis.operation import judge_concurrency
 from call_recorder_cli.errors import CommandFailed, NoRight, TryAgain
-from call_recorder_cli.sinch_configuration import CallbackUrls
 from call_recorder_cli.stack import Stack
 from tests.tables import RECORDINGS
 from tests.unit.cli.conftest import OUTPUTS

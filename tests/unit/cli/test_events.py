@@ -15,9 +15,9 @@ import pytest
 
 from call_recorder.facts.commands import CheckRecording
 from call_recorder.tracking.published_events import Event
-from call_recorder_cli import event_replay
 from call_recorder_cli.errors import TryAgain
-from call_recorder_cli.event_tail import MAX_DURATION, EventFilter, EventTail
+from call_recorder_cli.maintenance import event_replay
+from call_recorder_cli.maintenance.event_tail import MAX_DURATION, EventFilter, EventTail
 from call_recorder_cli.stack import Stack
 from local.waiting import wait_until
 from tests import sinch
@@ -34,7 +34,7 @@ BUS = "call-recorder-recordings"
 @pytest.fixture
 def session(aws: boto3.Session, outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
     """The account, with the bus of the stack."""
-    monkeypatch.setattr("call_recorder_cli.event_tail._WAIT_SECONDS", 1)
+    monkeypatch.setattr("call_recorder_cli.maintenance.event_tail._WAIT_SECONDS", 1)
     arn = aws.client("events").create_event_bus(Name=BUS)["EventBusArn"]
     outputs |= {"RecordingsBusName": BUS, "RecordingsBusArn": arn}
     return aws

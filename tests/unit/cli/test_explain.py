@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from call_recorder_cli.explanation import explain
 from call_recorder_cli.main import main
+from call_recorder_cli.profiles.explanation import explain
 from tests import sinch
 from tests.profiles import AGREED, ANNOUNCED, ANNOUNCEMENT, FROM_PHONE, MENU, PSTN_ACTION, asking, profile, rule
 

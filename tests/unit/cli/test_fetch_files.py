@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder_cli import stored_files
 from call_recorder_cli.commands.fetch_files import DurationOption
 from call_recorder_cli.errors import CommandFailed
-from call_recorder_cli.recording_finder import RecordingFinder
+from call_recorder_cli.recordings import stored_files
+from call_recorder_cli.recordings.finder import RecordingFinder
+from call_recorder_cli.recordings.stored_files import FileReader, StoredObject, list_objects
 from call_recorder_cli.stack import Stack
-from call_recorder_cli.stored_files import FileReader, StoredObject, list_objects
 from tests import sinch
 from tests.facts import TRANSCRIPT_URL, URL, available, file_stored, known, named, requested, transcribed
 from tests.fakes import BUCKET

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE, SECRETS
 from call_recorder_cli.errors import ExitCode
-from call_recorder_cli.profile_changes import make_quick_start
+from call_recorder_cli.profiles.changes import make_quick_start
 from local.simulator.configuration import run_configuration_api
 from tests.unit.cli.conftest import Printed, Run
 from tests.unit.cli.onboarding_world import (

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder.answering.patterns import matches
-from call_recorder_cli.json_positions import find_positions
-from call_recorder_cli.profile_check import _covers, find_mistakes
+from call_recorder_cli.profiles.check import _covers, find_mistakes
+from call_recorder_cli.profiles.json_positions import find_positions
 
 PATTERNS = st.text("ab*", min_size=1, max_size=4)
 TEXTS = ["".join(letters) for length in range(5) for letters in product("abc", repeat=length)]

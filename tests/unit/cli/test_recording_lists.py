@@ -19,8 +19,8 @@ from call_recorder.adapters.dynamodb_items import to_item
 from call_recorder.facts.call_details import CallStart
 from call_recorder.facts.messages import QueueMessage
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli import recording_lists
-from call_recorder_cli.recording_lists import CALLEE, CALLER, DAY, RecordingLists, parse_row
+from call_recorder_cli.recordings import lists as recording_lists
+from call_recorder_cli.recordings.lists import CALLEE, CALLER, DAY, RecordingLists, parse_row
 from call_recorder_cli.time_ranges import TimeRange
 from tests import sinch
 from tests.facts import ended, named, requested

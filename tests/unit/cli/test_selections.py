@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from call_recorder.facts.identifiers import bridge_conference_id
-from call_recorder_cli.selections import Party, SelectionReader, Side
+from call_recorder_cli.custody.selections import Party, SelectionReader, Side
 from call_recorder_cli.stack import Stack
 from call_recorder_cli.time_ranges import TimeRange
 from tests import sinch

@@ -19,8 +19,8 @@ from call_recorder.tracking.recording import Reason, Recording, Status
 from call_recorder_cli.commands import show_recording
 from call_recorder_cli.commands.show_recording import ShownRecording, make_report
 from call_recorder_cli.output import Output
-from call_recorder_cli.recording_words import OUTCOMES, REASONS
-from call_recorder_cli.timelines import make_timeline
+from call_recorder_cli.recordings.timelines import make_timeline
+from call_recorder_cli.recordings.words import OUTCOMES, REASONS
 from tests import sinch
 from tests.facts import (
     CALL,

@@ -10,8 +10,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 from pydantic import SecretStr
 
-from call_recorder_cli.errors import CommandFailed, ExitCode
-from call_recorder_cli.sinch_configuration import (
+from call_recorder_cli.applications.sinch_configuration import (
     API_URL,
     API_URL_VARIABLE,
     CallbackUrls,
@@ -19,6 +18,7 @@ from call_recorder_cli.sinch_configuration import (
     read_callback_url,
     set_callback_url,
 )
+from call_recorder_cli.errors import CommandFailed, ExitCode
 from local.simulator import Application
 from local.simulator.configuration import ConfigurationApi, run_configuration_api
 from tests.loopback import Server, closed_port

@@ -12,7 +12,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
-from call_recorder_cli import uninstall as module
+from call_recorder_cli.maintenance import uninstall as module
 from tests.facts import requested
 from tests.fakes import Bus, new_processor
 from tests.tables import tables
@@ -236,7 +236,7 @@ def test_an_interrupted_deletion_goes_on_in_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("call_recorder_cli.uninstall.time.sleep", interrupt)
+        patched.setattr("call_recorder_cli.maintenance.uninstall.time.sleep", interrupt)
         assert run(*DELETE, "--delete-parameters").code == 130
     # When the stack is gone, no run finds its parameters any more.
     assert (account.deletions, parameters()) == (1, {OTHER})

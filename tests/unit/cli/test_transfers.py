@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_recorder_cli.errors import CommandFailed, ExitCode, TryAgain
-from call_recorder_cli.transfers import SignedUrl, fetch, look_at
+from call_recorder_cli.recordings.transfers import SignedUrl, fetch, look_at
 from tests.loopback import LOOPBACK, closed_port
 from tests.unit.cli.file_store import FileStore, Request
 

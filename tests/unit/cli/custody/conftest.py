@@ -21,7 +21,9 @@ from botocore.exceptions import ClientError
 
 from call_recorder.facts.errors import TableUnavailable
 from call_recorder.functions.custody import CustodyHandler, compose
-from call_recorder_cli import custody_client, dead_letters, erasure
+from call_recorder_cli.custody import client as custody_client
+from call_recorder_cli.custody import erasure
+from call_recorder_cli.maintenance import dead_letters
 from tests.fakes import BUCKET
 from tests.tables import CUSTODY, PLACES, RECORDINGS
 from tests.unit.cli.recorded_calls import APP, register

@@ -17,14 +17,14 @@ from call_recorder.custody.belongings import is_in_reach
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.item_names import list_item_names
+from call_recorder_cli.applications.registered_applications import list_application_keys
 from call_recorder_cli.phone_numbers import list_spellings
-from call_recorder_cli.recording_lists import RecordingLists
-from call_recorder_cli.registered_applications import list_application_keys
+from call_recorder_cli.recordings.lists import RecordingLists
 from call_recorder_cli.time_ranges import TimeRange
 
 if TYPE_CHECKING:
     from call_recorder.facts.messages import QueueMessage
-    from call_recorder_cli.recording_lists import Row
+    from call_recorder_cli.recordings.lists import Row
     from call_recorder_cli.stack import Stack
 
 Side = Literal["caller", "callee", "participant"]

@@ -30,7 +30,7 @@ from call_recorder.answering.profile import (
     field_problems,
 )
 from call_recorder.sinch.svaml import Hangup
-from call_recorder_cli.json_positions import Position, find_nearest, find_positions
+from call_recorder_cli.profiles.json_positions import Position, find_nearest, find_positions
 
 KINDS: Final[Mapping[ToType, str]] = {
     "did": "a phone number of yours",

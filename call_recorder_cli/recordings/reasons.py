@@ -10,7 +10,7 @@ from typing import Final
 from call_recorder.facts.call_details import CallStart, Consent
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.unrecorded_call import UnrecordedCall, find_unrecorded
-from call_recorder_cli.recording_words import describe_outcome, describe_reason
+from call_recorder_cli.recordings.words import describe_outcome, describe_reason
 
 _NOT_RECORDED: Final[Mapping[str, str]] = {
     "no-rule": "No rule matches the call.",

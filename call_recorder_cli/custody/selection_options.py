@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from call_recorder.facts.model import MAX_ID_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_URL_BYTES, fits
-from call_recorder_cli.selections import Party, SelectionReader, Side, Target
+from call_recorder_cli.custody.selections import Party, SelectionReader, Side, Target
 from call_recorder_cli.time_ranges import TimeOption, TimeRange
 
 if TYPE_CHECKING:

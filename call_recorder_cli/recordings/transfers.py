@@ -20,8 +20,8 @@ from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
 from call_recorder.facts.stores import Scheme
-from call_recorder_cli.checksums import Checksum, find_checksum
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound, TryAgain
+from call_recorder_cli.recordings.checksums import Checksum, find_checksum
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse

@@ -6,19 +6,19 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from call_recorder_cli.errors import NoRight
-from call_recorder_cli.sinch_configuration import (
+from call_recorder_cli.applications.sinch_configuration import (
     API_URL_VARIABLE,
     CallbackUrls,
     find_api_url,
     read_callback_url,
     set_callback_url,
 )
+from call_recorder_cli.errors import NoRight
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from call_recorder_cli.application_parameters import StoredApplication
+    from call_recorder_cli.applications.parameters import StoredApplication
     from call_recorder_cli.stack import Stack
 
 

@@ -10,7 +10,7 @@ from call_recorder.answering.parameter_names import CREDENTIALS
 from call_recorder_cli.errors import CommandFailed, TryAgain
 
 if TYPE_CHECKING:
-    from call_recorder_cli.application_parameters import ApplicationParameters
+    from call_recorder_cli.applications.parameters import ApplicationParameters
     from call_recorder_cli.output import Output
     from call_recorder_cli.stack import Stack
 

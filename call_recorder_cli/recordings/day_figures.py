@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.recording_words import UNRECORDED
+from call_recorder_cli.recordings.words import UNRECORDED
 from call_recorder_cli.time_ranges import TimeRange
 
 if TYPE_CHECKING:

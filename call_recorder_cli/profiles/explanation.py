@@ -14,14 +14,14 @@ from call_recorder.answering.profile import ProfileRefused, RecordingProfile, Ru
 from call_recorder.facts.call_details import Consent, ConsentOutcome
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.sinch.callbacks import AceCallback, IceCallback, PieCallback, parse
-from call_recorder_cli.profile_check import describe
+from call_recorder_cli.profiles.check import describe
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from call_recorder.answering.answer import CallAnswer
     from call_recorder.answering.rules import Decision
-    from call_recorder_cli.described_calls import DescribedCall
+    from call_recorder_cli.profiles.described_calls import DescribedCall
 
 # Values of the right form: a profile names the destination of recordings, not the key.
 _CREDENTIALS = {

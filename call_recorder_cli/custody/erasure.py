@@ -19,12 +19,12 @@ from call_recorder.facts.facts import ObjectStoredFact
 from call_recorder.facts.identifiers import escape
 from call_recorder.facts.messages import MalformedFact, QueueMessage, read_message
 from call_recorder.facts.storage_urls import get_location
-from call_recorder_cli.custody_client import WORKERS
+from call_recorder_cli.custody.client import WORKERS
 from call_recorder_cli.errors import TryAgain
 
 if TYPE_CHECKING:
-    from call_recorder_cli.custody_client import CustodyClient
-    from call_recorder_cli.selections import Party, SelectionReader, Target
+    from call_recorder_cli.custody.client import CustodyClient
+    from call_recorder_cli.custody.selections import Party, SelectionReader, Target
     from call_recorder_cli.stack import Stack
 
 _FIRST_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from call_recorder.tracking.published_events import find_due_events
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
 from call_recorder_cli.output import Output, Report
-from call_recorder_cli.recording_words import describe_outcome, describe_reason, describe_seconds, describe_size
+from call_recorder_cli.recordings.words import describe_outcome, describe_reason, describe_seconds, describe_size
 
 Step = Literal[
     "called",

@@ -25,9 +25,9 @@ from call_recorder.facts.storage_urls import ObjectPointer, get_location
 from call_recorder.facts.stores import Scheme
 from call_recorder.tracking.recording import RECORDING, Recording
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound
-from call_recorder_cli.recording_finder import RecordingFinder
+from call_recorder_cli.recordings.finder import RecordingFinder
+from call_recorder_cli.recordings.transfers import SignedUrl
 from call_recorder_cli.stack import Stack
-from call_recorder_cli.transfers import SignedUrl
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.parameter_names import PROFILE, SECRETS
 from call_recorder.answering.profile import ProfileRefused
+from call_recorder_cli.applications.registered_applications import read_values
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.output import Report
 from call_recorder_cli.probes.answers import RECORDING, find_answer
 from call_recorder_cli.probes.callbacks import CallbackUrl, Judgement
 from call_recorder_cli.probes.destinations import DestinationProbe, Endpoints, list_targets
-from call_recorder_cli.registered_applications import read_values
 
 if TYPE_CHECKING:
     from call_recorder.answering.profile import Rule

@@ -1,0 +1,1 @@
+"""Chooses recordings and has CustodyFunction erase them, or put them under a legal hold."""

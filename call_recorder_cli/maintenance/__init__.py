@@ -1,0 +1,1 @@
+"""Looks after a running stack: its dead letters, its events, and its removal."""

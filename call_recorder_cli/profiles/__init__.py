@@ -1,0 +1,1 @@
+"""Recording profiles: reads, checks, compares and explains them before they are stored."""

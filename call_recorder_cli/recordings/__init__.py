@@ -1,0 +1,1 @@
+"""Finds recordings, says what became of them, and fetches their files."""
