@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -101,6 +102,16 @@ def print_sentences(console: Console, *sentences: str) -> None:
     """Print sentences, each on a line of its own."""
     for sentence in sentences:
         console.print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as ``2 rules``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def format_time(at: datetime) -> str:
+    """Return a time in UTC for people."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ import click
 from pydantic import SecretStr
 
 from call_recorder_cli.errors import CommandFailed
+from call_recorder_cli.output import Output
 
 
 def is_interactive() -> bool:
@@ -46,19 +47,25 @@ class SecretSource:
         return deque(sys.stdin.read().splitlines())
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask whether to go on.
+def confirm(output: Output, question: str, *, yes: bool, typed: str | None = None) -> None:
+    """Return if the user wants a change. What is about to change has been printed by then.
 
     Args:
-        question: the question.
-        yes: whether the answer was given on the command line.
+        output: prints the command's report. With ``--json``, nobody is asked.
+        question: the question, which a yes or no answers.
+        yes: whether the user passed ``--yes``.
+        typed: a word that the user must type instead of yes, such as the name of what is deleted.
 
     Raises:
-        CommandFailed: the user does not want to, or cannot be asked.
+        CommandFailed: the user does not want it, or cannot be asked.
     """
     if yes:
         return
-    if not is_interactive():
-        raise CommandFailed("Nothing was changed: nobody can be asked here, so pass --yes to go on.")
-    if not click.confirm(question, err=True):
+    if output.as_json or not is_interactive():
+        raise CommandFailed("Nothing was changed: pass --yes to do this without a question.")
+    if typed is None:
+        wanted = click.confirm(question, err=True)
+    else:
+        wanted = click.prompt(question, default="", show_default=False, err=True) == typed
+    if not wanted:
         raise CommandFailed("Nothing was changed.")

@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import click
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from call_recorder.answering.application import Application, is_recorded_into
 from call_recorder.answering.parameter_names import CREDENTIALS, PARAMETERS, PROFILE, SECRETS
 from call_recorder.answering.profile import ProfileRefused, RecordingProfile
-from call_recorder.sinch.signature import Authorization, SignatureError
 from call_recorder_cli.errors import CommandFailed, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Iterator
 
     from call_recorder_cli.stack import Stack
 
@@ -93,19 +91,30 @@ class StoredApplication:
         except ProfileRefused:
             return "none"
 
+    def parse(self) -> Application:
+        """Return the application as the functions have it.
+
+        Raises:
+            ProfileRefused: they refuse its callbacks.
+        """
+        return self._parse({})
+
     def find_problem(self, *, handed_out: bool = True) -> str | None:
         """Return why the functions cannot use the parameters, in a sentence, or ``None``.
 
         Args:
             handed_out: whether the credentials of the stack's own bucket must be there already.
         """
-        values = {name: value.get_secret_value() for name, value in self.values.items()}
-        if not handed_out and self.find_store_kind() == "own":
-            values[CREDENTIALS] = values.get(CREDENTIALS) or _STAND_IN
+        stand_in = {CREDENTIALS: _STAND_IN} if not handed_out and self.find_store_kind() == "own" else {}
         try:
-            return Application.from_parameters(self.key, values, own_bucket=self.own_bucket).problem
+            return self._parse(stand_in).problem
         except ProfileRefused as refusal:
             return str(refusal)
+
+    def _parse(self, stand_in: Mapping[str, str]) -> Application:
+        values = {name: value.get_secret_value() for name, value in self.values.items()}
+        stood_in = {name: value for name, value in stand_in.items() if not values.get(name)}
+        return Application.from_parameters(self.key, values | stood_in, own_bucket=self.own_bucket)
 
     def _get(self, name: str) -> str | None:
         value = self.values.get(name)
@@ -128,10 +137,15 @@ class ApplicationParameters:
         """How long the functions may use parameters that they have read, in seconds."""
         return int(self._stack.parameters.get("ParametersTtlSeconds", _DEFAULT_TTL_SECONDS))
 
-    def read(self, application_key: str) -> StoredApplication:
-        """Return the parameters of an application. Raises ClientError and BotoCoreError."""
+    def read(self, application_key: str, names: Collection[str] = PARAMETERS) -> StoredApplication:
+        """Return the parameters of an application, or those with the given names.
+
+        Raises:
+            ClientError: SSM refused one of them. An investigator may not read the secrets.
+            BotoCoreError: SSM could not be asked.
+        """
         folder = self._stack.parameter_path(application_key, "")
-        answer = self._ssm.get_parameters(Names=[folder + name for name in PARAMETERS], WithDecryption=True)
+        answer = self._ssm.get_parameters(Names=[folder + name for name in names], WithDecryption=True)
         stored = {each["Name"].removeprefix(folder): each for each in answer["Parameters"]}
         return StoredApplication(
             application_key,
@@ -169,19 +183,30 @@ class ApplicationParameters:
         self._ssm.delete_parameters(Names=[self._stack.parameter_path(application_key, name) for name in names])
 
 
-def application_option(
-    *, required: bool = True, help_text: str = "Key of the Sinch application."
-) -> Callable[[Any], Any]:
-    """Return the option ``--application``, which takes what may be an application key in a parameter's path."""
-    return click.option(
-        "--application", "application_key", required=required, metavar="KEY", help=help_text, callback=_check_key
-    )
+def list_application_keys(stack: Stack) -> list[str]:
+    """Return the keys of the applications that have any parameter. Raises ClientError and BotoCoreError."""
+    root = stack.parameter_path("")
+    names = [name.removeprefix(root).split("/") for name in list_parameters(stack)]
+    return sorted({parts[0] for parts in names if len(parts) == 2 and parts[1] in PARAMETERS})
 
 
-def _check_key(_context: click.Context, _parameter: click.Parameter, key: str | None) -> str | None:
-    try:
-        if key is not None:
-            Authorization.parse(f"application {key}:signature")
-    except SignatureError:
-        raise click.BadParameter("copy the key from the Sinch dashboard: letters, digits, - _ and . only.") from None
-    return key
+def list_parameters(stack: Stack) -> Iterator[str]:
+    """Yield the names of all parameters of a stack, of applications and others."""
+    pages = stack.session.client("ssm").get_paginator("describe_parameters")
+    path = {"Key": "Path", "Option": "Recursive", "Values": [stack.parameter_path()]}
+    for page in pages.paginate(ParameterFilters=[path]):  # type: ignore[list-item]  # the stubs ask for a constant
+        yield from (each["Name"] for each in page["Parameters"])
+
+
+def choose_applications(stack: Stack, application_key: str | None) -> list[str]:
+    """Return the application that a command names, or else all that are registered.
+
+    Raises:
+        NotFound: the application is not registered, or none is.
+    """
+    known = list_application_keys(stack)
+    if application_key is not None and application_key not in known:
+        raise NotFound(f"The stack {stack.name} has no application {application_key}: run call-recorder onboard.")
+    if not known:
+        raise NotFound(f"The stack {stack.name} has no application yet: run call-recorder onboard.")
+    return known if application_key is None else [application_key]

@@ -10,9 +10,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from call_recorder.answering.parameter_names import PARAMETERS
 from call_recorder.facts.errors import CallRecorderError
-from call_recorder_cli.applications.registered_applications import choose_applications
+from call_recorder_cli.applications.parameters import choose_applications
 from call_recorder_cli.diagnosis.applications import diagnose_applications, diagnose_uploader_key
-from call_recorder_cli.diagnosis.findings import Finding, count
+from call_recorder_cli.diagnosis.findings import Finding
 from call_recorder_cli.diagnosis.operation import (
     diagnose_alarms,
     diagnose_callbacks,
@@ -23,7 +23,8 @@ from call_recorder_cli.diagnosis.operation import (
 from call_recorder_cli.diagnosis.resources import diagnose_bucket, diagnose_logs, diagnose_stack, diagnose_table
 from call_recorder_cli.errors import ProblemFound, translate
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, print_sentences, print_table
+from call_recorder_cli.options import application_option
+from call_recorder_cli.output import Output, Report, count, print_sentences, print_table
 from call_recorder_cli.probes.application_check import ApplicationCheck, CheckResult
 from call_recorder_cli.probes.destinations import Endpoints
 
@@ -59,7 +60,7 @@ class CheckReport(Report):
 
 
 @click.command("check")
-@click.option("--application", "application_key", metavar="KEY", help="Key of the Sinch application. Default: all.")
+@application_option(required=False, help_text="Only this Sinch application. Default: all.")
 @click.option("--rule", metavar="NAME", help="Only the destination and the answers of this rule.")
 @stack_command(OPERATOR, CheckReport)
 def check(invocation: Invocation, application_key: str | None, rule: str | None) -> None:

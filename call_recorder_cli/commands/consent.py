@@ -14,10 +14,11 @@ from call_recorder.answering.parameter_names import PROFILE
 from call_recorder.answering.profile import ProfileRefused, RecordingProfile, Rule
 from call_recorder.facts.call_details import Consent
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.commands.show_recording import APPLICATION_OPTION, RECORDING_ARGUMENT
+from call_recorder_cli.applications.parameters import ApplicationParameters
 from call_recorder_cli.errors import ExitCode, NotFound, translate
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, print_sentences
+from call_recorder_cli.options import RECORDING_ARGUMENT, owner_option
+from call_recorder_cli.output import Output, Report, format_time, print_sentences
 from call_recorder_cli.recordings.finder import RecordingFinder
 from call_recorder_cli.recordings.words import describe_outcome
 from call_recorder_cli.stack import Stack
@@ -76,7 +77,7 @@ class ConsentReport(Report):
 
 @click.command("consent")
 @RECORDING_ARGUMENT
-@APPLICATION_OPTION
+@owner_option()
 @stack_command(INVESTIGATOR, ConsentReport)
 def prove_consent(invocation: Invocation, recording: str, application_key: str | None) -> None:
     """Print the proof of consent of a call: what was asked, by which rule, and what the caller chose, when.
@@ -175,10 +176,9 @@ def _asked_as(refused: Consent, consent: ConsentRule) -> bool:
 
 def _read_profile(stack: Stack, application_key: str, output: Output) -> RecordingProfile | None:
     """Return the present profile. The proof stands without it."""
-    name = stack.parameter_path(application_key, PROFILE)
     try:
-        answer = stack.session.client("ssm").get_parameters(Names=[name], WithDecryption=True)
-        return RecordingProfile.parse(answer["Parameters"][0]["Value"]) if answer["Parameters"] else None
+        text = ApplicationParameters(stack).read(application_key, [PROFILE]).profile
+        return RecordingProfile.parse(text) if text is not None else None
     except ProfileRefused as refusal:
         output.remark(f"The present profile cannot be used ({refusal}), so the proof is not compared with it.")
     except ClientError as error:
@@ -228,4 +228,4 @@ def _describe_declared(proof: ConsentProof) -> str:
 
 
 def _at(at: datetime | None) -> str:
-    return f" at {at:%Y-%m-%d %H:%M:%S} UTC" if at else ""
+    return f" at {format_time(at)} UTC" if at else ""

@@ -11,6 +11,7 @@ import click
 from call_recorder.adapters.dynamodb_items import UnreadableItem
 from call_recorder_cli.commands.list_recordings import choose_searched
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
+from call_recorder_cli.options import application_option
 from call_recorder_cli.output import Report, print_sentences, print_table
 from call_recorder_cli.recordings.day_figures import DayFigures, draw_bar, list_figures, read_metrics, whole_days
 from call_recorder_cli.recordings.lists import RecordingLists, parse_row
@@ -43,7 +44,7 @@ class StatsReport(Report):
 
 
 @click.command("stats")
-@click.option("--application", "application_key", metavar="KEY", help="Only this Sinch application. Default: all.")
+@application_option(required=False, help_text="Only this Sinch application. Default: all.")
 @DAY_OPTION
 @SINCE_OPTION
 @UNTIL_OPTION

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.errors import NotFound, TryAgain
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.maintenance.masked_json import mask_json
-from call_recorder_cli.output import Output, Report, print_sentences, print_table
+from call_recorder_cli.options import yes_option
+from call_recorder_cli.output import Output, Report, count, format_time, print_sentences, print_table
+from call_recorder_cli.questions import confirm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def show(invocation: Invocation, message_id: str) -> None:
 
 @dead_letters.command("redrive")
 @click.argument("message_ids", nargs=-1, metavar="[MESSAGE_ID]...")
-@click.option("--yes", is_flag=True, help="Redrive without a question.")
+@yes_option()
 @stack_command(OPERATOR, RedriveReport)
 def redrive(invocation: Invocation, message_ids: tuple[str, ...], yes: bool) -> None:
     """Put them back into the queue: all of them, or those with the given ids. It can be repeated."""
@@ -103,12 +104,14 @@ def redrive(invocation: Invocation, message_ids: tuple[str, ...], yes: bool) -> 
     report = RedriveReport(done=yes or not letters, dead_letters=rows)
     if letters and not yes:
         output.emit(report, lambda console: _render_list(rows, console))
-        confirm(output, f"Put {_count(len(letters))} back into the queue?", yes=yes)
+        confirm(output, f"Put {count(len(letters), 'message')} back into the queue?", yes=yes)
     if letters:
         report = _report(rows, queue.redrive({each.message_id for each in letters}))
     output.emit(report, lambda console: print_sentences(console, *_describe(report)))
     if report.refused:
-        raise TryAgain(f"The queue refused {_count(report.refused)}; run the command again to redrive the rest.")
+        raise TryAgain(
+            f"The queue refused {count(report.refused, 'message')}; run the command again to redrive the rest."
+        )
 
 
 def _open(invocation: Invocation) -> DeadLetterQueue:
@@ -155,8 +158,7 @@ def _render_list(rows: Sequence[ListedDeadLetter], console: Console) -> None:
         return
     headings = ("MESSAGE", "FIRST SENT", "RECEIVED", "FACT", "ABOUT", "WHY")
     cells = (
-        (each.message_id, f"{each.first_sent:%Y-%m-%d %H:%M:%S}", each.received, each.fact, each.about, each.why)
-        for each in rows
+        (each.message_id, format_time(each.first_sent), each.received, each.fact, each.about, each.why) for each in rows
     )
     print_table(console, headings, cells)
 
@@ -170,13 +172,11 @@ def _render_one(report: DeadLetterReport, console: Console) -> None:
 
 
 def _describe(report: RedriveReport) -> list[str]:
-    lines = [f"{_count(report.taken)} put back." if report.taken else "There was nothing to put back."]
+    lines = [f"{count(report.taken, 'message')} put back." if report.taken else "There was nothing to put back."]
     if report.in_both:
-        lines += [f"{_count(report.in_both)} could not be deleted from the dead-letter queue, which does no harm."]
+        lines += [
+            f"{count(report.in_both, 'message')} could not be deleted from the dead-letter queue, which does no harm."
+        ]
     if report.failed_again:
-        lines += [f"{_count(report.failed_again)} failed again and came back."]
+        lines += [f"{count(report.failed_again, 'message')} failed again and came back."]
     return lines
-
-
-def _count(number: int) -> str:
-    return "1 message" if number == 1 else f"{number} messages"

@@ -13,13 +13,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from call_recorder.custody.commands import Counts, OpenReceipt, ReadReceipt, Receipt
 from call_recorder_cli.commands.receipts import make_digest, mask_note, print_receipt
-from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.custody.client import CustodyClient, read_person
 from call_recorder_cli.custody.selection_options import NOTE, Choice, selects_recordings
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound, TryAgain
-from call_recorder_cli.help_texts import write_examples
 from call_recorder_cli.invocation import PRIVACY_OFFICER, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, print_sentences, print_table
+from call_recorder_cli.options import write_examples, yes_option
+from call_recorder_cli.output import Output, Report, count, format_time, print_sentences, print_table
+from call_recorder_cli.questions import confirm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ class EraseReport(Report):
 )
 @selects_recordings
 @click.option("--preview", "only_preview", is_flag=True, help="Print what would be erased, and erase nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option()
 @click.option(
     "--note", type=NOTE, metavar="TEXT", help="Reference of the request for the receipt, such as a ticket. No names."
 )
@@ -241,7 +241,7 @@ def _print(report: EraseReport, console: Console) -> None:
 def _print_recordings(report: EraseReport, console: Console) -> None:
     rows = [
         (
-            f"{each.requested_at:%Y-%m-%d %H:%M:%S}" if each.requested_at else None,
+            format_time(each.requested_at) if each.requested_at else None,
             each.recording_id,
             each.application_key,
             each.state,
@@ -258,14 +258,14 @@ def _describe_report(report: EraseReport) -> Iterator[str]:
     if found or report.counts.traces or report.dead_letters:
         yield _count_things(len(found), report.counts, report.dead_letters)
     if report.erased_before:
-        yield f"{_count(report.erased_before, 'recording')} erased before."
+        yield f"{count(report.erased_before, 'recording')} erased before."
 
 
 def _conclude(report: EraseReport) -> Iterator[str]:
     if report.dead_letters:
-        yield f"{_count(report.dead_letters, 'dead letter')} deleted."
+        yield f"{count(report.dead_letters, 'dead letter')} deleted."
     if report.erased_before:
-        yield f"{_count(report.erased_before, 'recording')} erased before."
+        yield f"{count(report.erased_before, 'recording')} erased before."
     if report.verified:
         yield "Verified: no item, object location or version of a file is left of what was erased."
 
@@ -276,32 +276,28 @@ def _describe(found: Found) -> Iterator[str]:
     conferences = [each.target for each in found.to_erase if each.target.participants > 1]
     if conferences:
         people = sum(each.participants for each in conferences)
-        yield f"{_count(len(conferences), 'conference')} with {people} participants: erased for all of them."
+        yield f"{count(len(conferences), 'conference')} with {people} participants: erased for all of them."
     yield from _explain_remains(found)
 
 
 def _count_things(recordings: int, counts: Counts, dead_letters: int) -> str:
     return (
-        f"{_count(recordings, 'recording')}: {_count(counts.files, 'file')} and "
-        f"{_count(counts.transcripts, 'transcript')} with {_count(counts.versions, 'version')}, "
-        f"{_count(counts.locations, 'object location')}. "
-        f"{_count(counts.traces, 'trace')} of unrecorded calls, {_count(dead_letters, 'dead letter')}."
+        f"{count(recordings, 'recording')}: {count(counts.files, 'file')} and "
+        f"{count(counts.transcripts, 'transcript')} with {count(counts.versions, 'version')}, "
+        f"{count(counts.locations, 'object location')}. "
+        f"{count(counts.traces, 'trace')} of unrecorded calls, {count(dead_letters, 'dead letter')}."
     )
 
 
 def _explain_remains(found: Found) -> Iterator[str]:
     """Yield a sentence for each kind of thing that an erasure leaves."""
     if held := found.select("held"):
-        yield f"{_count(len(held), 'recording')} under a legal hold, not erased: release them first."
+        yield f"{count(len(held), 'recording')} under a legal hold, not erased: release them first."
     if refused := found.select("refused"):
         reasons = " ".join(sorted({problem for each in refused for problem in each.answer.problems}))
-        yield f"{_count(len(refused), 'recording')} refused: {reasons}"
+        yield f"{count(len(refused), 'recording')} refused: {reasons}"
     if incomplete := found.select("incomplete"):
         reasons = " ".join(sorted({problem for each in incomplete for problem in each.answer.problems}))
-        yield f"{_count(len(incomplete), 'recording')} not completely erased: {reasons}"
+        yield f"{count(len(incomplete), 'recording')} not completely erased: {reasons}"
     if elsewhere := found.counts.elsewhere:
-        yield f"{_count(elsewhere, 'file')} in other stores, not erased: delete them there."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        yield f"{count(elsewhere, 'file')} in other stores, not erased: delete them there."

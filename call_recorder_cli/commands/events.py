@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from call_recorder.tracking.published_events import PUBLISHED, UploaderKeyChangedEvent
-from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.maintenance.masked_json import mask_json
-from call_recorder_cli.output import Output, Report, print_sentences, print_table, printable
+from call_recorder_cli.options import application_option, yes_option
+from call_recorder_cli.output import Output, Report, count, format_time, print_sentences, print_table, printable
+from call_recorder_cli.questions import confirm
 from call_recorder_cli.time_ranges import SINCE_OPTION, UNTIL_OPTION, TimeRange
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _KINDS: Final = tuple(event.detail_type for event in PUBLISHED)
 _IN_TABLES: Final = tuple(kind for kind in _KINDS if kind != UploaderKeyChangedEvent.detail_type)
 _MAX_MINUTES: Final = 12 * 60
 
-_application = click.option("--application", "application_key", metavar="KEY", help="Only events of this application.")
+_application = application_option(required=False, help_text="Only events of this application.")
 
 
 def _choose_kinds(kinds: tuple[str, ...]) -> Callable[[Any], Any]:
@@ -104,7 +105,7 @@ def tail(
 @_choose_kinds(_IN_TABLES)
 @_application
 @click.option("--queue-url", metavar="URL", help="Send to this queue alone, not to the bus with all subscribers.")
-@click.option("--yes", is_flag=True, help="Send without a question.")
+@yes_option()
 @stack_command(OPERATOR, ReplayReport)
 def replay(
     invocation: Invocation,
@@ -186,9 +187,11 @@ def _run(published: PublishedEvents, wanted: Wanted, target: Target | None, name
 def _render(report: ReplayReport, console: Console) -> None:
     verb = "sent" if report.done else "found"
     print_table(console, ("EVENTS", "TYPE"), [(str(number), kind) for kind, number in report.events.items()])
-    sentences = [f"{_count(sum(report.events.values()))} {verb}, from {report.items} items, for {report.target}."]
+    sentences = [
+        f"{count(sum(report.events.values()), 'event')} {verb}, from {report.items} items, for {report.target}."
+    ]
     if report.outdated:
-        sentences += [f"{_count(report.outdated)} left out, since they are no longer true."]
+        sentences += [f"{count(report.outdated, 'event')} left out, since they are no longer true."]
     if report.unreadable:
         sentences += [f"{report.unreadable} items left out, since a later version of the stack wrote them."]
     print_sentences(console, *sentences)
@@ -213,7 +216,7 @@ def _make_line(event: FollowedEvent) -> str:
     subject = data.get("recordingId") or data.get("user")
     file = data.get("file") or {}
     rest = (subject, parties, file.get("url"), data.get("reason"), data.get("step"), data.get("key"))
-    words = (f"{event.occurred_at:%Y-%m-%d %H:%M:%S}", f"{event.type:23}", *rest)
+    words = (format_time(event.occurred_at), f"{event.type:23}", *rest)
     return "  ".join(str(word) for word in words if word)
 
 
@@ -231,7 +234,3 @@ def _interrupted_by_signals() -> Iterator[None]:
     finally:
         for number, handler in zip(chosen, before, strict=True):
             signal.signal(number, handler)
-
-
-def _count(number: int) -> str:
-    return "1 event" if number == 1 else f"{number} events"

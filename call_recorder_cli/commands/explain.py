@@ -13,9 +13,10 @@ from call_recorder.sinch.callbacks import MalformedCallback
 from call_recorder_cli.applications.parameters import ApplicationParameters
 from call_recorder_cli.errors import CommandFailed
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
-from call_recorder_cli.output import Report, print_sentences
+from call_recorder_cli.options import application_option
+from call_recorder_cli.output import Report, count, print_sentences
 from call_recorder_cli.profiles.described_calls import DescribedCall, parse_destination
-from call_recorder_cli.profiles.explanation import EXAMPLE_BUCKET, count, explain, explain_call
+from call_recorder_cli.profiles.explanation import EXAMPLE_BUCKET, explain, explain_call
 from call_recorder_cli.profiles.files import read_callback, read_profile
 from call_recorder_cli.profiles.review import list_warnings, refuse_mistakes
 
@@ -32,7 +33,7 @@ class ExplainReport(Report):
 
 @click.command("explain")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[PROFILE] [EVENT]")
-@click.option("--application", "application_key", metavar="KEY", help="Explain the profile that this application has.")
+@application_option(required=False, help_text="Explain the profile that this application has.")
 @click.option("--from", "caller", default="", metavar="CALLER", help="Who calls: a number, or an app user's name.")
 @click.option("--to", default="", metavar="TYPE:ENDPOINT", help="What is called, for example username:alice.")
 @stack_command(OPERATOR, ExplainReport)

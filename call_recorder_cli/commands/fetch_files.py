@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from call_recorder_cli.commands.show_recording import APPLICATION_OPTION, RECORDING_ARGUMENT
 from call_recorder_cli.errors import CommandFailed, NotFound
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
+from call_recorder_cli.options import RECORDING_ARGUMENT, owner_option
 from call_recorder_cli.output import Output, Report, print_sentences
 from call_recorder_cli.recordings.finder import RecordingFinder
 from call_recorder_cli.recordings.stored_files import (
@@ -86,7 +86,7 @@ class DownloadReport(Report):
 
 @click.command("url")
 @RECORDING_ARGUMENT
-@APPLICATION_OPTION
+@owner_option()
 @click.option("--transcript", is_flag=True, help="The transcript instead of the recording.")
 @click.option(
     "--expires",
@@ -131,7 +131,7 @@ def print_urls(
 
 @click.command("download")
 @RECORDING_ARGUMENT
-@APPLICATION_OPTION
+@owner_option()
 @click.option("--to", "target", default="./", metavar="PATH", help="A folder, which ends with /, or a file's name.")
 @click.option("--transcript", is_flag=True, help="The transcript too.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")

@@ -12,8 +12,8 @@ from call_recorder.custody.commands import Answer, Hold, Release
 from call_recorder_cli.custody.client import CustodyClient, read_person
 from call_recorder_cli.custody.selection_options import Choice, selects_recordings
 from call_recorder_cli.errors import NotFound, ProblemFound, TryAgain
-from call_recorder_cli.help_texts import write_examples
 from call_recorder_cli.invocation import PRIVACY_OFFICER, Invocation, stack_command
+from call_recorder_cli.options import write_examples
 from call_recorder_cli.output import Output, Report, print_sentences, print_table
 
 if TYPE_CHECKING:

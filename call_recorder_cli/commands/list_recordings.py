@@ -12,10 +12,11 @@ import click
 
 from call_recorder.adapters.dynamodb_items import UnreadableItem
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.applications.registered_applications import choose_applications
+from call_recorder_cli.applications.parameters import choose_applications
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, printable
+from call_recorder_cli.options import application_option
+from call_recorder_cli.output import Output, Report, format_time, printable
 from call_recorder_cli.phone_numbers import list_spellings
 from call_recorder_cli.recordings.lists import CALLEE, CALLER, ListKey, RecordingLists, Row, parse_row
 from call_recorder_cli.stack import Stack
@@ -120,7 +121,7 @@ class Search:
 
 
 @click.command("list")
-@click.option("--application", "application_key", metavar="KEY", help="Only this Sinch application. Default: all.")
+@application_option(required=False, help_text="Only this Sinch application. Default: all.")
 @DAY_OPTION
 @SINCE_OPTION
 @UNTIL_OPTION
@@ -245,7 +246,7 @@ def _format_long_line(row: ListedRecording) -> str:
 
 
 def _list_cells(row: ListedRecording) -> list[str | None]:
-    requested = f"{row.requested_at:%Y-%m-%d %H:%M:%S}"
+    requested = format_time(row.requested_at)
     return [requested, row.recording_id, row.status, row.from_, row.to, row.rule]
 
 

@@ -12,11 +12,12 @@ from pydantic import SecretStr
 from call_recorder.answering.parameter_names import CREDENTIALS, PARAMETERS, PROFILE, SECRETS
 from call_recorder.sinch.signature import decode_secret
 from call_recorder_cli.applications.callback_url import CallbackUrlAtSinch, can_call
-from call_recorder_cli.applications.parameters import ApplicationParameters, StoredApplication, application_option
+from call_recorder_cli.applications.parameters import ApplicationParameters, StoredApplication
 from call_recorder_cli.applications.sinch_configuration import describe_url
 from call_recorder_cli.applications.uploader_key import hand_out_key
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
+from call_recorder_cli.options import application_option, yes_option
 from call_recorder_cli.output import Output, Report, print_sentences
 from call_recorder_cli.profiles.changes import list_differences, make_quick_start
 from call_recorder_cli.profiles.files import read_profile
@@ -87,7 +88,7 @@ class OffboardReport(Report):
 )
 @click.option("--add-secret", is_flag=True, help="Keep the stored secret beside the new one, to change it at Sinch.")
 @click.option("--print-url", is_flag=True, help="Print the callback URL instead of setting it at Sinch.")
-@click.option("--yes", is_flag=True, help="Replace what is there without a question.")
+@yes_option()
 @stack_command(OPERATOR, OnboardReport)
 def onboard(
     invocation: Invocation,
@@ -119,7 +120,7 @@ def onboard(
     if replacements := list(_list_replacements(stored, wanted, at_sinch)):
         for line in replacements:
             output.remark(line)
-        confirm("Replace it?", yes=yes)
+        confirm(output, "Replace it?", yes=yes)
     steps = [*_write(stack, parameters, stored, wanted, output), _set_callback_url(at_sinch)]
     changed = {step.what for step in steps if step.outcome not in ("unchanged", "to-do")}
     report = OnboardReport(
@@ -136,7 +137,7 @@ def onboard(
 @click.command("offboard")
 @application_option()
 @click.option("--keep-url", is_flag=True, help="Leave the callback URL at Sinch alone.")
-@click.option("--yes", is_flag=True, help="Do it without a question.")
+@yes_option()
 @stack_command(OPERATOR, OffboardReport)
 def offboard(invocation: Invocation, application_key: str, keep_url: bool, yes: bool) -> None:
     """Take an application away: the callback URL at Sinch, and its parameters. Recordings stay.
@@ -151,7 +152,7 @@ def offboard(invocation: Invocation, application_key: str, keep_url: bool, yes: 
     if names:
         for line in _preview_offboarding(names, at_sinch):
             output.remark(line)
-        confirm(f"Take {application_key} away?", yes=yes)
+        confirm(output, f"Take {application_key} away?", yes=yes)
     steps = [Step(what=name, outcome="removed") for name in names]
     if names:
         steps.insert(0, _remove_callback_url(at_sinch))  # It needs the secret.

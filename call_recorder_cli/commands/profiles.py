@@ -10,14 +10,14 @@ import click
 from pydantic import SecretStr
 
 from call_recorder.answering.parameter_names import CREDENTIALS, PROFILE
-from call_recorder_cli.applications.parameters import MAX_STANDARD_BYTES, ApplicationParameters, application_option
+from call_recorder_cli.applications.parameters import MAX_STANDARD_BYTES, ApplicationParameters
 from call_recorder_cli.applications.uploader_key import hand_out_key
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
-from call_recorder_cli.output import Report, print_sentences
+from call_recorder_cli.options import application_option, yes_option
+from call_recorder_cli.output import Report, count, print_sentences
 from call_recorder_cli.profiles.changes import format_profile, list_differences, parse_object
 from call_recorder_cli.profiles.check import find_mistakes, locate
-from call_recorder_cli.profiles.explanation import count
 from call_recorder_cli.profiles.files import read_profile
 from call_recorder_cli.profiles.review import list_warnings, refuse_mistakes
 from call_recorder_cli.questions import confirm, is_interactive
@@ -90,7 +90,7 @@ def check(invocation: Invocation, file: Path, application_key: str | None) -> No
 @profile.command("put")
 @click.argument("file", type=click.Path(path_type=Path))
 @application_option()
-@click.option("--yes", is_flag=True, help="Replace the stored profile without a question.")
+@yes_option()
 @stack_command(OPERATOR, ProfilePutReport)
 def put(invocation: Invocation, file: Path, application_key: str, yes: bool) -> None:
     """Replace the profile of an application, after a look at the difference."""
@@ -101,7 +101,7 @@ def put(invocation: Invocation, file: Path, application_key: str, yes: bool) -> 
 
 @profile.command("edit")
 @application_option()
-@click.option("--yes", is_flag=True, help="Store the edited profile without a question.")
+@yes_option()
 @stack_command(OPERATOR, ProfilePutReport)
 def edit(invocation: Invocation, application_key: str, yes: bool) -> None:
     """Change the profile of an application in your editor: VISUAL or EDITOR names it."""
@@ -145,7 +145,7 @@ def _replace(invocation: Invocation, stored: StoredApplication, text: str, name:
             output.remark(line)
         if len(text.encode()) > MAX_STANDARD_BYTES:
             output.remark("The profile is larger than 4 KB: SSM makes it an advanced parameter, which AWS charges for.")
-        confirm(f"Store it for {stored.key}?", yes=yes)
+        confirm(output, f"Store it for {stored.key}?", yes=yes)
         parameters.write(wanted, PROFILE)
     # An earlier run may have been cut short before this.
     if CREDENTIALS not in wanted.values and wanted.find_store_kind() == "own":

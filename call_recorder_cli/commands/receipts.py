@@ -11,9 +11,9 @@ import click
 from call_recorder.custody.commands import ReadReceipt, Receipt
 from call_recorder_cli.custody.client import CustodyClient
 from call_recorder_cli.errors import NotFound
-from call_recorder_cli.help_texts import write_examples
 from call_recorder_cli.invocation import PRIVACY_OFFICER, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, print_sentences, print_table
+from call_recorder_cli.options import write_examples
+from call_recorder_cli.output import Output, Report, format_time, print_sentences, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ def print_receipt(receipt: Receipt, digest: str, console: Console) -> None:
     unfinished = f", of which {receipt.unfinished} must be erased again" if receipt.unfinished else ""
     rows: list[tuple[str, Any]] = [
         ("Receipt", receipt.receipt_id),
-        ("Opened", f"{receipt.opened_at:%Y-%m-%d %H:%M:%S} by {receipt.opened_by}"),
+        ("Opened", f"{format_time(receipt.opened_at)} by {receipt.opened_by}"),
         ("Reason", receipt.reason),
         ("Note", receipt.note),
         ("Erased", f"{_show_time(receipt.first_at)} to {_show_time(receipt.last_at)}"),
@@ -131,7 +131,7 @@ def _print_list(report: ReceiptsListReport, console: Console) -> None:
     headings = ("OPENED", "RECEIPT", "REASON", "RECORDINGS", "FILES", "VERSIONS", "STATE", "BY", "NOTE")
     rows = [
         (
-            f"{each.opened_at:%Y-%m-%d %H:%M:%S}",
+            format_time(each.opened_at),
             each.receipt_id,
             each.reason,
             each.recordings,
@@ -153,7 +153,7 @@ def _name_state(receipt: Receipt) -> Literal["unfinished", "complete"]:
 
 
 def _show_time(at: Any) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}" if at else "-"
+    return format_time(at) if at else "-"
 
 
 def _find_receipts(stack: Stack, reason: str | None) -> Iterator[tuple[str, str]]:

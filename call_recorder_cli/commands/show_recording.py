@@ -11,7 +11,8 @@ from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
 from call_recorder_cli.commands.list_recordings import find_rule, find_status
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, print_sentences, print_table
+from call_recorder_cli.options import RECORDING_ARGUMENT, owner_option
+from call_recorder_cli.output import Output, Report, format_time, print_sentences, print_table
 from call_recorder_cli.recordings.finder import RecordingFinder
 from call_recorder_cli.recordings.lists import Row
 from call_recorder_cli.recordings.timelines import Moment, make_timeline
@@ -19,11 +20,6 @@ from call_recorder_cli.recordings.words import describe_reason, describe_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-RECORDING_ARGUMENT = click.argument("recording", metavar="RECORDING")
-APPLICATION_OPTION = click.option(
-    "--application", "application_key", metavar="KEY", help="Sinch application, if several have a recording of this id."
-)
 
 
 class Participant(Report):
@@ -93,7 +89,7 @@ class ShownRecording(Report):
 
 @click.command("show")
 @RECORDING_ARGUMENT
-@APPLICATION_OPTION
+@owner_option()
 @stack_command(INVESTIGATOR, ShownRecording)
 def show_recording(invocation: Invocation, recording: str, application_key: str | None) -> None:
     """Show the story of one recording: what happened when, by which witness, and what is stored.
@@ -247,4 +243,4 @@ def _summarize(report: ShownRecording) -> list[str]:
 
 def _list_cells(moment: Moment) -> tuple[str | None, ...]:
     about = "~" if moment.estimated else ""
-    return f"{moment.at:%Y-%m-%d %H:%M:%S}{about}", moment.step, moment.reported_by, moment.detail, moment.call_id
+    return f"{format_time(moment.at)}{about}", moment.step, moment.reported_by, moment.detail, moment.call_id

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from call_recorder_cli.confirmation import confirm
 from call_recorder_cli.errors import CommandFailed, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
-from call_recorder_cli.output import Report, print_sentences, print_table
+from call_recorder_cli.options import yes_option
+from call_recorder_cli.output import Report, format_time, print_sentences, print_table
+from call_recorder_cli.questions import confirm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +103,7 @@ def rotate(invocation: Invocation) -> None:
 
 @click.command("uninstall")
 @click.option("--delete-parameters", is_flag=True, help="Also delete the parameters of all applications.")
-@click.option("--yes", is_flag=True, help="Delete without a question. It needs --stack.")
+@yes_option("Do it without a question. It needs --stack.")
 @stack_command(None, UninstallReport)
 def uninstall(invocation: Invocation, delete_parameters: bool, yes: bool) -> None:
     """Delete the stack. Recordings and tables stay.
@@ -152,7 +153,7 @@ def _describe_rotation(report: RotateReport) -> list[str]:
         _STEPS.get(each.step, each.step).format(key=each.key, application=each.application_key) for each in report.steps
     ]
     waits = [
-        f"Later: {each.to}" + (f", at {each.until:%Y-%m-%d %H:%M:%S} or in the hour after that." if each.until else ".")
+        f"Later: {each.to}" + (f", at {format_time(each.until)} or in the hour after that." if each.until else ".")
         for each in report.waits
     ]
     return [*(steps or ["No step is due now."]), *waits, *(f"Problem: {problem}." for problem in report.problems)]

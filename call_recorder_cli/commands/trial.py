@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +12,9 @@ import click
 
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
+from call_recorder_cli.options import application_option, yes_option
 from call_recorder_cli.phone_numbers import normalize
+from call_recorder_cli.questions import confirm, is_interactive
 from call_recorder_cli.recordings.lists import RecordingLists
 from call_recorder_cli.trial.calls import CALLS, USUAL, Line, TrialCall, make_batches
 from call_recorder_cli.trial.conduct import CallbackLog, Times, Trial, read_files
@@ -27,9 +28,7 @@ _DEFAULT_TTL = "300"
 
 
 @click.command("trial")
-@click.option(
-    "--application", "application_key", required=True, metavar="KEY", help="Key of a Sinch application for tests."
-)
+@application_option(help_text="Key of a Sinch application for tests.")
 @click.option(
     "--number", "numbers", multiple=True, metavar="NUMBER", help="Number of that application; may be repeated."
 )
@@ -38,7 +37,7 @@ _DEFAULT_TTL = "300"
 @click.option(
     "--only", "names", multiple=True, type=click.Choice(list(CALLS)), help="Make only this call; may be repeated."
 )
-@click.option("--yes", is_flag=True, help="Change the profile without a question.")
+@yes_option()
 @click.option(
     "--timeout", default=600, show_default=True, type=click.IntRange(1), help="Seconds to wait for each call."
 )
@@ -73,7 +72,11 @@ def trial(
     if profile.put_back():
         output.remark("An earlier trial was cut short. The application has its own profile again.")
     profile.read()
-    _confirm(application_key, yes=yes)
+    confirm(
+        output,
+        f"Calls of {application_key} that meet the trial's rules will be recorded. Is it an application for tests?",
+        yes=yes,
+    )
     started = datetime.now(UTC)
     conducted = Trial(
         line,
@@ -130,25 +133,13 @@ def _read_line(calls: list[TrialCall], numbers: tuple[str, ...], callee: str | N
 
 
 def _prompt(what: str, option: str) -> str:
-    if not sys.stdin.isatty():
+    if not is_interactive():
         raise click.UsageError(f"Pass {option}: a call by phone needs it.")
     return str(click.prompt(what, err=True))
 
 
-def _confirm(application_key: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise CommandFailed("Pass --yes: the trial changes the profile of the application, and cannot ask you here.")
-    click.confirm(
-        f"Calls of {application_key} that meet the trial's rules will be recorded. Is it an application for tests?",
-        abort=True,
-        err=True,
-    )
-
-
 def _ask(question: str) -> bool | None:
-    if not sys.stdin.isatty():
+    if not is_interactive():
         return None
     answer = click.prompt(question, type=click.Choice(["yes", "no", "unknown"]), default="unknown", err=True)
     return {"yes": True, "no": False}.get(answer)

@@ -19,10 +19,11 @@ from call_recorder.facts.errors import CallRecorderError, TableUnavailable
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.tracking.item_names import list_item_names
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.applications.registered_applications import list_application_keys
+from call_recorder_cli.applications.parameters import list_application_keys
 from call_recorder_cli.errors import CommandFailed, NotFound, TryAgain
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
-from call_recorder_cli.output import Output, Report, print_sentences
+from call_recorder_cli.options import application_option
+from call_recorder_cli.output import Output, Report, format_time, print_sentences
 from call_recorder_cli.phone_numbers import list_spellings
 from call_recorder_cli.recordings.lists import CALLEE, CALLER, ListKey, RecordingLists
 from call_recorder_cli.recordings.reasons import Reason, find_reason
@@ -98,7 +99,7 @@ class _Duration(click.ParamType[timedelta]):
     metavar="DURATION",
     help="How far the call may be from that time.",
 )
-@click.option("--application", "application_key", metavar="KEY", help="Key of the Sinch application. Default: all.")
+@application_option(required=False, help_text="Only this Sinch application. Default: all.")
 @stack_command(INVESTIGATOR, WhyReport)
 def why(
     invocation: Invocation,
@@ -258,6 +259,6 @@ def _describe_all(calls: Sequence[ExplainedCall]) -> Iterator[str]:
         if index:
             yield ""
         parties = f", from {call.from_ or 'unknown'} to {call.to or 'unknown'}" if call.from_ or call.to else ""
-        moment = f", {call.at:%Y-%m-%d %H:%M:%S}" if call.at else ""
+        moment = f", {format_time(call.at)}" if call.at else ""
         yield f"Call {call.call_id} of {call.application_key}{moment}{parties}"
         yield from call.sentences

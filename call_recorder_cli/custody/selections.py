@@ -17,7 +17,7 @@ from call_recorder.custody.belongings import is_in_reach
 from call_recorder.facts.identifiers import bridge_conference_id
 from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.item_names import list_item_names
-from call_recorder_cli.applications.registered_applications import list_application_keys
+from call_recorder_cli.applications.parameters import list_application_keys
 from call_recorder_cli.phone_numbers import list_spellings
 from call_recorder_cli.recordings.lists import RecordingLists
 from call_recorder_cli.time_ranges import TimeRange

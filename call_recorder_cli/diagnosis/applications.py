@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from call_recorder.adapters.iam_keys import UploaderKeys
-from call_recorder.answering.application import Application, is_recorded_into
+from call_recorder.answering.application import is_recorded_into
 from call_recorder.answering.parameter_names import SECRETS
 from call_recorder.answering.profile import ProfileRefused
 from call_recorder.uploader_key.plan import Observation, RotationPolicy, mask_key
-from call_recorder_cli.applications.registered_applications import list_application_keys, read_values
-from call_recorder_cli.applications.sinch_configuration import (
-    API_URL_VARIABLE,
-    describe_url,
-    find_api_url,
-    read_callback_url,
-)
+from call_recorder_cli.applications.callback_url import CallbackUrlAtSinch, can_call
+from call_recorder_cli.applications.parameters import ApplicationParameters, StoredApplication, list_application_keys
+from call_recorder_cli.applications.sinch_configuration import describe_url
 from call_recorder_cli.diagnosis.findings import Finding, Severity
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound, TryAgain
 
@@ -39,53 +32,47 @@ def diagnose_applications(stack: Stack) -> Iterator[Finding]:
         yield _find(
             "no-application", "warning", stack.name, "No application is registered, so no call is recorded.", mend
         )
-    asks_sinch = stack.on_aws or API_URL_VARIABLE in os.environ  # Sinch does not know the applications of an emulator.
+    asks_sinch, parameters = can_call(stack), ApplicationParameters(stack)
     for key in keys:
-        values = read_values(stack, key)
-        yield from _diagnose_parameters(stack, key, values)
-        for finding in _diagnose_url(stack, key, values) if asks_sinch else ():
+        application = parameters.read(key)
+        yield from _diagnose_parameters(application)
+        for finding in _diagnose_url(stack, application) if asks_sinch and application.secrets else ():
             yield finding
             asks_sinch = asks_sinch and finding.code != "sinch-unreachable"
 
 
-def _diagnose_parameters(stack: Stack, key: str, values: dict[str, str]) -> Iterator[Finding]:
-    if SECRETS not in values:
+def _diagnose_parameters(stored: StoredApplication) -> Iterator[Finding]:
+    if SECRETS not in stored.values:
         mend = "Run call-recorder onboard for it."
-        yield _find(SECRETS, "problem", key, f"{SECRETS} is missing, so every callback is refused.", mend)
+        yield _find(SECRETS, "problem", stored.key, f"{SECRETS} is missing, so every callback is refused.", mend)
         return
     mend = "Correct the parameter: docs/profile.md lists what is refused."
     try:
-        application = Application.from_parameters(key, values, own_bucket=stack.output("RecordingsBucketName"))
+        application = stored.parse()
     except ProfileRefused as refusal:
-        yield _find(SECRETS, "problem", key, f"{refusal}.", mend)
+        yield _find(SECRETS, "problem", stored.key, f"{refusal}.", mend)
         return
     if application.problem:
-        yield _find(application.problem.partition(":")[0], "problem", key, f"{application.problem}.", mend)
+        yield _find(application.problem.partition(":")[0], "problem", stored.key, f"{application.problem}.", mend)
     elif application.recorder and not application.recorder.destinations:
         sentence, mend = "No rule of its profile records.", "Add a rule with record true, if calls are to be recorded."
-        yield _find("records-nothing", "note", key, sentence, mend)
+        yield _find("records-nothing", "note", stored.key, sentence, mend)
 
 
-def _diagnose_url(stack: Stack, key: str, values: dict[str, str]) -> Iterator[Finding]:
-    """Compare the callback URL that Sinch has with that of the stack, by the current secret or the previous one."""
-    refused = None
-    for secret in filter(None, (each.strip() for each in values.get(SECRETS, "").split(","))):
-        try:
-            urls = read_callback_url(key, SecretStr(secret), api_url=find_api_url())
-        except (NoRight, NotFound) as error:
-            refused = refused or error
-        except TryAgain as error:
-            yield _find("sinch-unreachable", "note", key, str(error), "Look into the Sinch dashboard, or try again.")
-            return
-        except (CommandFailed, ValueError) as error:
-            yield _find("sinch-url-unknown", "note", key, str(error), "Look into the Sinch dashboard.")
-            return
-        else:
-            yield from _compare_url(stack, key, urls.primary)
-            return
-    if refused:
+def _diagnose_url(stack: Stack, application: StoredApplication) -> Iterator[Finding]:
+    """Compare the callback URL that Sinch has with that of the stack."""
+    try:
+        at_sinch = CallbackUrlAtSinch.read(application, stack.callback_url)
+    except (NoRight, NotFound) as error:
         mend = "Copy the key and the secret from the Sinch dashboard: run call-recorder onboard again."
-        yield _find("sinch-secret", "problem", key, str(refused), mend)
+        yield _find("sinch-secret", "problem", application.key, str(error), mend)
+    except TryAgain as error:
+        mend = "Look into the Sinch dashboard, or try again."
+        yield _find("sinch-unreachable", "note", application.key, str(error), mend)
+    except (CommandFailed, ValueError) as error:
+        yield _find("sinch-url-unknown", "note", application.key, str(error), "Look into the Sinch dashboard.")
+    else:
+        yield from _compare_url(stack, application.key, at_sinch.urls.primary)
 
 
 def _compare_url(stack: Stack, key: str, primary: str) -> Iterator[Finding]:

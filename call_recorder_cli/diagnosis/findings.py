@@ -21,8 +21,3 @@ class Finding(Report):
     subject: str
     sentence: str
     mend: str
-
-
-def count(number: int, thing: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
-from call_recorder_cli.diagnosis.findings import Finding, count
+from call_recorder_cli.diagnosis.findings import Finding
+from call_recorder_cli.output import count
 
 if TYPE_CHECKING:
     from call_recorder_cli.stack import Stack

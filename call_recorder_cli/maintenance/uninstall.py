@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from call_recorder.adapters.dynamodb_items import SHARDS
+from call_recorder_cli.applications.parameters import list_parameters
 from call_recorder_cli.errors import CommandFailed
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Uninstaller:
                 for each in resources
                 if each["LogicalResourceId"] in retained
             ),
-            parameters=tuple(self._list_parameters()),
+            parameters=tuple(list_parameters(self._stack)),
             losses=Losses() if status.startswith("DELETE") else self._count_losses(),
         )
 
@@ -171,14 +172,6 @@ class Uninstaller:
             f"CloudFormation could not delete all of {self._stack.name} ({reasons}): do what docs/uninstall.md says, "
             "and run the command again, which goes on where this stopped."
         )
-
-    def _list_parameters(self) -> Iterator[str]:
-        path = f"/{self._stack.outputs['ParameterPrefix']}"
-        pages = self._ssm.get_paginator("describe_parameters").paginate(
-            ParameterFilters=[{"Key": "Path", "Option": "Recursive", "Values": [path]}]
-        )
-        for page in pages:
-            yield from (each["Name"] for each in page["Parameters"])
 
     def _count_losses(self) -> Losses:
         outputs, events = self._stack.outputs, self._session.client("events")

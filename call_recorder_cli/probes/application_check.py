@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from call_recorder.answering.application import Application, Recorder
 from call_recorder.answering.parameter_names import PROFILE, SECRETS
 from call_recorder.answering.profile import ProfileRefused
-from call_recorder_cli.applications.registered_applications import read_values
+from call_recorder_cli.applications.parameters import ApplicationParameters
 from call_recorder_cli.errors import NotFound
 from call_recorder_cli.output import Report
 from call_recorder_cli.probes.answers import RECORDING, find_answer
@@ -17,6 +16,7 @@ from call_recorder_cli.probes.callbacks import CallbackUrl, Judgement
 from call_recorder_cli.probes.destinations import DestinationProbe, Endpoints, list_targets
 
 if TYPE_CHECKING:
+    from call_recorder.answering.application import Application, Recorder
     from call_recorder.answering.profile import Rule
     from call_recorder_cli.stack import Stack
 
@@ -69,12 +69,12 @@ class ApplicationCheck:
             ClientError: SSM refused the parameters.
             BotoCoreError: SSM could not be asked.
         """
-        values = read_values(self._stack, application_key)
-        if SECRETS not in values:
+        stored = ApplicationParameters(self._stack).read(application_key)
+        if SECRETS not in stored.values:
             yield _refuse(application_key, f"{SECRETS}: missing; run call-recorder onboard")
             return
         try:
-            application = Application.from_parameters(application_key, values, own_bucket=self._bucket)
+            application = stored.parse()
         except ProfileRefused as refusal:
             yield _refuse(application_key, str(refusal))
             return

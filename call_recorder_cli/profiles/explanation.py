@@ -14,6 +14,7 @@ from call_recorder.answering.profile import ProfileRefused, RecordingProfile, Ru
 from call_recorder.facts.call_details import Consent, ConsentOutcome
 from call_recorder.facts.from_callbacks import fact_from_callback
 from call_recorder.sinch.callbacks import AceCallback, IceCallback, PieCallback, parse
+from call_recorder_cli.output import count
 from call_recorder_cli.profiles.check import describe
 
 if TYPE_CHECKING:
@@ -156,8 +157,3 @@ def _is_outside_sample(application: Application, body: bytes, at: datetime) -> b
     if application.recorder is None or not isinstance(callback, IceCallback):
         return False
     return Policy(application.key, application.recorder, at).answer_ice(callback).outcome == "not-sampled"
-
-
-def count(number: int, what: str) -> str:
-    """Return a number with its noun, such as ``2 rules``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

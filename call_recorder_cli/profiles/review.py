@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from call_recorder_cli.errors import CommandFailed
+from call_recorder_cli.output import count
 from call_recorder_cli.profiles.check import OwnBucket, find_mistakes, find_surprises, locate
-from call_recorder_cli.profiles.explanation import count
 
 if TYPE_CHECKING:
     from call_recorder_cli.output import Output

@@ -13,7 +13,7 @@ from call_recorder.facts.storage_urls import get_location
 from call_recorder.tracking.item_names import list_item_names
 from call_recorder.tracking.object_locations import ObjectLocation
 from call_recorder.tracking.recording import Recording
-from call_recorder_cli.applications.registered_applications import list_application_keys
+from call_recorder_cli.applications.parameters import list_application_keys
 from call_recorder_cli.errors import CommandFailed, NotFound
 from call_recorder_cli.recordings.lists import RecordingLists, Row, parse_row
 from call_recorder_cli.stack import Stack

@@ -7,7 +7,7 @@ else makes this machine use the credentials of an application, or fetch another 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -24,6 +24,7 @@ from call_recorder.facts.identifiers import escape
 from call_recorder.facts.storage_urls import ObjectPointer, get_location
 from call_recorder.facts.stores import Scheme
 from call_recorder.tracking.recording import RECORDING, Recording
+from call_recorder_cli.applications.parameters import ApplicationParameters, StoredApplication
 from call_recorder_cli.errors import CommandFailed, NoRight, NotFound
 from call_recorder_cli.recordings.finder import RecordingFinder
 from call_recorder_cli.recordings.transfers import SignedUrl
@@ -163,7 +164,7 @@ class FileReader:
 
     def _list_destinations(self) -> Iterator[tuple[Scheme, str]]:
         try:
-            profile = RecordingProfile.parse(self._parameters.get(PROFILE, "{}"))
+            profile = RecordingProfile.parse(self._application.profile or "{}")
         except ProfileRefused:
             return
         for template in (profile.destination, *(rule.destination for rule in profile.rules)):
@@ -172,12 +173,9 @@ class FileReader:
                 yield destination.scheme, destination.container
 
     @cached_property
-    def _parameters(self) -> Mapping[str, str]:
+    def _application(self) -> StoredApplication:
         """The parameters of the application that say where its files are and how to read them."""
-        folder = self._stack.parameter_path(self._recording.application_key, "")
-        names = [folder + name for name in (CREDENTIALS, PROFILE)]
-        answer = self._stack.session.client("ssm").get_parameters(Names=names, WithDecryption=True)
-        return {each["Name"].removeprefix(folder): each["Value"] for each in answer["Parameters"]}
+        return ApplicationParameters(self._stack).read(self._recording.application_key, (CREDENTIALS, PROFILE))
 
     def _read_credentials(self, scheme: Scheme) -> list[str]:
         """Return the parts of the application's storage credentials.
@@ -185,7 +183,7 @@ class FileReader:
         Raises:
             CommandFailed: there are none, or they are for another storage.
         """
-        secret = SecretStr(self._parameters.get(CREDENTIALS, "").strip())
+        secret = SecretStr(self._application.values.get(CREDENTIALS, SecretStr("")).get_secret_value().strip())
         if not secret.get_secret_value():
             raise NotFound(f"The application has no {CREDENTIALS}, with which its files at {scheme} are read.")
         try:

@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from call_recorder_cli.main import main
 from call_recorder_cli.stack import Stack
+from tests.fakes import BUCKET
 from tests.tables import PLACES, RECORDINGS, create
 
 OUTPUTS = {
@@ -20,6 +21,7 @@ OUTPUTS = {
     "ParameterPrefix": "call-recorder",
     "RecordingsTableName": RECORDINGS,
     "PlacesTableName": PLACES,
+    "RecordingsBucketName": BUCKET,
 }
 
 

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from pydantic import SecretStr
 
+from call_recorder_cli.applications import callback_url
 from call_recorder_cli.applications.sinch_configuration import CallbackUrls
 from call_recorder_cli.commands.checks import DIAGNOSES
 from call_recorder_cli.diagnosis import applications, operation
@@ -142,7 +143,7 @@ def sinch_has(monkeypatch: pytest.MonkeyPatch, *answers: CallbackUrls | CommandF
             raise answer
         return answer
 
-    monkeypatch.setattr(applications, "read_callback_url", read)
+    monkeypatch.setattr(callback_url, "read_callback_url", read)
     return asked
 
 

@@ -88,7 +88,7 @@ def test_a_change_is_shown_and_stored_once(run: Run, world: World, file: Path, p
     parameters["ParametersTtlSeconds"] = "60"
     asked = put(run, file, SAMPLED)
     assert '+      "sample": 0.5,' in asked.err
-    assert asked.err.endswith("pass --yes to go on.\n")
+    assert asked.err.endswith("pass --yes to do this without a question.\n")
     assert world.values()[PROFILE] == RECORD_ALL
 
     world.type("y")

@@ -178,7 +178,7 @@ def test_an_upload_is_refused_by_the_kind_of_storage_in_use(own: dict[str, Any],
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (("--only", "in-app"), 1, "Pass --yes"),
+        (("--only", "in-app"), 1, "pass --yes"),
         (("--yes", "--only", "in-app", "--report", "no/such/trial.md"), 1, "There is no folder no/such"),
         (("--yes", "--only", "phone"), 2, "Pass --number"),
         (("--yes", "--only", "in-app", "--application", "nobody"), 3, "onboard it first"),
