@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from call_recorder_cli.output import Output, Report
 from call_recorder_cli.stack import DEFAULT_STACK, Stack, open_session
-
-if TYPE_CHECKING:
-    import boto3
 
 OPERATOR: Final = "OperatorPolicy"
 INVESTIGATOR: Final = "InvestigatorPolicy"
@@ -41,14 +38,9 @@ class Invocation:
         self._region = region
 
     @cached_property
-    def session(self) -> boto3.Session:
-        """The session of AWS."""
-        return open_session(self._profile, self._region)
-
-    @cached_property
     def stack(self) -> Stack:
         """The stack. Raises what ``Stack.open`` raises."""
-        return Stack.open(self._stack_name, self.session)
+        return Stack.open(self._stack_name, open_session(self._profile, self._region))
 
 
 def stack_command(needs: str | None, report: type[Report] | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,8 @@ import click
 
 DEFAULT_DAYS: Final = 7
 _DAY: Final = timedelta(days=1)
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])")
+_UNITS: Final = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": _DAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,29 @@ class TimeOption(click.ParamType[datetime]):
         return at + _DAY if self._end and len(value) == len("2026-11-23") else at
 
 
+class DurationOption(click.ParamType[timedelta]):
+    """A duration, such as ``90s``, ``15m``, ``2h`` or ``7d``.
+
+    Args:
+        longest: the longest duration, in whole days.
+    """
+
+    name = "duration"
+
+    def __init__(self, *, longest: timedelta) -> None:
+        self._longest = longest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the duration that a text names."""
+        if isinstance(value, timedelta):
+            return value
+        match = _DURATION.fullmatch(value)
+        duration = int(match[1]) * _UNITS[match[2]] if match else timedelta()
+        if not timedelta() < duration <= self._longest:
+            self.fail(f"{value!r} is not a duration: write 90s, 15m, 2h or 1d, up to {self._longest.days}d", param, ctx)
+        return duration
+
+
 DAY_OPTION: Final = click.option(
     "--day", type=TimeOption(), metavar="YYYY-MM-DD", help="A day in UTC, instead of --since and --until."
 )
@@ -85,9 +111,18 @@ def find_range(
     if not (since or until):
         return None
     end = until or _begin_day(now or datetime.now(UTC)) + _DAY
-    if since and since >= end:
-        raise click.UsageError(f"--since is not before --until ({end:%Y-%m-%d %H:%M} UTC).")
-    return TimeRange(since or end - DEFAULT_DAYS * _DAY, end)
+    return make_range(since or end - DEFAULT_DAYS * _DAY, end)
+
+
+def make_range(since: datetime, until: datetime) -> TimeRange:
+    """Return a range.
+
+    Raises:
+        UsageError: it ends before it begins.
+    """
+    if since >= until:
+        raise click.UsageError(f"--since is not before --until ({until:%Y-%m-%d %H:%M} UTC).")
+    return TimeRange(since, until)
 
 
 def recent_days(now: datetime | None = None) -> TimeRange:

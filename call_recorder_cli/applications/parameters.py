@@ -210,3 +210,8 @@ def choose_applications(stack: Stack, application_key: str | None) -> list[str]:
     if not known:
         raise NotFound(f"The stack {stack.name} has no application yet: run call-recorder onboard.")
     return known if application_key is None else [application_key]
+
+
+def choose_searched(stack: Stack, application_key: str | None) -> list[str]:
+    """Return the applications to search: all registered ones, or one, which need not be registered any more."""
+    return [application_key] if application_key else choose_applications(stack, None)

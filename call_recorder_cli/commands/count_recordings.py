@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from call_recorder.adapters.dynamodb_items import UnreadableItem
-from call_recorder_cli.commands.list_recordings import choose_searched
+from call_recorder_cli.applications.parameters import choose_searched
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.options import application_option
 from call_recorder_cli.output import Report, print_sentences, print_table
@@ -65,7 +65,7 @@ def count_recordings(
     stack = invocation.stack
     keys = choose_searched(stack, application_key)
     figures, unreadable = list_figures(times), 0
-    lists = RecordingLists(stack.session.resource("dynamodb"), stack.outputs["RecordingsTableName"])
+    lists = RecordingLists.open(stack)
     for row in lists.search_days(keys, times):
         try:
             figures[date.fromisoformat(str(row["requestedAt"])[:10])].add(parse_row(row))

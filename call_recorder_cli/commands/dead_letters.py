@@ -117,11 +117,11 @@ def redrive(invocation: Invocation, message_ids: tuple[str, ...], yes: bool) -> 
 def _open(invocation: Invocation) -> DeadLetterQueue:
     from call_recorder_cli.maintenance.dead_letters import DeadLetterQueue
 
-    return DeadLetterQueue.open(invocation.session, invocation.stack)
+    return DeadLetterQueue.open(invocation.stack)
 
 
 def _read(invocation: Invocation, queue: DeadLetterQueue) -> list[DeadLetter]:
-    return queue.read(invocation.session.client("logs"), invocation.stack.output("NotifyFunctionLogGroupName"))
+    return queue.read(invocation.stack.session.client("logs"), invocation.stack.output("NotifyFunctionLogGroupName"))
 
 
 def _choose(letters: Sequence[DeadLetter], message_ids: Sequence[str]) -> list[DeadLetter]:

@@ -135,7 +135,7 @@ def _find(
 
     stack = invocation.stack
     reader = choice.open(stack)
-    dead_letters = DeadLetterQueue.open(stack.session, stack)
+    dead_letters = DeadLetterQueue.open(stack)
     erasure = Erasure(stack, custody, reader, dead_letters, receipt_id=receipt_id, by=by)
     return erasure, erasure.preview(choice.find(reader), choice.party)
 

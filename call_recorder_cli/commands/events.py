@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,12 +11,13 @@ import click
 
 from call_recorder.tracking.published_events import PUBLISHED, UploaderKeyChangedEvent
 from call_recorder_cli.errors import NotFound
+from call_recorder_cli.interruptions import interruptible
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.maintenance.masked_json import mask_json
 from call_recorder_cli.options import application_option, yes_option
 from call_recorder_cli.output import Output, Report, count, format_time, print_sentences, print_table, printable
 from call_recorder_cli.questions import confirm
-from call_recorder_cli.time_ranges import SINCE_OPTION, UNTIL_OPTION, TimeRange
+from call_recorder_cli.time_ranges import SINCE_OPTION, UNTIL_OPTION, make_range
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +90,7 @@ def tail(
 
     output, end, printed = invocation.output, time.monotonic() + 60 * minutes, 0
     wanted = EventFilter(kinds, application_key)
-    with _interrupted_by_signals(), follow_events(invocation.session, invocation.stack, wanted) as followed:
+    with interruptible(), follow_events(invocation.stack, wanted) as followed:
         output.remark("Waiting for events; a new rule takes effect within a minute. Ctrl-C ends this.")
         while (left := end - time.monotonic()) > 0 and (limit is None or printed < limit):
             for event in followed.receive(left)[: None if limit is None else limit - printed]:
@@ -123,8 +122,11 @@ def replay(
     from call_recorder_cli.maintenance import event_replay
 
     output, stack = invocation.output, invocation.stack
-    wanted = event_replay.Wanted(_read_range(since, until), kinds, application_key)
-    dynamodb = invocation.session.client("dynamodb")
+    if since is None:
+        raise click.UsageError("Pass --since: the time of the first event to send again.")
+    times = make_range(since, until or datetime.now(UTC))
+    wanted = event_replay.Wanted(times, kinds, application_key)
+    dynamodb = stack.session.client("dynamodb")
     published = event_replay.PublishedEvents(
         dynamodb, stack.outputs["RecordingsTableName"], stack.output("PlacesTableName")
     )
@@ -143,19 +145,10 @@ def replay(
     run(_open_target(invocation, queue_url))
 
 
-def _read_range(since: datetime | None, until: datetime | None) -> TimeRange:
-    if since is None:
-        raise click.UsageError("Pass --since: the time of the first event to send again.")
-    end = until or datetime.now(UTC)
-    if since >= end:
-        raise click.UsageError(f"--since is not before --until ({end:%Y-%m-%d %H:%M} UTC).")
-    return TimeRange(since, end)
-
-
 def _open_target(invocation: Invocation, queue_url: str | None) -> Target:
     from call_recorder_cli.maintenance.event_replay import OneQueue, open_bus
 
-    session, stack = invocation.session, invocation.stack
+    session, stack = invocation.stack.session, invocation.stack
     if queue_url:
         return OneQueue(session.client("sqs"), queue_url, stack.output("RecordingsBusArn"))
     return open_bus(session.client("events"), stack.output("RecordingsBusName"))
@@ -218,19 +211,3 @@ def _make_line(event: FollowedEvent) -> str:
     rest = (subject, parties, file.get("url"), data.get("reason"), data.get("step"), data.get("key"))
     words = (format_time(event.occurred_at), f"{event.type:23}", *rest)
     return "  ".join(str(word) for word in words if word)
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let the signals that end a process interrupt the block, as Ctrl-C does, so that it can tidy up."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    chosen = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(each, interrupt) for each in chosen]
-    try:
-        yield
-    finally:
-        for number, handler in zip(chosen, before, strict=True):
-            signal.signal(number, handler)

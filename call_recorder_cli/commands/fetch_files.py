@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,31 +23,14 @@ from call_recorder_cli.recordings.stored_files import (
 )
 from call_recorder_cli.recordings.transfers import fetch, look_at
 from call_recorder_cli.recordings.words import describe_reason, describe_size
+from call_recorder_cli.time_ranges import DurationOption
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from call_recorder.tracking.recording import Recording
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _READING: Final = timedelta(hours=12)  # A long recording over a slow line.
-
-
-class DurationOption(click.ParamType[timedelta]):
-    """A duration, such as ``15m``, ``2h`` or ``7d``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the duration that a text names."""
-        if isinstance(value, timedelta):
-            return value
-        match = _DURATION.fullmatch(value)
-        duration = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else timedelta()
-        if not timedelta() < duration <= MAX_LIFETIME:
-            self.fail(f"{value!r} is no lifetime: write 15m, 2h or 7d, which is the longest", param, ctx)
-        return duration
 
 
 class SignedFile(Report):
@@ -90,7 +72,7 @@ class DownloadReport(Report):
 @click.option("--transcript", is_flag=True, help="The transcript instead of the recording.")
 @click.option(
     "--expires",
-    type=DurationOption(),
+    type=DurationOption(longest=MAX_LIFETIME),
     default="15m",
     show_default=True,
     metavar="DURATION",

@@ -9,12 +9,12 @@ import click
 
 from call_recorder.tracking.recording import Recording
 from call_recorder.tracking.stored_file import StoredFile
-from call_recorder_cli.commands.list_recordings import find_rule, find_status
 from call_recorder_cli.invocation import INVESTIGATOR, Invocation, stack_command
 from call_recorder_cli.options import RECORDING_ARGUMENT, owner_option
 from call_recorder_cli.output import Output, Report, format_time, print_sentences, print_table
 from call_recorder_cli.recordings.finder import RecordingFinder
 from call_recorder_cli.recordings.lists import Row
+from call_recorder_cli.recordings.search import find_rule, find_status
 from call_recorder_cli.recordings.timelines import Moment, make_timeline
 from call_recorder_cli.recordings.words import describe_reason, describe_seconds, describe_size
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from click.core import ParameterSource
 
+from call_recorder_cli.applications.uploader_key import invoke_rotation
 from call_recorder_cli.errors import CommandFailed, ProblemFound
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.options import yes_option
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from call_recorder_cli.maintenance.uninstall import Removal
 
-_INVOKE_SECONDS: Final = 90  # RotationFunction may take a minute, and Lambda has to start it
 _STEPS: Final = {
     "created": "Created the key {key}.",
     "adopted": "Kept the key {key} as the newest.",
@@ -87,7 +86,7 @@ def rotate(invocation: Invocation) -> None:
     Run it again a minute later, which hands the new key out to the applications. RotationFunction would do that within
     the hour, and deletes the old key when no call can use it any more.
     """
-    answer = _invoke_rotation(invocation)
+    answer = invoke_rotation(invocation.stack, rotate=True)
     report = RotateReport(
         steps=tuple(
             RotationStep(step=each["step"], key=each["key"], application_key=each.get("applicationKey"))
@@ -118,7 +117,7 @@ def uninstall(invocation: Invocation, delete_parameters: bool, yes: bool) -> Non
     if yes and not named:
         raise click.UsageError("Name the stack with --stack, since --yes asks no question.")
     output, stack = invocation.output, invocation.stack
-    uninstaller = Uninstaller(invocation.session, stack)
+    uninstaller = Uninstaller(stack)
     removal = uninstaller.plan()
     if delete_parameters and (other := uninstaller.find_sharing_stack()):
         raise CommandFailed(f"The stack {other} uses the same parameters: do without --delete-parameters.")
@@ -132,20 +131,6 @@ def uninstall(invocation: Invocation, delete_parameters: bool, yes: bool) -> Non
             progress.update(task, completed=gone)
     done = _make_report(removal, stack.name, done=True, parameters=delete_parameters)
     output.emit(done, lambda console: _render_removal(done, console))
-
-
-def _invoke_rotation(invocation: Invocation) -> Any:
-    from botocore.config import Config
-
-    name = invocation.stack.output("RotationFunctionName")
-    # A repetition could take other steps, and nobody would hear of the first ones.
-    once = Config(read_timeout=_INVOKE_SECONDS, retries={"total_max_attempts": 1})
-    client = invocation.session.client("lambda", config=once)
-    answer = client.invoke(FunctionName=name, Payload=json.dumps({"rotate": True}))
-    returned = json.loads(answer["Payload"].read())
-    if answer.get("FunctionError"):
-        raise CommandFailed(f"RotationFunction failed, and its log says more: {returned.get('errorMessage')}.")
-    return returned
 
 
 def _describe_rotation(report: RotateReport) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound
+from call_recorder_cli.interruptions import interruptible, uninterruptible
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.options import application_option, yes_option
 from call_recorder_cli.phone_numbers import normalize
@@ -18,7 +19,7 @@ from call_recorder_cli.questions import confirm, is_interactive
 from call_recorder_cli.recordings.lists import RecordingLists
 from call_recorder_cli.trial.calls import CALLS, USUAL, Line, TrialCall, make_batches
 from call_recorder_cli.trial.conduct import CallbackLog, Times, Trial, read_files
-from call_recorder_cli.trial.kept_profile import KeptProfile, interruptible, uninterruptible
+from call_recorder_cli.trial.kept_profile import KeptProfile
 from call_recorder_cli.trial.report import TrialReport, make_report, render, write_markdown
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _conduct(conducted: Trial, calls: list[TrialCall], profile: KeptProfile, out
 
 def _report(invocation: Invocation, application_key: str, conducted: Trial, started: datetime) -> TrialReport:
     stack, ended = invocation.stack, datetime.now(UTC)
-    lists = RecordingLists(stack.session.resource("dynamodb"), stack.outputs["RecordingsTableName"])
+    lists = RecordingLists.open(stack)
     files = read_files(lists, application_key, started, ended)
     evidence = conducted.collect()
     records = {name: replace(record, file=files.get(name)) for name, record in evidence.calls.items()}

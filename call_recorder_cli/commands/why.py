@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,7 +26,7 @@ from call_recorder_cli.output import Output, Report, format_time, print_sentence
 from call_recorder_cli.phone_numbers import list_spellings
 from call_recorder_cli.recordings.lists import CALLEE, CALLER, ListKey, RecordingLists
 from call_recorder_cli.recordings.reasons import Reason, find_reason
-from call_recorder_cli.time_ranges import TimeOption, TimeRange
+from call_recorder_cli.time_ranges import DurationOption, TimeOption, TimeRange
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,8 +38,8 @@ _MAX_CALLS: Final = 50
 
 _MAX_KEYS: Final = 100  # in one BatchGetItem
 
-_DURATION = re.compile(r"([1-9]\d{0,5})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST: Final = timedelta(days=365)
+"""Longest time between a call and the time at which it is looked for."""
 
 
 class ConsentSummary(Report):
@@ -74,26 +73,13 @@ class WhyReport(Report):
     calls: tuple[ExplainedCall, ...]
 
 
-class _Duration(click.ParamType[timedelta]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read a duration such as ``10m``."""
-        if isinstance(value, timedelta):
-            return value
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not a duration: write 90s, 10m, 2h or 1d", param, ctx)
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
 @click.command("why")
 @click.argument("call_id", required=False)
 @click.option("--number", metavar="ADDRESS", help="Caller or callee, instead of a call id, however it is written.")
 @click.option("--at", type=TimeOption(), metavar="TIME", help="When it called: 2026-11-23T10:15 is in UTC.")
 @click.option(
     "--within",
-    type=_Duration(),
+    type=DurationOption(longest=_LONGEST),
     default="10m",
     show_default=True,
     metavar="DURATION",
@@ -183,7 +169,7 @@ class _Calls:
         """Yield the reasons for the calls from or to a number about a time, by time."""
         since, until = at - within, at + within
         times = TimeRange(since, until + timedelta(seconds=1))
-        lists = RecordingLists(self._stack.session.resource("dynamodb"), self._table)
+        lists = RecordingLists.open(self._stack)
         for key in self._applications:
             list_keys = [
                 ListKey(each, key, spelling) for each in (CALLER, CALLEE) for spelling in list_spellings(number)

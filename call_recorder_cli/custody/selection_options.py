@@ -12,7 +12,7 @@ import click
 
 from call_recorder.facts.model import MAX_ID_BYTES, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_URL_BYTES, fits
 from call_recorder_cli.custody.selections import Party, SelectionReader, Side, Target
-from call_recorder_cli.time_ranges import TimeOption, TimeRange
+from call_recorder_cli.time_ranges import TimeOption, TimeRange, make_range
 
 if TYPE_CHECKING:
     from call_recorder_cli.stack import Stack
@@ -133,6 +133,4 @@ def _read_times(since: datetime | None, until: datetime | None, *, all_time: boo
         return None
     if all_time or since is None or until is None:
         raise click.UsageError("Pass --since and --until with a number, or --all-time.")
-    if since >= until:
-        raise click.UsageError("--since must be before --until.")
-    return TimeRange(since, until)
+    return make_range(since, until)

@@ -23,7 +23,6 @@ from call_recorder.facts.messages import MalformedFact, QueueMessage
 from call_recorder_cli.stack import Stack
 
 if TYPE_CHECKING:
-    import boto3
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -97,15 +96,14 @@ class DeadLetterQueue:
         self._source_url = source_url
 
     @classmethod
-    def open(cls, session: boto3.Session, stack: Stack) -> DeadLetterQueue:
+    def open(cls, stack: Stack) -> DeadLetterQueue:
         """Return the queue of a stack.
 
         Raises:
             CommandFailed: the stack is of a version without these outputs.
         """
-        return cls(
-            session.client("sqs"), stack.output("RecordingDeadLetterQueueUrl"), stack.output("RecordingQueueUrl")
-        )
+        sqs = stack.session.client("sqs")
+        return cls(sqs, stack.output("RecordingDeadLetterQueueUrl"), stack.output("RecordingQueueUrl"))
 
     def read(self, logs: CloudWatchLogsClient, log_group: str) -> list[DeadLetter]:
         """Return the dead letters, the oldest first, and leave them there.

@@ -22,8 +22,6 @@ from call_recorder.tracking.published_events import SOURCE
 from call_recorder_cli.errors import TryAgain
 
 if TYPE_CHECKING:
-    import boto3
-
     from call_recorder_cli.stack import Stack
 
 MAX_DURATION: Final = timedelta(hours=12)
@@ -60,14 +58,13 @@ class EventTail:
     """A temporary rule and queue.
 
     Args:
-        session: has the rights.
         stack: the stack.
         clock: returns the time in seconds since 1970.
     """
 
-    def __init__(self, session: boto3.Session, stack: Stack, clock: Callable[[], float] = time.time) -> None:
-        self._events = session.client("events")
-        self._sqs = session.client("sqs")
+    def __init__(self, stack: Stack, clock: Callable[[], float] = time.time) -> None:
+        self._events = stack.session.client("events")
+        self._sqs = stack.session.client("sqs")
         self._bus = stack.outputs["RecordingsBusName"]
         self._stack = stack.name
         self._clock = clock
@@ -153,9 +150,9 @@ class EventTail:
 
 
 @contextmanager
-def follow_events(session: boto3.Session, stack: Stack, wanted: EventFilter) -> Iterator[EventTail]:
+def follow_events(stack: Stack, wanted: EventFilter) -> Iterator[EventTail]:
     """Follow events while the block runs. At its end, also by an error or Ctrl-C, nothing remains in the account."""
-    tail = EventTail(session, stack)
+    tail = EventTail(stack)
     tail.remove_leftovers()
     try:
         tail.create(wanted)

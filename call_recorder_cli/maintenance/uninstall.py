@@ -17,7 +17,6 @@ from call_recorder_cli.applications.parameters import list_parameters
 from call_recorder_cli.errors import CommandFailed
 
 if TYPE_CHECKING:
-    import boto3
     from mypy_boto3_cloudformation.type_defs import StackResourceSummaryTypeDef
 
     from call_recorder_cli.stack import Stack
@@ -70,15 +69,14 @@ class Uninstaller:
     """Deletes one stack.
 
     Args:
-        session: has the rights of a deployment.
-        stack: the stack.
+        stack: the stack. Its session has the rights of a deployment.
     """
 
-    def __init__(self, session: boto3.Session, stack: Stack) -> None:
-        self._session = session
+    def __init__(self, stack: Stack) -> None:
+        self._session = stack.session
         self._stack = stack
-        self._cloudformation = session.client("cloudformation")
-        self._ssm = session.client("ssm")
+        self._cloudformation = stack.session.client("cloudformation")
+        self._ssm = stack.session.client("ssm")
 
     def plan(self) -> Removal:
         """Return what a deletion removes and what it leaves.

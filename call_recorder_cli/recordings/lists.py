@@ -23,6 +23,8 @@ from call_recorder_cli.time_ranges import TimeRange
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBServiceResource
 
+    from call_recorder_cli.stack import Stack
+
 Row = Mapping[str, Any]
 
 _MAX_KEYS: Final = 100  # in one BatchGetItem
@@ -76,6 +78,11 @@ class RecordingLists:
     def __init__(self, dynamodb: DynamoDBServiceResource, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
+
+    @classmethod
+    def open(cls, stack: Stack) -> RecordingLists:
+        """Return the lists of a stack."""
+        return cls(stack.session.resource("dynamodb"), stack.outputs["RecordingsTableName"])
 
     def read(self, recordings: RecordingList, application_key: str, value: str) -> Iterator[Row]:
         """Yield whole items, by the time of their request.

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from call_recorder.answering.parameter_names import PROFILE
 from call_recorder_cli.errors import CommandFailed, NotFound
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
 
 KEPT: Final = "recording-profile-before-trial"
 """The parameter that keeps the application's own profile during a trial. The functions do not read it."""
-
-_ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class KeptProfile:
@@ -96,34 +90,3 @@ class KeptProfile:
         """
         found = self._ssm.describe_parameters(ParameterFilters=[{"Key": "Name", "Values": [self._path]}])["Parameters"]
         return found[0]["Tier"] if found and found[0].get("Tier") == "Advanced" else "Standard"
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let the end of the terminal or of the session interrupt the block like Ctrl-C, so that it can tidy up."""
-    with _handling(_ENDINGS, _interrupt):
-        yield
-
-
-@contextmanager
-def uninterruptible() -> Iterator[None]:
-    """Let nobody interrupt the block, which takes a second."""
-    with _handling((signal.SIGINT, *_ENDINGS), signal.SIG_IGN):
-        yield
-
-
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _handling(signals: tuple[signal.Signals, ...], handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread gets signals, and only it may choose their handlers.
-        return
-    before = {each: signal.signal(each, handler) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handled in before.items():
-            signal.signal(each, handled)

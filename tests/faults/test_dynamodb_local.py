@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from botocore.exceptions import ClientError
 
-from call_recorder_cli.commands.upgrade_indexes import STEPS
+from call_recorder_cli.maintenance.index_upgrade import STEPS
 from local.emulator import ROOT
 from local.waiting import wait_until
 from tests.aws import ThroughBoto3

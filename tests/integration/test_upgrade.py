@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from call_recorder_cli.commands.upgrade_indexes import STEPS, IndexUpgrade
+from call_recorder_cli.maintenance.index_upgrade import STEPS, IndexUpgrade
 from call_recorder_cli.recordings.lists import CALLEE, CALLER, DAY, RecordingLists
 from local.audio import make_silence
 from local.demo import DemoApplication, make_application

@@ -164,7 +164,7 @@ def test_a_tail_that_is_told_to_end_leaves_nothing(
 
 
 def test_only_the_rule_may_send_to_the_queue(session: boto3.Session) -> None:
-    tail = EventTail(session, Stack.open("s" * 128, session))
+    tail = EventTail(Stack.open("s" * 128, session))
     tail.create(EventFilter())
 
     [rule] = session.client("events").list_rules(EventBusName=BUS)["Rules"]
@@ -182,10 +182,10 @@ def test_a_tail_removes_what_a_killed_one_left_and_nothing_else(session: boto3.S
     stack = Stack.open("call-recorder", session)
     now = sinch.NOW.timestamp()
     for age in (timedelta(hours=11), MAX_DURATION + timedelta(minutes=11)):
-        EventTail(session, stack, lambda age=age: now - age.total_seconds()).create(EventFilter())  # type: ignore[misc]
+        EventTail(stack, lambda age=age: now - age.total_seconds()).create(EventFilter())  # type: ignore[misc]
     session.client("events").put_rule(Name="tail-subscriber", EventBusName=BUS, EventPattern='{"source": ["x"]}')
 
-    assert EventTail(session, stack, lambda: now).remove_leftovers() == 1
+    assert EventTail(stack, lambda: now).remove_leftovers() == 1
     rules = [rule["Name"] for rule in session.client("events").list_rules(EventBusName=BUS)["Rules"]]
     assert len(rules) == 2
     assert "tail-subscriber" in rules

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder_cli.commands.fetch_files import DurationOption
 from call_recorder_cli.errors import CommandFailed
 from call_recorder_cli.recordings import stored_files
 from call_recorder_cli.recordings.finder import RecordingFinder
-from call_recorder_cli.recordings.stored_files import FileReader, StoredObject, list_objects
+from call_recorder_cli.recordings.stored_files import MAX_LIFETIME, FileReader, StoredObject, list_objects
 from call_recorder_cli.stack import Stack
+from call_recorder_cli.time_ranges import DurationOption
 from tests import sinch
 from tests.facts import TRANSCRIPT_URL, URL, available, file_stored, known, named, requested, transcribed
 from tests.fakes import BUCKET
@@ -225,7 +225,7 @@ def test_no_id_and_no_url_makes_a_name_that_leaves_its_folder(
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("7d", 604_800)])
 def test_a_lifetime_has_a_unit(text: str, seconds: int) -> None:
-    assert DurationOption().convert(text, None, None).total_seconds() == seconds
+    assert DurationOption(longest=MAX_LIFETIME).convert(text, None, None).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("text", ["15", "8d", "169h", "0m", "-1m", "1w", ""])

@@ -197,7 +197,7 @@ def test_a_key_that_is_not_handed_out_leaves_no_secret(run: Run, world: World) -
     printed = onboard(run)
 
     assert printed.code == ExitCode.FAILED
-    assert printed.err.startswith("RotationFunction failed: ")
+    assert printed.err.startswith("RotationFunction failed, and its log says more: ")
     assert SECRETS not in world.parameters()
 
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from call_recorder_cli.commands import upgrade_indexes as module
-from call_recorder_cli.commands.upgrade_indexes import PARAMETER, STEPS, IndexUpgrade
 from call_recorder_cli.errors import CommandFailed
+from call_recorder_cli.maintenance import index_upgrade as module
+from call_recorder_cli.maintenance.index_upgrade import PARAMETER, STEPS, IndexUpgrade
 from tests.template.stack import read_template
 from tests.unit.cli.conftest import Run
 
