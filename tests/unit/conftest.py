@@ -2,6 +2,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from botocore import loaders, session
 from botocore.loaders import JSONFileLoader
 from hypothesis import settings
 
@@ -11,6 +12,7 @@ from call_recorder.adapters import boto_clients
 settings.register_profile("unit", deadline=None)
 settings.load_profile("unit")
 
+_make_loader = cache(loaders.create_loader)
 _load_once = cache(JSONFileLoader().load_file)
 
 
@@ -18,8 +20,15 @@ def _load_file(_self: JSONFileLoader, path: str) -> Any:
     return _load_once(path)
 
 
-# Every test has a session of its own, which would read and parse the models of its services again.
+def _share_loader(search_path_string: str | None = None) -> loaders.Loader:
+    loader = _make_loader(search_path_string)
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # Each session of boto3 adds the same one.
+    return loader
+
+
+# Every test has a session of its own, which would look for, read and parse the models of its services again.
 JSONFileLoader.load_file = _load_file  # type: ignore[method-assign, assignment]
+session.create_loader = _share_loader
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from tests.unit.cli.custody.conftest import Calls, When, scan
 from tests.unit.cli.custody.recorded import COUNTS, OTHERS, Recorded, record_others
 
 FULL: Final = os.environ.get("FAULTS", "short") == "full"
-STEP: Final = 1 if FULL else 7
-"""Without ``FAULTS=full``, only each seventh call fails."""
+STEP: Final = 1 if FULL else 11
+"""Without ``FAULTS=full``, only each eleventh call fails."""
 
 RECEIPT: Final = re.compile(r"--resume ([0-9a-f-]{36})")
 
