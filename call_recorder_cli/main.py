@@ -60,8 +60,9 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Every command takes --stack, --profile, --region and --json. Exit codes: 0 done, 1 failed, 2 wrong usage, "
-    "3 nothing found, 4 no right, 5 try again, 6 a check found a problem. The manual is docs/operators.md.",
+    epilog="Every command takes --stack, --profile, --region and --json. Exit codes: 0 done, 1 refused or failed, "
+    "2 wrong usage, 3 nothing found, 4 no right or no valid credentials, 5 try again, 6 a check found a problem or "
+    "something is left to do, 130 interrupted. The manual is docs/operators.md.",
 )
 @click.version_option(package_name="call-recorder")
 def cli() -> None:

@@ -1,4 +1,4 @@
-"""Prints the proof of consent of a call: ``call-recorder consent``."""
+"""Print the proof of consent of a call: ``call-recorder consent``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts calls and recordings: ``call-recorder recordings stats``."""
+"""Count calls and recordings: ``call-recorder recordings stats``."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @stack_command(OPERATOR, DeadLettersReport)
 def list_dead_letters(invocation: Invocation) -> None:
-    """List them with the reason of each. It removes nothing."""
+    """List the dead letters, each with its reason. It removes nothing."""
     output = invocation.output
     report = DeadLettersReport(
         dead_letters=tuple(_make_row(each, output) for each in _read(invocation, _open(invocation)))
@@ -78,7 +78,7 @@ def list_dead_letters(invocation: Invocation) -> None:
 @click.argument("message_id")
 @stack_command(OPERATOR, DeadLetterReport)
 def show(invocation: Invocation, message_id: str) -> None:
-    """Show the whole message of one. It may hold numbers, which are masked, and never a secret."""
+    """Show the whole message of a dead letter. It may hold numbers, which are masked, and never a secret."""
     from call_recorder_cli.maintenance.dead_letters import parse_body
 
     output = invocation.output
@@ -97,7 +97,7 @@ def show(invocation: Invocation, message_id: str) -> None:
 @yes_option()
 @stack_command(OPERATOR, RedriveReport)
 def redrive(invocation: Invocation, message_ids: tuple[str, ...], yes: bool) -> None:
-    """Put them back into the queue: all of them, or those with the given ids. It can be repeated."""
+    """Put dead letters back into the queue: all of them, or those with the given ids. It can be repeated."""
     output, queue = invocation.output, _open(invocation)
     letters = _choose(_read(invocation, queue), message_ids) if message_ids else _read(invocation, queue)
     rows = tuple(_make_row(each, output) for each in letters)

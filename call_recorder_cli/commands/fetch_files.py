@@ -1,4 +1,4 @@
-"""Fetches files of a recording: ``call-recorder recordings url`` and ``call-recorder recordings download``."""
+"""Fetch files of a recording: ``call-recorder recordings url`` and ``call-recorder recordings download``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists recordings: ``call-recorder recordings list``. Rows are printed as they are read, however many there are."""
+"""List recordings: ``call-recorder recordings list``. Rows are printed as they are read, however many there are."""
 
 from __future__ import annotations
 

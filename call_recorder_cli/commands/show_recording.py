@@ -1,4 +1,4 @@
-"""Shows one recording: ``call-recorder recordings show``."""
+"""Show one recording: ``call-recorder recordings show``."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from call_recorder.facts.phone_numbers import normalize_number
 from call_recorder_cli.errors import CommandFailed, NotFound, ProblemFound
 from call_recorder_cli.interruptions import interruptible, uninterruptible
 from call_recorder_cli.invocation import OPERATOR, Invocation, stack_command
 from call_recorder_cli.options import application_option, yes_option
-from call_recorder_cli.phone_numbers import normalize
 from call_recorder_cli.questions import confirm, is_interactive
 from call_recorder_cli.recordings.lists import RecordingLists
 from call_recorder_cli.trial.calls import CALLS, USUAL, Line, TrialCall, make_batches
@@ -130,7 +130,7 @@ def _read_line(calls: list[TrialCall], numbers: tuple[str, ...], callee: str | N
     if any(call.by_phone for call in calls):
         numbers = numbers or (_prompt("Number of the application to dial", "--number"),)
         callee = callee or _prompt("Phone that answers", "--callee")
-    return Line(tuple(f"+{normalize(each)}" for each in numbers), f"+{normalize(callee or '')}", callers)
+    return Line(tuple(f"+{normalize_number(each)}" for each in numbers), f"+{normalize_number(callee or '')}", callers)
 
 
 def _prompt(what: str, option: str) -> str:

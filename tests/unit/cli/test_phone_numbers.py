@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from call_recorder_cli.phone_numbers import list_spellings, normalize
+from call_recorder.facts.phone_numbers import normalize_number
+from call_recorder_cli.phone_numbers import list_spellings
 
 DIGITS = st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True)
 
@@ -15,7 +16,7 @@ DIGITS = st.from_regex(r"[1-9][0-9]{6,14}", fullmatch=True)
 def test_every_spelling_finds_every_other(digits: str, prefix: str, separator: str) -> None:
     written = prefix + digits[:2] + separator + digits[2:]
 
-    assert normalize(written) == digits
+    assert normalize_number(written) == digits
     assert list_spellings(written) == (f"+{digits}", digits, f"00{digits}")
 
 
