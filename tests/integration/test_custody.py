@@ -95,8 +95,8 @@ def test_an_erased_recording_leaves_nothing_and_a_late_file_goes_too(
     assert stack.item(call_id) is None
     read = command(stack, "read-receipt", receiptId=about["receiptId"])
     assert (read.state, read.counts.versions, read.receipt and read.receipt.recordings) == ("complete", 6, 1)
-    subscriber.poll()
-    [event] = [each for each in subscriber.select_kind("Recording Erased") if call_id in str(each)]
+    events = subscriber.wait_for(call_id, {"Recording Erased"}, within=WITHIN)
+    [event] = [each for each in events if each["detail-type"] == "Recording Erased"]
     assert event["detail"]["data"]["receiptId"] == about["receiptId"]
 
 
