@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from local.stack import LocalStack
     from tests.integration.cli.conftest import Run
 
-POLICY = "OperatorPolicy"
-
 pytestmark = pytest.mark.long
 
 
@@ -26,13 +24,13 @@ def test_a_stack_is_rotated_and_uninstalled_by_the_command_line(stack: LocalStac
     assert leaving.simulator().play(app_to_app("alice")).held
     others = parameters(aws, stack.outputs["ParameterPrefix"])
 
-    def command(*words: str, policy: str | None = None) -> Any:
-        printed = run(*words, "--stack", "uninstalled", "--json", policy=policy)
+    def command(*words: str) -> Any:
+        printed = run(*words, "--stack", "uninstalled", "--json")
         assert printed.code == 0, printed.err
         return json.loads(printed.out)
 
-    assert [step["step"] for step in command("rotate", policy=POLICY)["steps"]] == ["created"]
-    again = command("rotate", policy=POLICY)
+    assert [step["step"] for step in command("rotate")["steps"]] == ["created"]
+    again = command("rotate")
     assert (again["steps"], again["problems"]) == ([], [])
     assert again["waits"]
     assert len(keys(leaving)) == 2
