@@ -99,11 +99,11 @@ def onboard(
     print_url: bool,
     yes: bool,
 ) -> None:
-    """Set an application up: secret, profile, upload key, and the callback URL at Sinch.
+    """Set up an application: secret, profile, upload key and callback URL.
 
-    It asks for the application secret, as the Sinch dashboard shows it. From a pipe, the secret is the first line, and
-    the storage credentials are the second if the profile records elsewhere than into the stack's bucket. Nothing is
-    written before all of it is checked. A second run changes nothing.
+    It asks for the application secret, as the Sinch dashboard shows it. From a pipe, the secret is the first line. The
+    storage credentials are the second line, if the profile records into another store than the stack's bucket. All of
+    it is checked before anything is written. A second run changes nothing.
     """
     stack, output = invocation.stack, invocation.output
     parameters, source = ApplicationParameters(stack), SecretSource()
@@ -140,9 +140,10 @@ def onboard(
 @yes_option()
 @stack_command(OPERATOR, OffboardReport)
 def offboard(invocation: Invocation, application_key: str, keep_url: bool, yes: bool) -> None:
-    """Take an application away: the callback URL at Sinch, and its parameters. Recordings stay.
+    """Remove an application: its callback URL at Sinch and its parameters. Recordings stay.
 
-    A minute later its callbacks are refused, so do it when none of its calls is in progress.
+    Its callbacks are refused then, at the latest a minute after ParametersTtlSeconds. Run it when no call of the
+    application is in progress.
     """
     stack, output = invocation.stack, invocation.output
     parameters = ApplicationParameters(stack)
@@ -311,5 +312,5 @@ def _describe_offboarding(report: OffboardReport, stack: Stack) -> Iterator[str]
         yield f"Remove the callback URL in the Sinch dashboard, if it is there: {stack.callback_url}"
     yield (
         "Recordings and their items stay until their retention ends; `call-recorder erase` erases them before. "
-        "Within a minute or two, callbacks of the application are refused."
+        "Its callbacks are refused then, at the latest a minute after ParametersTtlSeconds."
     )
