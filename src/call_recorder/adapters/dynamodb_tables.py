@@ -29,7 +29,7 @@ class DynamoDbTables:
         retention: how long an item is kept after the latest time in it.
         deadlines: the waiting times after which an item is overdue.
         shards: the number of parts of each key of an index.
-        skips_unreadable: whether an unreadable item counts as missing. Whoever erases must not take it for erased.
+        skips_unreadable: whether an unreadable item counts as missing. CustodyFunction must not take it for erased.
     """
 
     def __init__(

@@ -17,10 +17,10 @@ from call_recorder.sinch.strict import FullMatch, Strict
 ReceiptId = Annotated[
     str, FullMatch(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "write a UUID in lower case")
 ]
-"""The id of a receipt. Whoever opens the receipt chooses it, so that a repeated command opens no second one."""
+"""The id of a receipt. The client chooses it, so that a repeated command opens no second receipt."""
 
 Person = Annotated[str, Field(min_length=1), MaxBytes(256)]
-"""Who gives the command: the ARN that STS returns, or a name."""
+"""The person who gives the command: the ARN that STS returns, or a name."""
 
 
 class _AboutRecording(Strict):
@@ -55,7 +55,7 @@ class Release(_AboutRecording):
 
 
 class EraseTraces(Strict):
-    """Erase what unrecorded calls from or to a number left between two times. The number may be written in any way."""
+    """Erase the traces of unrecorded calls from or to a number, in any spelling, between two times."""
 
     command: Literal["erase-traces"] = "erase-traces"
     application_key: Identifier

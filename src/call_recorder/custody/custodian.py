@@ -75,7 +75,7 @@ class Custodian:
         self._clock = clock
 
     def carry_out(self, command: Command) -> Answer:
-        """Carry out a command. What fails is a problem in the answer, since a person waits for it."""
+        """Carry out a command. A failure is a problem in the answer, since a person waits for it."""
         try:
             for _ in range(MAX_CONFLICTS):
                 with suppress(Conflict):
@@ -151,7 +151,7 @@ class Custodian:
     def make_round(self, has_time: Callable[[], bool]) -> Round:
         """Erase the recordings whose retention has ended, and put legal holds on new files.
 
-        What fails is reported and left to the next round.
+        A failure is reported, and the next round tries again.
 
         Raises:
             TableUnavailable: the index cannot be read.

@@ -1,7 +1,7 @@
 """The erasure of one recording. It may be interrupted anywhere: a repetition continues it, and ends the same.
 
 The tombstone comes first, so that no late fact makes the item again. The item goes last, so that a repetition finds
-what is left. Everything is deleted under its revision: what changes meanwhile is read again.
+what is left. Each item is deleted under its revision: if it has changed meanwhile, it is read again.
 """
 
 from __future__ import annotations

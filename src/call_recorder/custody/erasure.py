@@ -1,7 +1,7 @@
 """What is stored of an erasure: a tombstone that counts each erased thing once, and the receipt that sums them up.
 
 A thing is counted by a digest. So a repeated erasure counts nothing twice, and an interrupted one forgets nothing. Each
-digest is salted with the key of the tombstone: it tells nobody a file's name.
+digest is salted with the key of the tombstone: it does not reveal a file's name.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What erasing and holding need of the outside: the tables, the bucket, the bus and the traces of unrecorded calls."""
+"""Protocols of what erasing and holding need: the tables, the bucket, the bus and the traces of unrecorded calls."""
 
 from __future__ import annotations
 
