@@ -1,3 +1,3 @@
-"""The command line of the call recorder, ``call-recorder``, for those who operate a stack. Lambda never sees it."""
+"""The command line of the call recorder, ``call-recorder``, for people who operate a stack. Lambda never gets it."""
 
 __version__ = "1.0.0"

@@ -1,4 +1,4 @@
-"""The reasons why a command ends early: each has a sentence and an exit code. The errors of AWS become one of them."""
+"""The reasons why a command fails: each has a sentence and an exit code. Each error of AWS becomes one of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
 
 
 class CommandFailed(Exception):
-    """The command cannot do what it was asked to. The text is one sentence, and says what to do."""
+    """The command cannot do what the user asked for. The text is one sentence, and says what to do."""
 
     exit_code = ExitCode.FAILED
 

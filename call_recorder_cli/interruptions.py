@@ -1,4 +1,4 @@
-"""What ends a process, for commands that have to tidy up first."""
+"""Signals that end the process, for commands that must tidy up first."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the end of the terminal or of the session interrupt the block like Ctrl-C, so that it can tidy up."""
+    """Interrupt the block, as Ctrl-C does, when the terminal or the session ends, so that it can tidy up."""
     with _handling(_ENDINGS, _interrupt):
         yield
 
 
 @contextmanager
 def uninterruptible() -> Iterator[None]:
-    """Let nobody interrupt the block, which takes a second."""
+    """Ignore interruptions during the block, which takes a second."""
     with _handling((signal.SIGINT, *_ENDINGS), signal.SIG_IGN):
         yield
 

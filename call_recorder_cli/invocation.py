@@ -1,4 +1,4 @@
-"""What every command of a stack shares: its options, and the invocation that they make."""
+"""The options that all commands of a stack share, and the invocation that they describe."""
 
 from __future__ import annotations
 

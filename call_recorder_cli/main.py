@@ -42,7 +42,7 @@ _COMPLETE: Final = "_CALL_RECORDER_COMPLETE"
 
 
 class LazyGroup(click.Group):
-    """A group that loads a command when it is used, so that help and completion need not wait for all modules."""
+    """A group that loads a command when it is used, so that help and completion do not wait for all modules."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         """Return the names of the commands in the order of the list."""
@@ -66,13 +66,16 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="call-recorder")
 def cli() -> None:
-    """Operate a call recorder: set it up, find recordings, and answer for them."""
+    """Operate a call recorder: set it up, find recordings, and erase or hold them."""
 
 
 @cli.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def print_completion(shell: str) -> None:
-    """Print the completion script of a shell: add `eval "$(call-recorder completion bash)"` to its start-up file."""
+    """Print the completion script of a shell.
+
+    Add `eval "$(call-recorder completion bash)"` to the start-up file of bash.
+    """
     from click.shell_completion import get_completion_class
 
     completion = get_completion_class(shell)
@@ -106,7 +109,7 @@ def run() -> None:
 
 
 def _prepare_streams() -> None:
-    """Make the standard streams fit for use, whatever the shell gives the process."""
+    """Prepare the standard streams: one may be closed, or unable to show a character."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal without UTF-8 shows a question mark.

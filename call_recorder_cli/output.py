@@ -1,7 +1,7 @@
 """What a command prints: its report as text for people or as JSON for programs, and remarks beside it.
 
-The report goes to stdout and all else to stderr, so that a pipe gets nothing but the report. Ids, numbers and names are
-words of strangers: they lose what a terminal would obey, and phone numbers are masked unless the user asks for them.
+The report goes to stdout and all else to stderr, so that a pipe gets only the report. Ids, numbers and names come from
+strangers: control characters are removed, and phone numbers are masked unless the user asks for them.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def format_time(at: datetime) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text without control characters: ids and names are words of strangers, and a terminal obeys them."""
+    """Return a text without control characters, which a terminal obeys: ids and names come from strangers."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -66,8 +66,9 @@ class CheckReport(Report):
 def check(invocation: Invocation, application_key: str | None, rule: str | None) -> None:
     """Try out what Sinch will use: destinations, callback URL, signature.
 
-    A small file is stored at each destination with the application's own credentials, and removed where somebody here
-    may remove it. A signed callback that leaves no trace is sent to the callback URL. Exit code 6: there is a problem.
+    It stores a small file at each destination with the application's own credentials, and removes the file if your
+    credentials or the application's may do so. It sends a signed callback, which leaves no trace, to the callback URL.
+    Exit code 6: there is a problem.
     """
     stack = invocation.stack
     stack.output("Version")  # An earlier version would take the small file for a recording that nobody requested.
@@ -107,9 +108,9 @@ class DoctorReport(Report):
 @click.command("doctor")
 @stack_command(OPERATOR, DoctorReport)
 def doctor(invocation: Invocation) -> None:
-    """Look for all that is commonly wrong, each with its mend.
+    """Find common faults of a stack, and say how to correct each.
 
-    It reads only. Exit code 6: there is a problem, by which calls, recordings or events are lost or soon will be.
+    It changes nothing. Exit code 6: because of a problem, calls, recordings or events are lost or soon will be.
     """
     stack = invocation.stack
     findings: list[Finding] = []

@@ -80,7 +80,7 @@ class ConsentReport(Report):
 @owner_option()
 @stack_command(INVESTIGATOR, ConsentReport)
 def prove_consent(invocation: Invocation, recording: str, application_key: str | None) -> None:
-    """Print the proof of consent of a call: what was asked, by which rule, and what the caller chose, when.
+    """Print the proof of consent of a call: question, rule, choice and time.
 
     RECORDING is the id of a call or conference, or the URL, key or name of its file. A conference has a proof for each
     participant who was asked.

@@ -56,7 +56,9 @@ def count_recordings(
     since: datetime | None,
     until: datetime | None,
 ) -> None:
-    """Count calls and recordings by day in UTC, and why the others were not recorded. Default: the last seven days.
+    """Count calls and recordings by day in UTC, and the reasons of unrecorded calls.
+
+    Default: the last seven days.
 
     The number of all calls and the reasons come from the stack's metrics, which do not tell applications apart: with
     --application they are left out. All else comes from the table. A callback that Sinch sends twice counts twice.

@@ -1,4 +1,4 @@
-"""Look after the call facts that failed in every attempt: ``call-recorder dead-letters``."""
+"""List, show and redrive the call facts that failed in every attempt: ``call-recorder dead-letters``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RedriveReport(Report):
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look after the call facts that failed in every attempt."""
+    """List, show and redrive the call facts that failed in every attempt."""
 
 
 @dead_letters.command("list")

@@ -76,7 +76,7 @@ class EraseReport(Report):
 @click.option(
     "--note", type=NOTE, metavar="TEXT", help="Reference of the request for the receipt, such as a ticket. No names."
 )
-@click.option("--resume", type=click.UUID, metavar="RECEIPT", help="Go on under the receipt of an interrupted erasure.")
+@click.option("--resume", type=click.UUID, metavar="RECEIPT", help="Continue an interrupted erasure under its receipt.")
 @click.option(
     "--receipt",
     "receipt_file",
@@ -98,9 +98,9 @@ def erase(
 
     It erases every file, transcript and version in the stack's bucket, the items, the traces of unrecorded calls and
     the dead letters. A conference is erased for all its participants. A late notification or upload brings nothing
-    back. It shows what it will erase and asks, then prints a receipt, which names nobody.
+    back. It shows what it will erase and asks, then prints a receipt, which names no participant.
 
-    It may be interrupted and repeated. A conference that began more than a day before --since, and an application that
+    You can interrupt and repeat it. A conference that began more than a day before --since, and an application that
     is no longer registered, are found with --all-time only. Exit codes: 0 all is erased, 3 nothing found, 5 repeat it,
     6 something remains.
     """

@@ -69,14 +69,14 @@ def events() -> None:
 @events.command("tail")
 @_choose_kinds(_KINDS)
 @_application
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after so many events.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="End after this many events.")
 @click.option(
     "--minutes",
     type=click.IntRange(1, _MAX_MINUTES),
     default=_MAX_MINUTES,
     show_default=True,
     metavar="N",
-    help="End after so many minutes.",
+    help="End after this many minutes.",
 )
 @stack_command(OPERATOR, FollowedEvent)
 def tail(
@@ -115,7 +115,7 @@ def replay(
     queue_url: str | None,
     yes: bool,
 ) -> None:
-    """Send events again that were published since a time, with the same ids.
+    """Send events of a time range again, with the same ids.
 
     Subscribers that deduplicate by eventId see nothing new. It reads the whole table. It can be repeated.
     """

@@ -82,10 +82,11 @@ class DownloadReport(Report):
 def print_urls(
     invocation: Invocation, recording: str, application_key: str | None, transcript: bool, expires: timedelta
 ) -> None:
-    """Print a URL to read the file with, after a look whether it is there. Whoever has the URL can read the file.
+    """Print a URL of the file, after a check that the file exists.
 
-    A file in the stack's bucket is signed with your credentials; a file elsewhere with the application's
-    storage-credentials, which the command needs to read then.
+    Anyone who has the URL can read the file. The URL of a file in the stack's bucket is signed with your credentials.
+    The URL of a file elsewhere is signed with the application's storage-credentials: only the OperatorPolicy may read
+    them.
     """
     stack, output = invocation.stack, invocation.output
     finder = RecordingFinder(stack, application_key)
@@ -126,10 +127,11 @@ def download_files(
     transcript: bool,
     force: bool,
 ) -> None:
-    """Download the file of a recording, and check it by the checksum that its storage gives.
+    """Download the file of a recording, and compare it with the store's checksum.
 
-    If the transfer is cut off, repeat the command: it goes on where it stopped. A file in the stack's bucket is read
-    with your credentials; a file elsewhere with the application's storage-credentials.
+    If the transfer is cut off, repeat the command: it continues where it stopped. A file in the stack's bucket is read
+    with your credentials. A file elsewhere is read with the application's storage-credentials: only the OperatorPolicy
+    may read them.
     """
     stack, output = invocation.stack, invocation.output
     finder = RecordingFinder(stack, application_key)

@@ -25,7 +25,7 @@ HoldState = Literal["held", "already-held", "released", "not-held", "refused", "
 
 
 class HeldRecording(Report):
-    """One recording: its state now, and sentences on what is not as it was asked."""
+    """One recording: its state now, and sentences about what could not be done."""
 
     recording_id: str
     application_key: str
@@ -51,7 +51,7 @@ class HoldReport(Report):
 def hold(invocation: Invocation, choice: Choice) -> None:
     """Put recordings under a legal hold.
 
-    A held recording stays until you release it: retention, the bucket's life cycle and erase leave it. The bucket needs
+    Retention, the bucket's life cycle and erase do not remove a held recording until you release it. The bucket needs
     S3 Object Lock: without it, the command refuses.
     """
     _run(invocation, choice, "hold")
@@ -67,7 +67,7 @@ def hold(invocation: Invocation, choice: Choice) -> None:
 @selects_recordings
 @stack_command(PRIVACY_OFFICER, HoldReport)
 def release(invocation: Invocation, choice: Choice) -> None:
-    """End the legal hold of recordings. Retention applies to them again, from their own times."""
+    """End the legal hold of recordings. Retention then applies to them again."""
     _run(invocation, choice, "release")
 
 

@@ -51,12 +51,12 @@ class RecordingsListReport(Report):
 @DAY_OPTION
 @SINCE_OPTION
 @UNTIL_OPTION
-@click.option("--caller", metavar="ADDRESS", help="Caller: a number, however it is written, or a user's name.")
-@click.option("--callee", metavar="ADDRESS", help="Callee: a number, however it is written, or a user's name.")
+@click.option("--caller", metavar="ADDRESS", help="Caller: a number in any spelling, or a user's name.")
+@click.option("--callee", metavar="ADDRESS", help="Callee: a number in any spelling, or a user's name.")
 @click.option("--rule", metavar="NAME", help="Only recordings that this rule decided.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only recordings with this status.")
 @click.option("--missing", is_flag=True, help="The same as --status missing.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="NUMBER", help="Stop after so many recordings.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="NUMBER", help="Stop after this many recordings.")
 @stack_command(INVESTIGATOR, RecordingsListReport)
 def list_recordings(
     invocation: Invocation,
@@ -71,7 +71,7 @@ def list_recordings(
     missing: bool,
     limit: int | None,
 ) -> None:
-    """List recordings, the oldest first: of the last seven days, or of a day, a range, a caller or a callee.
+    """List recordings, the oldest first. Default: those of the last seven days.
 
     A caller or callee without a range is searched in all times, but only as the first participant of a conference. With
     a range, every participant counts. Calls whose consent was refused are listed too, with the status no-consent.

@@ -53,7 +53,7 @@ class ProfilePutReport(Report):
 
 @click.group("profile")
 def profile() -> None:
-    """Look at recording profiles, check and change them."""
+    """Show, check and change recording profiles."""
 
 
 @profile.command("show")

@@ -61,7 +61,7 @@ def receipts() -> None:
     ),
 )
 @click.option("--reason", type=click.Choice(["request", "retention"]), help="Only erasures for this reason.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Print at most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Print at most this many.")
 @stack_command(PRIVACY_OFFICER, ReceiptsListReport)
 def list_receipts(invocation: Invocation, reason: str | None, limit: int) -> None:
     """List the receipts, the latest first."""
@@ -86,7 +86,7 @@ def list_receipts(invocation: Invocation, reason: str | None, limit: int) -> Non
 def show_receipt(invocation: Invocation, receipt_id: object) -> None:
     """Show a receipt: what was erased, when and by whom.
 
-    A receipt that was printed is genuine if its digest is the one that is shown here. The digest changes when more is
+    A printed receipt is genuine if it has the digest that is shown here. The digest changes when more is
     erased under the receipt.
     """
     receipt = CustodyClient(invocation.stack).read_receipt(ReadReceipt(receipt_id=str(receipt_id)))

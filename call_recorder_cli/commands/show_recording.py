@@ -92,7 +92,7 @@ class ShownRecording(Report):
 @owner_option()
 @stack_command(INVESTIGATOR, ShownRecording)
 def show_recording(invocation: Invocation, recording: str, application_key: str | None) -> None:
-    """Show the story of one recording: what happened when, by which witness, and what is stored.
+    """Show one recording: what happened when, which witness reported it, what is stored.
 
     RECORDING is the id of a call or conference, or the URL, key or name of its file. Times are in UTC.
     """

@@ -83,8 +83,8 @@ class UninstallReport(Report):
 def rotate(invocation: Invocation) -> None:
     """Create a new key for the uploader now.
 
-    Run it again a minute later, which hands the new key out to the applications. RotationFunction would do that within
-    the hour, and deletes the old key when no call can use it any more.
+    Run it again a minute later: it then gives the new key to the applications. Otherwise RotationFunction does that
+    within an hour. RotationFunction deletes the old key when no call can use it any more.
     """
     answer = invoke_rotation(invocation.stack, rotate=True)
     report = RotateReport(
@@ -107,9 +107,9 @@ def rotate(invocation: Invocation) -> None:
 def uninstall(invocation: Invocation, delete_parameters: bool, yes: bool) -> None:
     """Delete the stack. Recordings and tables stay.
 
-    First take the callback URL out of the Sinch dashboard. The command shows what goes and what stays, and asks for the
+    First remove the callback URL from the Sinch dashboard. The command shows what goes and what stays, and asks for the
     name of the stack. If it is interrupted or CloudFormation fails, run it again. It deletes no recording: use
-    `call-recorder erase` before. It needs the rights with which the stack was deployed.
+    `call-recorder erase` first. It needs the rights with which the stack was deployed.
     """
     from call_recorder_cli.maintenance.uninstall import Uninstaller
 

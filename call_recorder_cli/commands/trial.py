@@ -61,8 +61,9 @@ def trial(
 ) -> None:
     """Learn from a few real calls what Sinch does.
 
-    The application gets a profile for the trial, and its own one back at the end. Ctrl-C gives it back too, and if this
-    command is killed, the next trial does. Use an application for tests: during the trial, its calls are recorded.
+    The application has another profile during the trial. It gets its own profile back at the end, also after Ctrl-C. If
+    this command is killed, the next trial gives it back. Use an application for tests: during the trial, its calls are
+    recorded.
     """
     if page and not page.parent.is_dir():
         raise CommandFailed(f"There is no folder {page.parent} for the report.")  # An hour later is too late.

@@ -18,7 +18,7 @@ class UpgradeIndexesReport(Report):
 @click.command("upgrade-indexes")
 @stack_command(None, UpgradeIndexesReport)
 def upgrade_indexes(invocation: Invocation) -> None:
-    """Give the table of recordings its current indexes. Interrupt it at any time, and start it again.
+    """Give the table of recordings its current indexes. You can interrupt and repeat it.
 
     It updates the stack, so it needs the rights with which the stack was deployed.
     """

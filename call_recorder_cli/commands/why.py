@@ -75,8 +75,8 @@ class WhyReport(Report):
 
 @click.command("why")
 @click.argument("call_id", required=False)
-@click.option("--number", metavar="ADDRESS", help="Caller or callee, instead of a call id, however it is written.")
-@click.option("--at", type=TimeOption(), metavar="TIME", help="When it called: 2026-11-23T10:15 is in UTC.")
+@click.option("--number", metavar="ADDRESS", help="Caller or callee in any spelling, instead of a call id.")
+@click.option("--at", type=TimeOption(), metavar="TIME", help="Time of the call: 2026-11-23T10:15 is in UTC.")
 @click.option(
     "--within",
     type=DurationOption(longest=_LONGEST),
@@ -95,7 +95,7 @@ def why(
     within: timedelta,
     application_key: str | None,
 ) -> None:
-    """Say why a call was recorded, or why not: the rule, the consent and the problem.
+    """Say why a call was recorded or not: the rule, the consent and the problem.
 
     What the stack knows of a call that it did not record depends on its parameter UnrecordedCalls.
     """

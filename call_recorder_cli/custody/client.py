@@ -97,6 +97,6 @@ class CustodyClient:
 
 
 def read_person(stack: Stack) -> str:
-    """Return the ARN of whoever uses the credentials. Raises what boto3 raises."""
+    """Return the ARN of the person who uses the credentials. Raises what boto3 raises."""
     arn = stack.session.client("sts").get_caller_identity()["Arn"]
     return str(clip(arn, MAX_NAME_BYTES))

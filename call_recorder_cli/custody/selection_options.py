@@ -44,7 +44,7 @@ class Choice:
 
 
 class _Text(click.ParamType[str]):
-    """A text that CustodyFunction takes: not empty, and of at most so many bytes of JSON."""
+    """A text that CustodyFunction takes: not empty, and of a limited number of bytes of JSON."""
 
     name = "text"
 
@@ -84,7 +84,7 @@ _OPTIONS = (
         type=KEY,
         multiple=True,
         metavar="KEY",
-        help="Only this application, not all registered.",
+        help="Only this application. Default: all registered.",
     ),
     click.option(
         "--since", type=TimeOption(), metavar="TIME", help="Calls that begin on this day or at this time, or later."

@@ -1,1 +1,1 @@
-"""Looks for what is commonly wrong with a stack. It reads only, and each finding says what to do."""
+"""Finds common faults of a stack. It changes nothing, and each finding says what to do."""

@@ -201,7 +201,7 @@ def _find_accepted_answers(evidence: Evidence) -> Seen:
     refused = [each for each in made if each.has("callingerror")]
     if refused:
         texts = (f"{each.name}: refused ({_code(each)}) after {_last_action(each)}" for each in refused)
-        return _join(texts), False, "See the answers of these calls with `make explain`, and ask Sinch about them."
+        return _join(texts), False, "See these answers with `call-recorder explain`, and ask Sinch about them."
     names = {name for record in made for each in record.callbacks for name in (each.action, *each.instructions) if name}
     return f"yes: {_join(sorted(names))}", True, None
 
