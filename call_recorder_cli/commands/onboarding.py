@@ -312,5 +312,5 @@ def _describe_offboarding(report: OffboardReport, stack: Stack) -> Iterator[str]
         yield f"Remove the callback URL in the Sinch dashboard, if it is there: {stack.callback_url}"
     yield (
         "Recordings and their items stay until their retention ends; `call-recorder erase` erases them before. "
-        "Its callbacks are refused then, at the latest a minute after ParametersTtlSeconds."
+        "Callbacks of the application are refused, at the latest a minute after ParametersTtlSeconds."
     )
