@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from call_recorder_cli.main import main
-from local.emulator import ADMINISTRATOR
+from local import azurite
+from local.emulator import ADMINISTRATOR, LocalError
 
 if TYPE_CHECKING:
     from local.stack import LocalStack
+
+
+def need_azurite() -> None:
+    """Skip the test, and say why, if Azurite cannot be installed: npm or its registry is missing."""
+    try:
+        azurite.install()
+    except LocalError as error:
+        pytest.skip(str(error))
 
 
 @dataclass(frozen=True)

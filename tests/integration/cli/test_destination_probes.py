@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +23,7 @@ from call_recorder_cli.probes.destinations import DestinationProbe, Endpoints, T
 from call_recorder_cli.probes.faults import Fault
 from local.azurite import run_azurite
 from tests import loopback
+from tests.integration.cli.conftest import need_azurite
 from tests.integration.conftest import STATE_OF_TESTS
 
 if TYPE_CHECKING:
@@ -82,8 +81,7 @@ class Tried:
 
 @pytest.fixture(scope="module")
 def azurite() -> Iterator[str]:
-    if not shutil.which("npm") and not os.environ.get("CI"):
-        pytest.skip("Azurite needs npm, which is not here")
+    need_azurite()
     with run_azurite(KEYS, STATE_OF_TESTS) as endpoint:
         from azure.storage.blob import ContainerClient
 

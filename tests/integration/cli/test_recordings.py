@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +24,7 @@ from local.flows import EVENTS, FLOWS, find_recording_id, play, wait_until_settl
 from local.schemas import SCHEMAS
 from local.simulator import app_to_app, app_to_conference
 from local.simulator.calls import CALLER_NUMBER
+from tests.integration.cli.conftest import need_azurite
 from tests.integration.conftest import STATE_OF_TESTS, WITHIN, add_application
 
 if TYPE_CHECKING:
@@ -138,8 +137,7 @@ def test_a_file_in_another_bucket_or_at_google_is_read_with_the_applications_key
 def test_a_blob_at_azure_is_read_with_the_account_key(
     run: Run, stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not shutil.which("npm") and not os.environ.get("CI"):
-        pytest.skip("Azurite needs npm, which is not here")
+    need_azurite()
     key = base64.b64encode(b"the key of the account").decode()
     with run_azurite({"account": key}, STATE_OF_TESTS) as endpoint:
         monkeypatch.setattr(stored_files, "AZURE_ENDPOINT", f"{endpoint}/{{account}}")
