@@ -1,8 +1,8 @@
 """NotifyFunction: the consumer of the recording queue.
 
-It is the only writer of the tables and the only publisher of events. Sinch's notify events do not arrive here. Sinch
-sends all callbacks of an application to one URL, which CallbackFunction answers. CallbackFunction verifies them and
-queues them as facts (docs/decisions/0017).
+It alone makes and changes items and publishes events, but for what CustodyFunction does when it erases or holds a
+recording. Sinch's notify events do not arrive here. Sinch sends all callbacks of an application to one URL, which
+CallbackFunction answers. CallbackFunction verifies them and queues them as facts (docs/decisions/0017).
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from call_recorder.adapters import boto_clients, limits
 from call_recorder.adapters.dynamodb_items import SHARDS
 from call_recorder.adapters.dynamodb_tables import DynamoDbTables
-from call_recorder.adapters.dynamodb_unrecorded_calls import UnrecordedCallWriter
 from call_recorder.adapters.eventbridge import RecordingsBus
-from call_recorder.adapters.number_hash_key import NumberHashKey
 from call_recorder.adapters.operations import Operations
 from call_recorder.adapters.s3_events import read_s3_event
 from call_recorder.facts.commands import CheckRecording
@@ -37,6 +35,9 @@ from call_recorder.tracking.fact_processor import BatchReport, Delivery, FactPro
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.published_events import Event, RecordingMissingEvent
 from call_recorder.tracking.unrecorded_call import UnrecordedCall
+
+if TYPE_CHECKING:
+    from call_recorder.adapters.dynamodb_unrecorded_calls import UnrecordedCallWriter
 
 _METRICS = {
     "Recording Requested": "RecordingsRequested",
@@ -237,6 +238,10 @@ def _make_unrecorded_call_writer(
     """Return what writes unrecorded calls, or ``None`` if the stack keeps nothing of them."""
     if settings.unrecorded_calls == "nothing":
         return None
+    # Most stacks keep nothing, and need not pay for these modules with memory.
+    from call_recorder.adapters.dynamodb_unrecorded_calls import UnrecordedCallWriter
+    from call_recorder.adapters.number_hash_key import NumberHashKey
+
     hashes = settings.unrecorded_calls == "hashes"
     return UnrecordedCallWriter(
         dynamodb,
