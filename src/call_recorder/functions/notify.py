@@ -34,7 +34,6 @@ from call_recorder.functions.telemetry import Telemetry
 from call_recorder.tracking.fact_processor import BatchReport, Delivery, FactProcessor
 from call_recorder.tracking.outbox_item import Deadlines
 from call_recorder.tracking.published_events import Event, RecordingMissingEvent
-from call_recorder.tracking.unrecorded_call import UnrecordedCall
 
 if TYPE_CHECKING:
     from call_recorder.adapters.dynamodb_unrecorded_calls import UnrecordedCallWriter
@@ -163,12 +162,14 @@ def _write_unrecorded(
     unrecorded: UnrecordedCallWriter, deliveries: Iterable[Delivery], report: BatchReport
 ) -> dict[str, str]:
     """Write what the unrecorded calls of a batch leave. Return the messages that must be delivered again, and why."""
+    from call_recorder.tracking.unrecorded_call import UnrecordedCall, find_unrecorded
+
     calls: list[tuple[UnrecordedCall, tuple[str, ...]]] = [
         (UnrecordedCall.of(delivery.message), (delivery.id,))
         for delivery in deliveries
         if isinstance(delivery.message, CallNotRecordedFact)
     ]
-    calls += report.undecided
+    calls += [(call, messages) for recording, messages in report.recordings for call in find_unrecorded(recording)]
     problems = unrecorded.write([call for call, _ in calls])
     return {
         message: problem

@@ -51,7 +51,6 @@ from call_recorder.tracking.published_events import (
 )
 from call_recorder.tracking.recording import Recording, WrongApplication
 from call_recorder.tracking.tombstones import Tombstone, name_location, name_recording
-from call_recorder.tracking.unrecorded_call import UnrecordedCall, find_unrecorded
 
 CLAIM = timedelta(seconds=30)
 """The time for which an event stays claimed. It is longer than the function's timeout, and ends before the visibility
@@ -132,14 +131,14 @@ class BatchReport:
         published: the events that were published.
         failed: the ids of the messages that must be delivered again, each with the reason.
         missed: the recordings of calls that have ended and should have been recorded from their answer.
-        undecided: the calls that ended before they were decided, each with the ids of the messages about it.
+        recordings: the items of recordings that the batch was about, each with the ids of its messages.
         dropped: the number of changes that were dropped, since their recording is erased.
     """
 
     published: tuple[Event, ...]
     failed: Mapping[str, str]
     missed: tuple[str, ...] = ()
-    undecided: tuple[tuple[UnrecordedCall, tuple[str, ...]], ...] = ()
+    recordings: tuple[tuple[Recording, tuple[str, ...]], ...] = field(default=(), compare=False)
     dropped: int = 0
 
 
@@ -341,12 +340,7 @@ class FactProcessor:
             published=tuple(event for entry in entries for event in entry.due if event.id in published),
             failed={message: entry.problem for entry in entries if entry.problem for message in entry.messages},
             missed=tuple(_missed_answers(entries, deliveries)),
-            undecided=tuple(
-                (call, entry.messages)
-                for entry in entries
-                if isinstance(entry.item, Recording)
-                for call in find_unrecorded(entry.item)
-            ),
+            recordings=tuple((entry.item, entry.messages) for entry in entries if isinstance(entry.item, Recording)),
             dropped=len(buried) + len(late) + len(changes) - len(allowed),
         )
 
