@@ -1,6 +1,6 @@
 """WatchdogFunction: finds items whose recording or event is overdue, and asks NotifyFunction to check them.
 
-It writes no item itself: it sends commands to the queue, so NotifyFunction stays the only writer and publisher.
+It writes no item itself: it sends commands to the queue, and NotifyFunction does what they ask.
 
 A round has no fixed size: it goes on until nothing is overdue or its time is nearly up. It has room for 500 overdue
 items in each second between two rounds, 150,000 in all, which take 16 s of a processor: 9,400 commands a second
